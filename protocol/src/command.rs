@@ -1,0 +1,186 @@
+//! Everything a coordinator may ask of an agent: a closed enumeration. Each command names its effect (by an id that
+//! becomes a Docker name or label), so that a repeat adopts what is there instead of making a second one.
+
+use crate::ids::{ContainerId, ImageId, UserId};
+use crate::spec::{ContainerSpec, ImageRef, ResourceName};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::fmt;
+
+/// One thing to do. The journal of the agent and the queue of the coordinator keep it as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum Command {
+    /// Make sure that the container exists as specified, and runs.
+    CreateContainer(CreateContainer),
+    /// Make sure that the container does not exist.
+    RemoveContainer(RemoveContainer),
+    /// Build an image from a context.
+    BuildImage(BuildImage),
+    /// Make sure that a referenced image is on the host.
+    PullImage(PullImage),
+    /// Make sure that the image is not on the host under our name.
+    RemoveImage(RemoveImage),
+    /// Make sure that a user's networks (and volumes, if asked) are gone from the host. Refuses while a container of
+    /// his is there.
+    RemoveUser(RemoveUser),
+}
+
+impl Command {
+    /// The name of the command, as refusals and logs write it.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::CreateContainer(_) => "create_container",
+            Self::RemoveContainer(_) => "remove_container",
+            Self::BuildImage(_) => "build_image",
+            Self::PullImage(_) => "pull_image",
+            Self::RemoveImage(_) => "remove_image",
+            Self::RemoveUser(_) => "remove_user",
+        }
+    }
+}
+
+/// See [`Command::CreateContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CreateContainer {
+    /// Gives the Docker name, which makes creation a compare-and-set in Docker.
+    pub container: ContainerId,
+    /// Whose it is; gives its network and the namespace of its volumes.
+    pub user: UserId,
+    /// The name its user gave it: its DNS alias in the user's network.
+    pub name: ResourceName,
+    /// The image to run, by the name [`local_tag`] gives it on the host.
+    pub image: ImageId,
+    /// What it is to be.
+    pub spec: ContainerSpec,
+}
+
+impl CreateContainer {
+    /// A fingerprint of everything that decides what the container is: SHA-256 of the command's JSON, in hex. Kept as
+    /// a label, so that a container found under the name is adopted only if it is the one that was asked for.
+    #[must_use]
+    pub fn spec_hash(&self) -> String {
+        // Maps are ordered and there are no floats: equal commands give equal bytes.
+        let json = serde_json::to_vec(self).unwrap_or_default();
+        Sha256::digest(json).iter().fold(String::with_capacity(64), |mut hex, byte| {
+            use fmt::Write;
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+    }
+}
+
+/// See [`Command::RemoveContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Whether the named volumes it mounts go too, those that no other container mounts.
+    pub volumes: bool,
+}
+
+/// See [`Command::BuildImage`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BuildImage {
+    /// Gives the tag.
+    pub image: ImageId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The context to fetch from the coordinator.
+    pub context: ContextRef,
+    /// Where the Dockerfile stands in the context.
+    pub dockerfile: String,
+    /// `--build-arg`s, in order of name.
+    #[serde(default)]
+    pub build_args: std::collections::BTreeMap<String, String>,
+    /// Whether Docker's build cache is not to be used.
+    #[serde(default)]
+    pub no_cache: bool,
+}
+
+/// A build context that the coordinator keeps: a canonical, uncompressed tar, served to the agent that holds the job at
+/// `GET /agent/v1/contexts/{sha256}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContextRef {
+    /// SHA-256 of the tar, in lower-case hex.
+    pub sha256: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// See [`Command::PullImage`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PullImage {
+    /// Gives the tag.
+    pub image: ImageId,
+    /// Whose it is.
+    pub user: UserId,
+    /// What to pull. An image of that reference that is on the host already is used where the registry has none.
+    pub reference: ImageRef,
+}
+
+/// See [`Command::RemoveImage`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveImage {
+    /// Which.
+    pub image: ImageId,
+    /// Whose it is.
+    pub user: UserId,
+}
+
+/// See [`Command::RemoveUser`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoveUser {
+    /// Whose things go.
+    pub user: UserId,
+    /// Whether his named volumes go too.
+    pub volumes: bool,
+}
+
+/// The Docker name of a container of ours.
+#[must_use]
+pub fn docker_name(container: ContainerId) -> String {
+    format!("df-{container}")
+}
+
+/// The repository and tag of an image of ours on a host. The `.invalid` registry (RFC 2606) makes sure that nobody
+/// ever pulls or pushes it by mistake.
+#[must_use]
+pub fn local_tag(image: ImageId) -> String {
+    format!("dockerforge.invalid/{image}:latest")
+}
+
+/// The Docker name of a user's network on a host.
+#[must_use]
+pub fn network_name(user: UserId) -> String {
+    format!("df-{user}")
+}
+
+/// The Docker name of a user's named volume on a host.
+#[must_use]
+pub fn volume_name(user: UserId, volume: &crate::spec::VolumeName) -> String {
+    format!("df-{user}-{volume}")
+}
+
+/// The labels that mark what is ours. An object without [`labels::CLUSTER`] of our cluster is never touched.
+pub mod labels {
+    /// The cluster that made it.
+    pub const CLUSTER: &str = "dev.dockerforge.cluster";
+    /// The host it was made for.
+    pub const HOST: &str = "dev.dockerforge.host";
+    /// Whose it is.
+    pub const USER: &str = "dev.dockerforge.user";
+    /// The container's id.
+    pub const CONTAINER: &str = "dev.dockerforge.container";
+    /// The image's id.
+    pub const IMAGE: &str = "dev.dockerforge.image";
+    /// The job that made it.
+    pub const JOB: &str = "dev.dockerforge.job";
+    /// The fingerprint of what it was asked to be.
+    pub const SPEC_HASH: &str = "dev.dockerforge.spec-hash";
+    /// The volume's name as its user wrote it.
+    pub const VOLUME: &str = "dev.dockerforge.volume";
+}

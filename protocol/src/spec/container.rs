@@ -1,0 +1,266 @@
+//! What a container is to be: the typed allow-list. There is no field here through which a container could be
+//! privileged, mount a path of the host or join one of its namespaces.
+
+use super::{Invalid, Labels, Resources, VolumeName, text_value};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt, num::NonZeroU16, str::FromStr};
+
+/// The name of an environment variable: a letter or `_`, then letters, digits and `_`; at most 256 bytes
+/// (IEEE Std 1003.1, 8.1).
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct EnvName(String);
+
+impl FromStr for EnvName {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let mut bytes = text.bytes();
+        let first = bytes.next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_');
+        if first && text.len() <= 256 && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_') {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::new("expected a variable name: a letter or '_', then letters, digits or '_', at most 256"))
+        }
+    }
+}
+
+impl fmt::Display for EnvName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+text_value!(EnvName);
+
+/// An absolute path inside a container, without `.` or `..` and not the root itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AbsolutePath(String);
+
+impl FromStr for AbsolutePath {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let plain = |part: &str| !part.is_empty() && part != "." && part != "..";
+        let inside = text.strip_prefix('/').unwrap_or_default();
+        // ':' separates the parts of Docker's volume notation; control characters have no business in a path.
+        if text.len() <= 4096
+            && !text.contains(':')
+            && !text.chars().any(char::is_control)
+            && inside.split('/').all(plain)
+        {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Invalid::new("expected an absolute path below /, without '.', '..', ':' or empty parts"))
+        }
+    }
+}
+
+impl fmt::Display for AbsolutePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+text_value!(AbsolutePath);
+
+/// A port of the host: 1 to 65535.
+pub type HostPort = NonZeroU16;
+
+/// A transport protocol of a published port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PortProtocol {
+    /// TCP, the default.
+    #[default]
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl fmt::Display for PortProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// A port of the container that the host publishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PortMapping {
+    /// The port inside the container.
+    pub container: NonZeroU16,
+    /// The port on the host; chosen by Docker where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostPort>,
+    /// TCP where absent.
+    #[serde(default)]
+    pub protocol: PortProtocol,
+}
+
+/// A named volume of the user on that host, mounted into the container. No driver options: with
+/// `type=none,o=bind,device=/` a named volume is the host's root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VolumeMount {
+    /// The volume's name among the user's volumes on the host.
+    pub volume: VolumeName,
+    /// Where it appears in the container.
+    pub target: AbsolutePath,
+    /// Whether the container may only read it.
+    #[serde(default)]
+    pub read_only: bool,
+}
+
+/// When Docker starts the container again by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Never.
+    No,
+    /// Whenever it ends, and when Docker starts, unless it was stopped on purpose.
+    #[default]
+    UnlessStopped,
+    /// Whenever it ends, and when Docker starts.
+    Always,
+    /// When it ends with an exit code other than 0.
+    OnFailure,
+}
+
+impl RestartPolicy {
+    /// The name in Docker's API and ours.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::UnlessStopped => "unless-stopped",
+            Self::Always => "always",
+            Self::OnFailure => "on-failure",
+        }
+    }
+}
+
+impl FromStr for RestartPolicy {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        [Self::No, Self::UnlessStopped, Self::Always, Self::OnFailure]
+            .into_iter()
+            .find(|policy| policy.as_str() == text)
+            .ok_or_else(|| Invalid::new("expected no, unless-stopped, always or on-failure"))
+    }
+}
+
+/// What a container is to be. Each field is valid by its type; [`ContainerSpec::problems`] holds the rules that span
+/// fields, which the API asks for all at once and the agent asks for again before it acts.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerSpec {
+    /// The program and its arguments; the image's own where empty.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// Environment variables beside the image's own.
+    #[serde(default)]
+    pub env: BTreeMap<EnvName, String>,
+    /// Published ports.
+    #[serde(default)]
+    pub ports: Vec<PortMapping>,
+    /// Mounted volumes.
+    #[serde(default)]
+    pub volumes: Vec<VolumeMount>,
+    /// Limits.
+    #[serde(default)]
+    pub resources: Resources,
+    /// When Docker restarts it.
+    #[serde(default)]
+    pub restart: RestartPolicy,
+    /// The user's labels.
+    #[serde(default)]
+    pub labels: Labels,
+}
+
+impl ContainerSpec {
+    /// The rules that span fields, and bounds on their sizes: every problem with the JSON pointer (RFC 6901) of the
+    /// field it is about.
+    #[must_use]
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        if self.command.len() > 1024 || self.command.iter().map(String::len).sum::<usize>() > 128 * 1024 {
+            problems.push(("/command".to_owned(), "expected at most 1024 arguments and 128 KiB".to_owned()));
+        }
+        for (i, argument) in self.command.iter().enumerate() {
+            if argument.contains('\0') {
+                problems.push((format!("/command/{i}"), "must not contain a NUL character".to_owned()));
+            }
+        }
+        if self.env.len() > 1024 || self.env.iter().map(|(_, v)| v.len()).sum::<usize>() > 256 * 1024 {
+            problems.push(("/env".to_owned(), "expected at most 1024 variables and 256 KiB".to_owned()));
+        }
+        for (name, value) in &self.env {
+            if value.contains('\0') {
+                problems.push((format!("/env/{name}"), "must not contain a NUL character".to_owned()));
+            }
+        }
+        if self.ports.len() > 128 {
+            problems.push(("/ports".to_owned(), "expected at most 128 ports".to_owned()));
+        }
+        for (i, port) in self.ports.iter().enumerate() {
+            let earlier = &self.ports[..i];
+            if earlier.iter().any(|p| p.protocol == port.protocol && p.host.is_some() && p.host == port.host) {
+                problems.push((format!("/ports/{i}/host"), "this host port is published twice".to_owned()));
+            }
+            if earlier
+                .iter()
+                .any(|p| p.protocol == port.protocol && p.container == port.container && p.host == port.host)
+            {
+                problems.push((format!("/ports/{i}"), "this port is published twice".to_owned()));
+            }
+        }
+        if self.volumes.len() > 64 {
+            problems.push(("/volumes".to_owned(), "expected at most 64 volumes".to_owned()));
+        }
+        for (i, mount) in self.volumes.iter().enumerate() {
+            if self.volumes[..i].iter().any(|m| m.target == mount.target) {
+                problems.push((format!("/volumes/{i}/target"), "another volume is mounted there".to_owned()));
+            }
+        }
+        problems
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_that_leave_their_place_are_refused() {
+        for good in ["/data", "/var/lib/mysql", "/a..b/c"] {
+            assert!(good.parse::<AbsolutePath>().is_ok(), "{good}");
+        }
+        for bad in ["", "/", "data", "/a/../b", "/a/./b", "/a//b", "/a/", "/a:ro", "/a\0"] {
+            assert!(bad.parse::<AbsolutePath>().is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn unknown_and_misspelt_keys_do_not_pass() {
+        for bad in [
+            r#"{"privileged":true}"#,
+            r#"{"Env":{}}"#,
+            r#"{"ports":[{"container":0}]}"#,
+            r#"{"ports":[{"container":70000}]}"#,
+            r#"{"env":{"A=B":"x"}}"#,
+            r#"{"resources":{"memory":1}}"#,
+            r#"{"restart":"sometimes"}"#,
+        ] {
+            assert!(serde_json::from_str::<ContainerSpec>(bad).is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn one_host_port_or_target_twice_is_a_problem_with_its_pointer() {
+        let spec: ContainerSpec = serde_json::from_str(
+            r#"{"ports":[{"container":80,"host":8080},{"container":81,"host":8080}],"volumes":[{"volume":"a","target":"/x"},{"volume":"b","target":"/x"}]}"#,
+        )
+        .unwrap();
+        let pointers: Vec<_> = spec.problems().into_iter().map(|(pointer, _)| pointer).collect();
+        assert_eq!(pointers, ["/ports/1/host", "/volumes/1/target"]);
+    }
+}
