@@ -1,1 +1,3 @@
-//! placeholder
+//! The coordinator of Dockerforge.
+
+pub mod tasks;
