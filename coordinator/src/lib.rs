@@ -1,3 +1,4 @@
 //! The coordinator of Dockerforge.
 
+pub mod pki;
 pub mod tasks;
