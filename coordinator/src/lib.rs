@@ -2,7 +2,13 @@
 //! command line client of that API. ARCHITECTURE.md draws the rooms and says which may import which.
 
 pub mod access;
+pub mod build;
+pub mod dispatch;
 pub mod domain;
+pub mod http;
+pub mod hub;
+pub mod pki;
 pub mod queue;
+pub mod service;
 pub mod store;
 pub mod tasks;
