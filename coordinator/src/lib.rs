@@ -1,4 +1,5 @@
 //! The coordinator of Dockerforge.
 
+pub mod hub;
 pub mod pki;
 pub mod tasks;
