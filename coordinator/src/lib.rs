@@ -1,5 +1,6 @@
 //! The coordinator of Dockerforge.
 
+pub mod build;
 pub mod hub;
 pub mod pki;
 pub mod tasks;
