@@ -101,7 +101,8 @@ fn read(path: &Path) -> Result<Option<String>, PkiError> {
 
 fn refuse_exposed(path: &Path) -> Result<(), PkiError> {
     let mode = std::fs::metadata(path).map_err(failed("read", path))?.permissions().mode() & 0o777;
-    if mode & 0o077 == 0 { Ok(()) } else { Err(PkiError::KeyExposed { path: path.to_owned(), mode }) }
+    let open_to_others = mode & 0o077 != 0;
+    if open_to_others { Err(PkiError::KeyExposed { path: path.to_owned(), mode }) } else { Ok(()) }
 }
 
 /// Writes a file whole or not at all, durably.
