@@ -38,7 +38,9 @@ impl Kind {
     /// The kind a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job].into_iter().find(|k| k.as_str() == word)
+        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job]
+            .into_iter()
+            .find(|k| k.as_str() == word)
     }
 }
 

@@ -102,7 +102,9 @@ impl Host {
         match self.state {
             HostState::Pending => Some("no agent has enrolled yet: run the join command on the machine".to_owned()),
             HostState::Deleting => Some("it is being deleted".to_owned()),
-            HostState::Unreachable => Some("its agent has not been heard of lately; what it runs goes on, jobs wait".to_owned()),
+            HostState::Unreachable => {
+                Some("its agent has not been heard of lately; what it runs goes on, jobs wait".to_owned())
+            }
             HostState::Online => match (self.agent.as_ref().and_then(|a| a.docker.as_ref()), self.docker_ping_age_ms) {
                 (None, _) => Some("its agent is connected, but Docker does not answer there".to_owned()),
                 (Some(_), Some(age)) if age > DOCKER_STALE_MS => {

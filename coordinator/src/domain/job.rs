@@ -13,7 +13,9 @@ use super::Timestamp;
 use dockerforge_protocol::command::Command;
 use dockerforge_protocol::handshake::{HeldState, Verdict};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
-use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Outcome, Product, Progress, Refusal as NotTaken};
+use dockerforge_protocol::report::{
+    AgentFailure, Attempt, FailureKind, Outcome, Product, Progress, Refusal as NotTaken,
+};
 use jiff::SignedDuration;
 
 /// Attempts after which a retryable failure is final.
@@ -401,7 +403,9 @@ pub fn on_hello(job: &Job, held: Option<HeldState>) -> (Verdict, Decision) {
         // Its result comes after the welcome.
         (_, Some(HeldState::Finished)) => (go_on, Decision::Ignore),
         (JobState::Cancelling, Some(HeldState::Running)) => (stop, Decision::Ignore),
-        (JobState::Assigned | JobState::Running | JobState::Unknown, Some(HeldState::Running)) => (go_on, Decision::Run),
+        (JobState::Assigned | JobState::Running | JobState::Unknown, Some(HeldState::Running)) => {
+            (go_on, Decision::Run)
+        }
         // What the broken attempt did may be there in part: the next one adopts it, so a cancelled one needs cleaning up.
         (JobState::Cancelling, Some(HeldState::Interrupted)) => {
             (Verdict::Forget, Decision::End(Ending::Cancelled { confirmed: false }))

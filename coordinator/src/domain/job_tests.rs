@@ -45,7 +45,8 @@ fn terminal_is_final_and_a_late_attempt_is_void() {
 #[test]
 fn a_retryable_failure_is_tried_five_times_in_all() {
     for attempt in 1..MAX_ATTEMPTS {
-        let decision = on_finished(&job(JobState::Running, attempt), attempt, failed(FailureKind::DockerUnavailable), 0.5);
+        let decision =
+            on_finished(&job(JobState::Running, attempt), attempt, failed(FailureKind::DockerUnavailable), 0.5);
         assert!(matches!(decision, Decision::Requeue { counts: true, .. }), "attempt {attempt}: {decision:?}");
     }
     let decision = on_finished(&job(JobState::Running, 5), 5, failed(FailureKind::DockerUnavailable), 0.5);

@@ -117,7 +117,14 @@ async fn image_gone(conn: &mut Conn, job: &Job, image: ImageId) -> Result<(), Qu
 
 /// The next thing on the way of a host out of service: its containers, its images, what is left of its users there,
 /// and last its identity.
-async fn host_next(conn: &mut Conn, job: &Job, host: HostId, parts: &[Job], turn: &mut Turn, now: Timestamp) -> Result<(), QueueError> {
+async fn host_next(
+    conn: &mut Conn,
+    job: &Job,
+    host: HostId,
+    parts: &[Job],
+    turn: &mut Turn,
+    now: Timestamp,
+) -> Result<(), QueueError> {
     let Some(row) = store::hosts::find(conn, host).await? else { return Ok(()) };
     // A host that never had an agent has nothing on it.
     if row.agent.is_some() {
@@ -130,7 +137,15 @@ async fn host_next(conn: &mut Conn, job: &Job, host: HostId, parts: &[Job], turn
 }
 
 /// Enqueues what must still go from a host: of one user, or of everybody.
-async fn clear_host(conn: &mut Conn, job: &Job, host: HostId, only: Option<UserId>, parts: &[Job], turn: &mut Turn, now: Timestamp) -> Result<(), QueueError> {
+async fn clear_host(
+    conn: &mut Conn,
+    job: &Job,
+    host: HostId,
+    only: Option<UserId>,
+    parts: &[Job],
+    turn: &mut Turn,
+    now: Timestamp,
+) -> Result<(), QueueError> {
     let part = |owner: UserId, kind: JobKind, subject: Subject, command: Command| Request {
         id: JobId::new(),
         user: owner,
@@ -143,7 +158,12 @@ async fn clear_host(conn: &mut Conn, job: &Job, host: HostId, only: Option<UserI
     let containers = store::containers::on_host(conn, host).await?;
     for container in containers.iter().filter(|c| only.is_none_or(|user| c.user == user)) {
         let remove = RemoveContainer { container: container.id, user: container.user, volumes: true };
-        let request = part(container.user, JobKind::ContainerDelete, Subject::Container(container.id), Command::RemoveContainer(remove));
+        let request = part(
+            container.user,
+            JobKind::ContainerDelete,
+            Subject::Container(container.id),
+            Command::RemoveContainer(remove),
+        );
         enqueue(conn, request, now).await?;
         turn.wake.push(host);
     }
@@ -163,7 +183,8 @@ async fn clear_host(conn: &mut Conn, job: &Job, host: HostId, only: Option<UserI
         return Ok(());
     }
     let user = only.unwrap_or(job.user);
-    let done = parts.iter().any(|p| p.kind == JobKind::UserRemove && p.host == Some(host) && p.subject == Subject::User(user));
+    let done =
+        parts.iter().any(|p| p.kind == JobKind::UserRemove && p.host == Some(host) && p.subject == Subject::User(user));
     if !done {
         let remove = Command::RemoveUser(RemoveUser { user, volumes: true });
         enqueue(conn, part(user, JobKind::UserRemove, Subject::User(user), remove), now).await?;
@@ -181,7 +202,14 @@ async fn retire_host(conn: &mut Conn, host: HostId, turn: &mut Turn, now: Timest
 }
 
 /// The next thing on the way of a user out of service: his things on every host, then his hosts, then his rows.
-async fn user_next(conn: &mut Conn, job: &Job, user: UserId, parts: &[Job], turn: &mut Turn, now: Timestamp) -> Result<(), QueueError> {
+async fn user_next(
+    conn: &mut Conn,
+    job: &Job,
+    user: UserId,
+    parts: &[Job],
+    turn: &mut Turn,
+    now: Timestamp,
+) -> Result<(), QueueError> {
     let own = store::hosts::all_of_user(conn, user).await?;
     let mut hosts = own.clone();
     hosts.extend(store::containers::all_of_user(conn, user).await?.into_iter().map(|c| c.host));

@@ -70,6 +70,7 @@ pub async fn enqueue(conn: &mut Conn, request: Request, now: Timestamp) -> Resul
         deadline_at: now.checked_add(wait).unwrap_or(Timestamp::MAX),
     };
     store::jobs::insert(conn, &job).await?;
+    fail::fail_point!("coordinator.job.enqueued");
     let event = Event { user: job.user, kind: "job.queued", resource: Kind::Job, id: job.id.uuid(), detail: None };
     store::records::event(conn, &event, now).await?;
     Ok(job.id)

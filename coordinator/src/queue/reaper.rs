@@ -32,7 +32,13 @@ impl Default for Config {
 const REMEMBER_KEYS: SignedDuration = SignedDuration::from_hours(24);
 
 /// Looks until told to stop. `sweep` is given the contexts that are still needed, once in a while.
-pub async fn run(store: Store, signals: Signals, config: Config, sweep: impl Fn(HashSet<String>) + Send + Sync, stop: CancellationToken) {
+pub async fn run(
+    store: Store,
+    signals: Signals,
+    config: Config,
+    sweep: impl Fn(HashSet<String>) + Send + Sync,
+    stop: CancellationToken,
+) {
     tokio::select! {
         () = stop.cancelled() => return,
         () = tokio::time::sleep(config.grace) => {}
@@ -74,7 +80,8 @@ async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
         .write(move |conn| {
             Box::pin(async move {
                 for (host, user) in store::hosts::mark_unreachable(conn, ago(now, UNREACHABLE_AFTER)).await? {
-                    let event = Event { user, kind: "host.unreachable", resource: Kind::Host, id: host.uuid(), detail: None };
+                    let event =
+                        Event { user, kind: "host.unreachable", resource: Kind::Host, id: host.uuid(), detail: None };
                     store::records::event(conn, &event, now).await?;
                     tracing::warn!(%host, "a host is unreachable");
                 }
@@ -99,7 +106,13 @@ async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
     Ok(())
 }
 
-async fn expire(conn: &mut store::Conn, job: &Job, kind: &str, why: &str, now: Timestamp) -> Result<Option<JobId>, QueueError> {
+async fn expire(
+    conn: &mut store::Conn,
+    job: &Job,
+    kind: &str,
+    why: &str,
+    now: Timestamp,
+) -> Result<Option<JobId>, QueueError> {
     // One that was never given out has left nothing anywhere.
     let ending = Ending::Failed { error: JobError::new(kind, why), confirmed: job.attempt == 0 };
     Ok(settle(conn, job, &ending, now).await?.then_some(job.id))
@@ -107,7 +120,11 @@ async fn expire(conn: &mut store::Conn, job: &Job, kind: &str, why: &str, now: T
 
 async fn tidy(store: &Store, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Result<(), QueueError> {
     let before = ago(Timestamp::now(), REMEMBER_KEYS);
-    store.write(move |conn| Box::pin(async move { Ok::<_, QueueError>(store::idempotency::forget(conn, before).await?) })).await?;
+    store
+        .write(move |conn| {
+            Box::pin(async move { Ok::<_, QueueError>(store::idempotency::forget(conn, before).await?) })
+        })
+        .await?;
     let needed = store::jobs::contexts_in_use(&mut store.read().await?).await?;
     sweep(needed.into_iter().collect());
     Ok(())

@@ -35,7 +35,9 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
     match (job.kind, job.subject) {
         (JobKind::ContainerCreate, Subject::Container(id)) => container_created(conn, job, id, ending, now).await?,
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
-        (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => image_made(conn, job, id, ending, now).await?,
+        (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
+            image_made(conn, job, id, ending, now).await?
+        }
         (JobKind::ImageRemove, Subject::Image(id)) => {
             if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
                 store::images::remove_presence(conn, id, host).await?;
@@ -56,7 +58,13 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
     Ok(true)
 }
 
-async fn container_created(conn: &mut Conn, job: &Job, id: ContainerId, ending: &Ending, now: Timestamp) -> Result<(), QueueError> {
+async fn container_created(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
     let Some(host) = job.host else { return Ok(()) };
     match ending {
         Ending::Succeeded(Product::Container { docker_id }) => {
@@ -95,7 +103,13 @@ async fn container_created(conn: &mut Conn, job: &Job, id: ContainerId, ending: 
     }
 }
 
-async fn container_deleted(conn: &mut Conn, job: &Job, id: ContainerId, ending: &Ending, now: Timestamp) -> Result<(), QueueError> {
+async fn container_deleted(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
     match ending {
         Ending::Succeeded(_) => {
             store::containers::remove(conn, id).await?;
@@ -108,14 +122,26 @@ async fn container_deleted(conn: &mut Conn, job: &Job, id: ContainerId, ending: 
     }
 }
 
-async fn image_made(conn: &mut Conn, job: &Job, id: ImageId, ending: &Ending, now: Timestamp) -> Result<(), QueueError> {
+async fn image_made(
+    conn: &mut Conn,
+    job: &Job,
+    id: ImageId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
     let Some(host) = job.host else { return Ok(()) };
     match ending {
         Ending::Succeeded(Product::Image { docker_id, size }) => {
-            let presence =
-                ImageOnHost { image: id, host, state: PresenceState::Present, docker_id: Some(docker_id.clone()), size: Some(*size) };
+            let presence = ImageOnHost {
+                image: id,
+                host,
+                state: PresenceState::Present,
+                docker_id: Some(docker_id.clone()),
+                size: Some(*size),
+            };
             store::images::set_presence(conn, &presence).await?;
-            let kept = store::images::get(conn, job.user, id).await?.is_some_and(|image| image.state == ImageState::Pending);
+            let kept =
+                store::images::get(conn, job.user, id).await?.is_some_and(|image| image.state == ImageState::Pending);
             if kept {
                 store::images::set_state(conn, id, ImageState::Ready).await?;
             }
@@ -145,7 +171,13 @@ async fn delete_image(conn: &mut Conn, job: &Job, id: ImageId, host: HostId, now
     };
     let parent = enqueue(conn, whole.clone(), now).await?;
     let remove = Command::RemoveImage(RemoveImage { image: id, user: job.user });
-    let part = Request { id: JobId::new(), work: Some((host, remove)), parent: Some(parent), kind: JobKind::ImageRemove, ..whole };
+    let part = Request {
+        id: JobId::new(),
+        work: Some((host, remove)),
+        parent: Some(parent),
+        kind: JobKind::ImageRemove,
+        ..whole
+    };
     enqueue(conn, part, now).await.map(|_| ())
 }
 

@@ -41,7 +41,12 @@ pub struct Seen {
 
 impl Services {
     /// Asks for a container.
-    pub async fn container_create(&self, permit: &Permit<Write>, key: Option<&Key>, new: NewContainer) -> Result<JobId> {
+    pub async fn container_create(
+        &self,
+        permit: &Permit<Write>,
+        key: Option<&Key>,
+        new: NewContainer,
+    ) -> Result<JobId> {
         let problems = new.spec.problems();
         if !problems.is_empty() {
             let violations = problems.into_iter().map(|(pointer, detail)| Violation { pointer, detail });
@@ -60,7 +65,8 @@ impl Services {
     /// One container.
     pub async fn container_get(&self, permit: &Permit<Read>, id: ContainerId) -> Result<Seen> {
         let mut conn = self.store.read().await?;
-        let container = store::containers::get(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Container))?;
+        let container =
+            store::containers::get(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Container))?;
         let mut seen = self.seen(&mut conn, vec![container]).await?;
         seen.pop().ok_or_else(|| Refusal::NotFound(Kind::Container).into())
     }
@@ -125,7 +131,13 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         created_at: now,
     };
     store::containers::insert(conn, &container).await?;
-    let command = Command::CreateContainer(CreateContainer { container: container.id, user, name: new.name, image: image.id, spec: new.spec });
+    let command = Command::CreateContainer(CreateContainer {
+        container: container.id,
+        user,
+        name: new.name,
+        image: image.id,
+        spec: new.spec,
+    });
     let request = Request {
         id: job,
         user,
@@ -140,7 +152,12 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     Ok(job)
 }
 
-async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ContainerId, volumes: bool) -> Result<(JobId, HostId, Vec<JobId>)> {
+async fn delete(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    id: ContainerId,
+    volumes: bool,
+) -> Result<(JobId, HostId, Vec<JobId>)> {
     let now = Timestamp::now();
     let user = permit.user();
     let container = store::containers::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Container))?;

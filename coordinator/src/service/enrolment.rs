@@ -19,14 +19,16 @@ impl Services {
         let Ok(token) = request.token.parse::<JoinToken>() else {
             return refuse(EnrolRefusal::Invalid, "this is not a join token, or it was damaged on its way");
         };
-        let Ok(key) = self.authority.csr_public_key_sha256(&request.csr) else {
+        let Ok(key) = crate::pki::csr_public_key_sha256(&request.csr) else {
             return refuse(EnrolRefusal::Invalid, "the certificate signing request cannot be used");
         };
         if token.ca_pin != self.authority.pin() {
             return refuse(EnrolRefusal::Unknown, "this token was issued by another coordinator");
         }
         let authority = Arc::clone(&self.authority);
-        self.store.write(move |conn| Box::pin(async move { redeem(conn, &authority, &token, key, &request.csr).await })).await
+        self.store
+            .write(move |conn| Box::pin(async move { redeem(conn, &authority, &token, key, &request.csr).await }))
+            .await
     }
 
     /// A new certificate for a host, asked for over its live session.
@@ -55,7 +57,10 @@ async fn redeem(
     let now = Timestamp::now();
     let refuse = |reason, detail: &str| Ok(Err(EnrolRefused { reason, detail: detail.to_owned() }));
     let Some(stored) = store::enrolment::hold_token(conn, token.id).await? else {
-        return refuse(EnrolRefusal::Unknown, "there is no such join token: it was replaced by a newer one, or its host was deleted");
+        return refuse(
+            EnrolRefusal::Unknown,
+            "there is no such join token: it was replaced by a newer one, or its host was deleted",
+        );
     };
     if !bool::from(stored.secret_hash.ct_eq(&token.secret_hash())) {
         return refuse(EnrolRefusal::Unknown, "this is not the join token that was issued");
@@ -82,7 +87,9 @@ async fn redeem(
     }
     let issued = match authority.issue_agent(csr, stored.host, now) {
         Ok(issued) => issued,
-        Err(PkiError::Csr(_)) => return refuse(EnrolRefusal::Invalid, "the certificate signing request cannot be used"),
+        Err(PkiError::Csr(_) | PkiError::CsrTooLarge(_) | PkiError::CsrKey) => {
+            return refuse(EnrolRefusal::Invalid, "the certificate signing request cannot be used");
+        }
         Err(error) => return Err(error.into()),
     };
     // Whatever identity the host had before is void: this machine is the host from now on.

@@ -29,12 +29,23 @@ pub struct Join {
 
 impl Services {
     /// Registers a host.
-    pub async fn host_create(&self, permit: &Permit<Write>, key: Option<&Key>, name: ResourceName, labels: Labels) -> Result<(Host, Join)> {
+    pub async fn host_create(
+        &self,
+        permit: &Permit<Write>,
+        key: Option<&Key>,
+        name: ResourceName,
+        labels: Labels,
+    ) -> Result<(Host, Join)> {
         let token = self.fresh_token()?;
         let taken = name.clone();
         let result = once!({
-            let (permit, key, name, labels, token) = (permit.clone(), key.cloned(), name.clone(), labels.clone(), token.clone());
-            self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), name, labels, token).await })).await
+            let (permit, key, name, labels, token) =
+                (permit.clone(), key.cloned(), name.clone(), labels.clone(), token.clone());
+            self.store
+                .write(move |conn| {
+                    Box::pin(async move { create(conn, &permit, key.as_ref(), name, labels, token).await })
+                })
+                .await
         });
         result.map_err(|e| e.naming(&taken))
     }
@@ -47,7 +58,8 @@ impl Services {
             .write(move |conn| {
                 Box::pin(async move {
                     let now = Timestamp::now();
-                    let host = store::hosts::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
+                    let host =
+                        store::hosts::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
                     match host.state {
                         HostState::Online => return Err(Refusal::HostConnected(id).into()),
                         HostState::Deleting => return Err(Refusal::BeingDeleted(Kind::Host).into()),
@@ -68,11 +80,19 @@ impl Services {
 
     /// One host.
     pub async fn host_get(&self, permit: &Permit<Read>, id: HostId) -> Result<Host> {
-        store::hosts::get(&mut self.store.read().await?, permit.user(), id).await?.ok_or_else(|| Refusal::NotFound(Kind::Host).into())
+        store::hosts::get(&mut self.store.read().await?, permit.user(), id)
+            .await?
+            .ok_or_else(|| Refusal::NotFound(Kind::Host).into())
     }
 
     /// A page of hosts.
-    pub async fn host_list(&self, permit: &Permit<Read>, name: Option<&str>, state: Option<HostState>, page: Page) -> Result<Vec<Host>> {
+    pub async fn host_list(
+        &self,
+        permit: &Permit<Read>,
+        name: Option<&str>,
+        state: Option<HostState>,
+        page: Page,
+    ) -> Result<Vec<Host>> {
         Ok(store::hosts::list(&mut self.store.read().await?, permit.user(), name, state, page).await?)
     }
 
@@ -80,7 +100,8 @@ impl Services {
     /// what is on it stays there.
     pub async fn host_delete(&self, permit: &Permit<Write>, id: HostId, force: bool) -> Result<JobId> {
         let permit = permit.clone();
-        let deleted = self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, force).await })).await?;
+        let deleted =
+            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, force).await })).await?;
         if deleted.revoked {
             (self.revoked)(id);
         }
@@ -91,7 +112,14 @@ impl Services {
     }
 }
 
-async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, name: ResourceName, labels: Labels, token: JoinToken) -> Result<(Host, Join)> {
+async fn create(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    key: Option<&Key>,
+    name: ResourceName,
+    labels: Labels,
+    token: JoinToken,
+) -> Result<(Host, Join)> {
     let now = Timestamp::now();
     let user = permit.user();
     let host = Host {
@@ -110,7 +138,8 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, name
     };
     let text = token.reveal();
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Host, host.id.uuid(), Some(&text), now).await? {
-        let host = store::hosts::get(conn, user, HostId::from_uuid(replay.id)).await?.ok_or(Refusal::NotFound(Kind::Host))?;
+        let host =
+            store::hosts::get(conn, user, HostId::from_uuid(replay.id)).await?.ok_or(Refusal::NotFound(Kind::Host))?;
         let expires_at = host.created_at.checked_add(TOKEN_LIFE).unwrap_or(now);
         return Ok((host, Join { token: replay.secret.unwrap_or_default().into(), expires_at }));
     }
@@ -141,7 +170,15 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: HostId, force: bool
         Some(job) => job.id,
         None => {
             let subject = Subject::Host(id);
-            let request = Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::HostDelete, subject, wait: None };
+            let request = Request {
+                id: JobId::new(),
+                user,
+                work: None,
+                parent: None,
+                kind: JobKind::HostDelete,
+                subject,
+                wait: None,
+            };
             queue::enqueue(conn, request, now).await?
         }
     };

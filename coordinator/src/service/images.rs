@@ -59,13 +59,20 @@ impl Services {
     /// One image.
     pub async fn image_get(&self, permit: &Permit<Read>, id: ImageId) -> Result<Placed> {
         let mut conn = self.store.read().await?;
-        let image = store::images::get_visible(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
+        let image =
+            store::images::get_visible(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
         let hosts = store::images::presence(&mut conn, &[id]).await?;
         Ok(Placed { hosts: self.shown(permit, &image, hosts), image })
     }
 
     /// A page of images.
-    pub async fn image_list(&self, permit: &Permit<Read>, name: Option<&str>, host: Option<HostId>, page: Page) -> Result<Vec<Placed>> {
+    pub async fn image_list(
+        &self,
+        permit: &Permit<Read>,
+        name: Option<&str>,
+        host: Option<HostId>,
+        page: Page,
+    ) -> Result<Vec<Placed>> {
         let mut conn = self.store.read().await?;
         let images = store::images::list(&mut conn, permit.user(), name, host, page).await?;
         let ids: Vec<ImageId> = images.iter().map(|image| image.id).collect();
@@ -88,7 +95,8 @@ impl Services {
     /// Asks for an image to be gone from everywhere. Asked again while it is on its way out, answers the job that does it.
     pub async fn image_delete(&self, permit: &Permit<Write>, id: ImageId) -> Result<JobId> {
         let permit = permit.clone();
-        let (job, hosts) = self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id).await })).await?;
+        let (job, hosts) =
+            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id).await })).await?;
         hosts.into_iter().for_each(|host| self.signals.wake_host(host));
         self.signals.wake_conductor();
         Ok(job)
@@ -121,7 +129,8 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         created_at: now,
     };
     store::images::insert(conn, &image).await?;
-    let presence = ImageOnHost { image: image.id, host: new.host, state: PresenceState::Pending, docker_id: None, size: None };
+    let presence =
+        ImageOnHost { image: image.id, host: new.host, state: PresenceState::Pending, docker_id: None, size: None };
     store::images::set_presence(conn, &presence).await?;
     let (kind, command) = match &image.source {
         ImageSource::Reference(reference) => {
@@ -140,7 +149,8 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         ),
     };
     let subject = Subject::Image(image.id);
-    let request = Request { id: job, user, work: Some((new.host, command)), parent: None, kind, subject, wait: new.wait };
+    let request =
+        Request { id: job, user, work: Some((new.host, command)), parent: None, kind, subject, wait: new.wait };
     queue::enqueue(conn, request, now).await?;
     store::records::audit(conn, permit.origin(), "image.create", Kind::Image, image.id.uuid(), now).await?;
     Ok(job)
@@ -161,13 +171,22 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<
     deletable(&image, store::containers::using_image(conn, id).await?)?;
     store::images::set_state(conn, id, ImageState::Deleting).await?;
     let subject = Subject::Image(id);
-    let whole = Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::ImageDelete, subject, wait: None };
+    let whole =
+        Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::ImageDelete, subject, wait: None };
     let job = queue::enqueue(conn, whole, now).await?;
     let mut hosts = Vec::new();
     for presence in store::images::presence(conn, &[id]).await? {
         let remove = Command::RemoveImage(RemoveImage { image: id, user });
         let work = Some((presence.host, remove));
-        let part = Request { id: JobId::new(), user, work, parent: Some(job), kind: JobKind::ImageRemove, subject, wait: None };
+        let part = Request {
+            id: JobId::new(),
+            user,
+            work,
+            parent: Some(job),
+            kind: JobKind::ImageRemove,
+            subject,
+            wait: None,
+        };
         queue::enqueue(conn, part, now).await?;
         hosts.push(presence.host);
     }

@@ -9,7 +9,7 @@ pub mod images;
 pub mod jobs;
 pub mod users;
 
-use crate::build::contexts::Contexts;
+use crate::build::Contexts;
 use crate::domain::Refusal;
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};

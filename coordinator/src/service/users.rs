@@ -19,7 +19,7 @@ use sha2::{Digest, Sha256};
 const FIRST_TOKEN: &str = "default";
 
 /// A fresh API key: `dfk_` and 256 random bits in base64url.
-fn fresh_key() -> Result<SecretString> {
+pub fn fresh_key() -> Result<SecretString> {
     Ok(format!("dfk_{}", URL_SAFE_NO_PAD.encode(random()?)).into())
 }
 
@@ -41,24 +41,29 @@ impl Services {
         Ok(store::users::get(&mut self.store.read().await?, id).await?)
     }
 
-    /// Makes the system user if there is none yet; answers its key if it was made. `given` is a key to use.
-    pub async fn user_bootstrap(&self, given: Option<SecretString>) -> Result<Option<SecretString>> {
-        let key = match given {
-            Some(key) => key,
-            None => fresh_key()?,
-        };
+    /// Makes the system user with this key if there is no system user yet; whether it was made.
+    pub async fn user_bootstrap(&self, key: &SecretString) -> Result<bool> {
         let hash = key_hash(key.expose_secret());
-        let made = self.store.write(move |conn| Box::pin(async move { bootstrap(conn, hash).await })).await?;
-        Ok(made.then_some(key))
+        self.store.write(move |conn| Box::pin(async move { bootstrap(conn, hash).await })).await
     }
 
     /// Makes a user, with a first key.
-    pub async fn user_create(&self, permit: &Permit<Administer>, key: Option<&Key>, name: ResourceName, admin: bool) -> Result<(User, SecretString)> {
+    pub async fn user_create(
+        &self,
+        permit: &Permit<Administer>,
+        key: Option<&Key>,
+        name: ResourceName,
+        admin: bool,
+    ) -> Result<(User, SecretString)> {
         let secret = fresh_key()?;
         let taken = name.clone();
         let result = once!({
             let (permit, key, name, secret) = (permit.clone(), key.cloned(), name.clone(), secret.clone());
-            self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), name, admin, secret).await })).await
+            self.store
+                .write(move |conn| {
+                    Box::pin(async move { create(conn, &permit, key.as_ref(), name, admin, secret).await })
+                })
+                .await
         });
         result.map_err(|e| e.naming(&taken))
     }
@@ -79,7 +84,8 @@ impl Services {
     /// Takes all that is a user's out of service. His keys are void at once.
     pub async fn user_delete(&self, permit: &Permit<Administer>, id: UserId) -> Result<JobId> {
         let permit = permit.clone();
-        let (job, changed) = self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id).await })).await?;
+        let (job, changed) =
+            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id).await })).await?;
         for (job, host) in changed {
             self.signals.job_changed(job);
             if let Some(host) = host {
@@ -91,12 +97,21 @@ impl Services {
     }
 
     /// Makes a token of a user, and its key.
-    pub async fn token_create(&self, permit: &Permit<Write>, key: Option<&Key>, name: ResourceName) -> Result<(Token, SecretString)> {
+    pub async fn token_create(
+        &self,
+        permit: &Permit<Write>,
+        key: Option<&Key>,
+        name: ResourceName,
+    ) -> Result<(Token, SecretString)> {
         let secret = fresh_key()?;
         let taken = name.clone();
         let result = once!({
             let (permit, key, name, secret) = (permit.clone(), key.cloned(), name.clone(), secret.clone());
-            self.store.write(move |conn| Box::pin(async move { create_token(conn, &permit, key.as_ref(), name, secret).await })).await
+            self.store
+                .write(move |conn| {
+                    Box::pin(async move { create_token(conn, &permit, key.as_ref(), name, secret).await })
+                })
+                .await
         });
         result.map_err(|e| e.naming(&taken))
     }
@@ -116,7 +131,8 @@ impl Services {
                         return Err(Refusal::NotFound(Kind::Token).into());
                     }
                     let now = Timestamp::now();
-                    Ok(store::records::audit(conn, permit.origin(), "token.delete", Kind::Token, id.uuid(), now).await?)
+                    Ok(store::records::audit(conn, permit.origin(), "token.delete", Kind::Token, id.uuid(), now)
+                        .await?)
                 })
             })
             .await
@@ -128,7 +144,8 @@ async fn bootstrap(conn: &mut Conn, hash: [u8; 32]) -> Result<bool> {
         return Ok(false);
     }
     let now = Timestamp::now();
-    let user = User { id: UserId::new(), name: fixed_name(SYSTEM)?, admin: true, state: UserState::Active, created_at: now };
+    let user =
+        User { id: UserId::new(), name: fixed_name(SYSTEM)?, admin: true, state: UserState::Active, created_at: now };
     store::users::insert(conn, &user).await?;
     let token = Token { id: TokenId::new(), user: user.id, name: fixed_name(FIRST_TOKEN)?, created_at: now };
     store::users::insert_token(conn, &token, &hash).await?;
@@ -139,7 +156,14 @@ fn fixed_name(name: &str) -> Result<ResourceName> {
     name.parse().map_err(|_| Refusal::invalid("/name", "not a name").into())
 }
 
-async fn create(conn: &mut Conn, permit: &Permit<Administer>, key: Option<&Key>, name: ResourceName, admin: bool, secret: SecretString) -> Result<(User, SecretString)> {
+async fn create(
+    conn: &mut Conn,
+    permit: &Permit<Administer>,
+    key: Option<&Key>,
+    name: ResourceName,
+    admin: bool,
+    secret: SecretString,
+) -> Result<(User, SecretString)> {
     let now = Timestamp::now();
     let user = User { id: UserId::new(), name, admin, state: UserState::Active, created_at: now };
     let shown = Some(secret.expose_secret());
@@ -154,11 +178,18 @@ async fn create(conn: &mut Conn, permit: &Permit<Administer>, key: Option<&Key>,
     Ok((user, secret))
 }
 
-async fn create_token(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, name: ResourceName, secret: SecretString) -> Result<(Token, SecretString)> {
+async fn create_token(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    key: Option<&Key>,
+    name: ResourceName,
+    secret: SecretString,
+) -> Result<(Token, SecretString)> {
     let now = Timestamp::now();
     let token = Token { id: TokenId::new(), user: permit.user(), name, created_at: now };
     let shown = Some(secret.expose_secret());
-    if let Some(replay) = idempotency::begin(conn, permit.user(), key, Kind::Token, token.id.uuid(), shown, now).await? {
+    if let Some(replay) = idempotency::begin(conn, permit.user(), key, Kind::Token, token.id.uuid(), shown, now).await?
+    {
         let id = TokenId::from_uuid(replay.id);
         let token = store::users::get_token(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Token))?;
         return Ok((token, replay.secret.unwrap_or_default().into()));

@@ -8,7 +8,9 @@ use uuid::Uuid;
 /// The cluster's id, made at the first call.
 pub async fn cluster_id(conn: &mut Conn, now: Timestamp) -> Result<ClusterId, StoreError> {
     let known: Option<Uuid> =
-        on!(conn, |c| sqlx::query_scalar("SELECT id FROM cluster ORDER BY created_at, id LIMIT 1").fetch_optional(c).await?);
+        on!(conn, |c| sqlx::query_scalar("SELECT id FROM cluster ORDER BY created_at, id LIMIT 1")
+            .fetch_optional(c)
+            .await?);
     if let Some(id) = known {
         return Ok(ClusterId::from_uuid(id));
     }

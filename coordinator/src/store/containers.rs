@@ -40,7 +40,11 @@ impl TryFrom<ContainerRow> for Container {
             desired: word("containers.desired", &row.desired, DesiredState::parse(&row.desired))?,
             created_at: time("containers.created_at", row.created_at)?,
             observed: Observed {
-                state: word("containers.observed_state", &row.observed_state, ObservedState::parse(&row.observed_state))?,
+                state: word(
+                    "containers.observed_state",
+                    &row.observed_state,
+                    ObservedState::parse(&row.observed_state),
+                )?,
                 docker_id: row.observed_docker_id,
                 exit_code: row.observed_exit_code,
                 started_at: maybe_time("containers.observed_started_at", row.observed_started_at)?,
@@ -77,7 +81,8 @@ pub struct Filter {
 
 /// A new container.
 pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query(
+    on!(conn, |c| {
+        sqlx::query(
         "INSERT INTO containers (id, user_id, host_id, image_id, name, spec, desired, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
     )
     .bind(container.id.uuid())
@@ -90,7 +95,8 @@ pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreE
     .bind(micros(container.created_at))
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(())
 }
 
@@ -132,22 +138,25 @@ pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) ->
 
 /// All containers on a host, whoever's they are.
 pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Container>, StoreError> {
-    let rows: Vec<ContainerRow> = on!(conn, |c| sqlx::query_as(select!("WHERE host_id = $1 ORDER BY id")).bind(host.uuid()).fetch_all(c).await?);
+    let rows: Vec<ContainerRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE host_id = $1 ORDER BY id")).bind(host.uuid()).fetch_all(c).await?);
     rows.into_iter().map(Container::try_from).collect()
 }
 
 /// All containers of a user's.
 pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Container>, StoreError> {
-    let rows: Vec<ContainerRow> = on!(conn, |c| sqlx::query_as(select!("WHERE user_id = $1 ORDER BY id")).bind(user.uuid()).fetch_all(c).await?);
+    let rows: Vec<ContainerRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE user_id = $1 ORDER BY id")).bind(user.uuid()).fetch_all(c).await?);
     rows.into_iter().map(Container::try_from).collect()
 }
 
 /// Which containers, whoever's they are, were made of an image.
 pub async fn using_image(conn: &mut Conn, image: ImageId) -> Result<Vec<ContainerId>, StoreError> {
-    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM containers WHERE image_id = $1 ORDER BY id LIMIT 100")
-        .bind(image.uuid())
-        .fetch_all(c)
-        .await?);
+    let ids: Vec<Uuid> =
+        on!(conn, |c| sqlx::query_scalar("SELECT id FROM containers WHERE image_id = $1 ORDER BY id LIMIT 100")
+            .bind(image.uuid())
+            .fetch_all(c)
+            .await?);
     Ok(ids.into_iter().map(ContainerId::from_uuid).collect())
 }
 
@@ -164,7 +173,8 @@ pub async fn set_desired(conn: &mut Conn, id: ContainerId, desired: DesiredState
 
 /// Says what its host shows of a container. The host is part of the condition: an agent changes its own host's rows.
 pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: &Observed) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query(
+    on!(conn, |c| {
+        sqlx::query(
         "UPDATE containers SET observed_state = $3, observed_docker_id = $4, observed_exit_code = $5, observed_started_at = $6, \
          observed_ports = $7, observed_address = $8, observed_at = $9 WHERE id = $1 AND host_id = $2"
     )
@@ -179,12 +189,17 @@ pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: 
     .bind(seen.at.map(micros))
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(())
 }
 
 /// Removes the row of a container that is gone.
 pub async fn remove(conn: &mut Conn, id: ContainerId) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("DELETE FROM containers WHERE id = $1").bind(id.uuid()).execute(c).await?.rows_affected());
+    on!(conn, |c| sqlx::query("DELETE FROM containers WHERE id = $1")
+        .bind(id.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
     Ok(())
 }

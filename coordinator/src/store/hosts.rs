@@ -36,15 +36,17 @@ impl TryFrom<HostRow> for Host {
     type Error = StoreError;
     fn try_from(row: HostRow) -> Result<Self, StoreError> {
         let agent = match (row.hostname, row.agent_version, row.instance, row.boot_id, row.slots, row.capacity) {
-            (Some(hostname), Some(agent_version), Some(instance), Some(boot_id), Some(slots), Some(capacity)) => Some(AgentFacts {
-                hostname,
-                agent_version,
-                instance: InstanceId::from_uuid(instance),
-                boot_id,
-                slots: unsigned("hosts.slots", slots)?,
-                capacity: json("hosts.capacity", &capacity)?,
-                docker: maybe_json("hosts.docker", row.docker.as_deref())?,
-            }),
+            (Some(hostname), Some(agent_version), Some(instance), Some(boot_id), Some(slots), Some(capacity)) => {
+                Some(AgentFacts {
+                    hostname,
+                    agent_version,
+                    instance: InstanceId::from_uuid(instance),
+                    boot_id,
+                    slots: unsigned("hosts.slots", slots)?,
+                    capacity: json("hosts.capacity", &capacity)?,
+                    docker: maybe_json("hosts.docker", row.docker.as_deref())?,
+                })
+            }
             _ => None,
         };
         Ok(Self {
@@ -58,7 +60,10 @@ impl TryFrom<HostRow> for Host {
             last_seen_at: maybe_time("hosts.last_seen_at", row.last_seen_at)?,
             agent,
             session_epoch: unsigned("hosts.session_epoch", row.session_epoch)?,
-            docker_ping_age_ms: row.docker_ping_age_ms.map(|age| unsigned("hosts.docker_ping_age_ms", age)).transpose()?,
+            docker_ping_age_ms: row
+                .docker_ping_age_ms
+                .map(|age| unsigned("hosts.docker_ping_age_ms", age))
+                .transpose()?,
             usage: maybe_json("hosts.usage", row.usage.as_deref())?,
         })
     }
@@ -76,16 +81,18 @@ macro_rules! select {
 
 /// A new host.
 pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("INSERT INTO hosts (id, user_id, name, state, labels, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(host.id.uuid())
-        .bind(host.user.uuid())
-        .bind(host.name.as_str())
-        .bind(host.state.as_str())
-        .bind(document(&host.labels))
-        .bind(micros(host.created_at))
-        .execute(c)
-        .await?
-        .rows_affected());
+    on!(conn, |c| sqlx::query(
+        "INSERT INTO hosts (id, user_id, name, state, labels, created_at) VALUES ($1, $2, $3, $4, $5, $6)"
+    )
+    .bind(host.id.uuid())
+    .bind(host.user.uuid())
+    .bind(host.name.as_str())
+    .bind(host.state.as_str())
+    .bind(document(&host.labels))
+    .bind(micros(host.created_at))
+    .execute(c)
+    .await?
+    .rows_affected());
     Ok(())
 }
 
@@ -101,12 +108,19 @@ pub async fn get(conn: &mut Conn, user: UserId, id: HostId) -> Result<Option<Hos
 
 /// One host, for the coordinator's own work; never for a user's request.
 pub async fn find(conn: &mut Conn, id: HostId) -> Result<Option<Host>, StoreError> {
-    let row: Option<HostRow> = on!(conn, |c| sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
+    let row: Option<HostRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
     row.map(Host::try_from).transpose()
 }
 
 /// A page of a user's hosts, newest first.
-pub async fn list(conn: &mut Conn, user: UserId, name: Option<&str>, state: Option<HostState>, page: Page) -> Result<Vec<Host>, StoreError> {
+pub async fn list(
+    conn: &mut Conn,
+    user: UserId,
+    name: Option<&str>,
+    state: Option<HostState>,
+    page: Page,
+) -> Result<Vec<Host>, StoreError> {
     let rows: Vec<HostRow> = on!(conn, |c| {
         let mut q = QueryBuilder::new(select!("WHERE user_id = "));
         q.push_bind(user.uuid());
@@ -127,19 +141,29 @@ pub async fn list(conn: &mut Conn, user: UserId, name: Option<&str>, state: Opti
 
 /// All hosts of a user's.
 pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<HostId>, StoreError> {
-    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM hosts WHERE user_id = $1 ORDER BY id").bind(user.uuid()).fetch_all(c).await?);
+    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM hosts WHERE user_id = $1 ORDER BY id")
+        .bind(user.uuid())
+        .fetch_all(c)
+        .await?);
     Ok(ids.into_iter().map(HostId::from_uuid).collect())
 }
 
 /// How many hosts have a live session, so that the heartbeat's period can grow with them.
 pub async fn count_online(conn: &mut Conn) -> Result<u64, StoreError> {
-    let count: i64 = on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM hosts WHERE state = 'online'").fetch_one(c).await?);
+    let count: i64 =
+        on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM hosts WHERE state = 'online'").fetch_one(c).await?);
     unsigned("hosts.count", count)
 }
 
 /// Begins a session: a new epoch, and what the agent told of itself. Answers the epoch, or nothing if the host is gone.
-pub async fn begin_session(conn: &mut Conn, id: HostId, facts: &AgentFacts, now: Timestamp) -> Result<Option<u64>, StoreError> {
-    let epoch: Option<i64> = on!(conn, |c| sqlx::query_scalar(
+pub async fn begin_session(
+    conn: &mut Conn,
+    id: HostId,
+    facts: &AgentFacts,
+    now: Timestamp,
+) -> Result<Option<u64>, StoreError> {
+    let epoch: Option<i64> = on!(conn, |c| {
+        sqlx::query_scalar(
         "UPDATE hosts SET session_epoch = session_epoch + 1, last_seen_at = $2, hostname = $3, agent_version = $4, instance = $5, \
          boot_id = $6, slots = $7, capacity = $8, docker = $9, docker_ping_age_ms = NULL, \
          state = CASE WHEN state = 'deleting' THEN state ELSE 'online' END \
@@ -155,7 +179,8 @@ pub async fn begin_session(conn: &mut Conn, id: HostId, facts: &AgentFacts, now:
     .bind(document(&facts.capacity))
     .bind(facts.docker.as_ref().map(document))
     .fetch_optional(c)
-    .await?);
+    .await?
+    });
     epoch.map(|epoch| unsigned("hosts.session_epoch", epoch)).transpose()
 }
 
@@ -200,13 +225,22 @@ pub async fn set_docker(conn: &mut Conn, id: HostId, docker: Option<&DockerInfo>
 
 /// Notes that an agent got the host's identity.
 pub async fn set_enrolled(conn: &mut Conn, id: HostId, now: Timestamp) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE hosts SET enrolled_at = $2 WHERE id = $1").bind(id.uuid()).bind(micros(now)).execute(c).await?.rows_affected());
+    on!(conn, |c| sqlx::query("UPDATE hosts SET enrolled_at = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(micros(now))
+        .execute(c)
+        .await?
+        .rows_affected());
     Ok(())
 }
 
 /// Puts a host on its way out.
 pub async fn mark_deleting(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE hosts SET state = 'deleting' WHERE id = $1").bind(id.uuid()).execute(c).await?.rows_affected());
+    on!(conn, |c| sqlx::query("UPDATE hosts SET state = 'deleting' WHERE id = $1")
+        .bind(id.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
     Ok(())
 }
 
@@ -223,7 +257,10 @@ pub async fn mark_unreachable(conn: &mut Conn, before: Timestamp) -> Result<Vec<
 
 /// Hosts that were not heard of since `before`, deleting ones among them.
 pub async fn silent_since(conn: &mut Conn, before: Timestamp) -> Result<Vec<HostId>, StoreError> {
-    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM hosts WHERE last_seen_at < $1").bind(micros(before)).fetch_all(c).await?);
+    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM hosts WHERE last_seen_at < $1")
+        .bind(micros(before))
+        .fetch_all(c)
+        .await?);
     Ok(ids.into_iter().map(HostId::from_uuid).collect())
 }
 
@@ -242,14 +279,16 @@ pub async fn remove(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
 
 /// Whether there is a host that was not heard of since `before` and is not known for it yet, or has jobs in work.
 pub async fn any_silent(conn: &mut Conn, before: Timestamp) -> Result<bool, StoreError> {
-    let row = on!(conn, |c| sqlx::query(
+    let row = on!(conn, |c| {
+        sqlx::query(
         "SELECT 1 FROM hosts WHERE last_seen_at < $1 AND (state = 'online' OR EXISTS \
          (SELECT 1 FROM jobs WHERE jobs.host_id = hosts.id AND jobs.ended_at IS NULL AND jobs.state IN ('assigned', 'running'))) LIMIT 1"
     )
     .bind(micros(before))
     .fetch_optional(c)
     .await?
-    .is_some());
+    .is_some()
+    });
     Ok(row)
 }
 
@@ -267,5 +306,7 @@ pub async fn states(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<(HostId, Host
         q.push(")");
         q.build_query_as().fetch_all(c).await?
     });
-    rows.into_iter().map(|(id, state)| Ok((HostId::from_uuid(id), word("hosts.state", &state, HostState::parse(&state))?))).collect()
+    rows.into_iter()
+        .map(|(id, state)| Ok((HostId::from_uuid(id), word("hosts.state", &state, HostState::parse(&state))?)))
+        .collect()
 }

@@ -29,13 +29,16 @@ struct Row {
 
 /// What a key was used for.
 pub async fn get(conn: &mut Conn, user: UserId, key_hash: &[u8; 32]) -> Result<Option<Stored>, StoreError> {
-    let row: Option<Row> = on!(conn, |c| sqlx::query_as(
+    let row: Option<Row> =
+        on!(conn, |c| {
+            sqlx::query_as(
         "SELECT fingerprint, resource_kind, resource_id, sealed FROM idempotency WHERE user_id = $1 AND key_hash = $2"
     )
     .bind(user.uuid())
     .bind(&key_hash[..])
     .fetch_optional(c)
-    .await?);
+    .await?
+        });
     row.map(|row| {
         let kind = word("idempotency.resource_kind", &row.resource_kind, Kind::parse(&row.resource_kind))?;
         Ok(Stored { fingerprint: row.fingerprint, kind, id: row.resource_id, sealed: row.sealed })
@@ -44,8 +47,15 @@ pub async fn get(conn: &mut Conn, user: UserId, key_hash: &[u8; 32]) -> Result<O
 }
 
 /// Notes what a key was used for; fails on [`super::Constraint::IdempotencyKey`] if another was faster.
-pub async fn insert(conn: &mut Conn, user: UserId, key_hash: &[u8; 32], stored: &Stored, now: Timestamp) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query(
+pub async fn insert(
+    conn: &mut Conn,
+    user: UserId,
+    key_hash: &[u8; 32],
+    stored: &Stored,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    on!(conn, |c| {
+        sqlx::query(
         "INSERT INTO idempotency (user_id, key_hash, fingerprint, resource_kind, resource_id, sealed, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7)"
     )
     .bind(user.uuid())
@@ -57,12 +67,17 @@ pub async fn insert(conn: &mut Conn, user: UserId, key_hash: &[u8; 32], stored: 
     .bind(micros(now))
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(())
 }
 
 /// Forgets keys from before a time.
 pub async fn forget(conn: &mut Conn, before: Timestamp) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("DELETE FROM idempotency WHERE created_at < $1").bind(micros(before)).execute(c).await?.rows_affected());
+    on!(conn, |c| sqlx::query("DELETE FROM idempotency WHERE created_at < $1")
+        .bind(micros(before))
+        .execute(c)
+        .await?
+        .rows_affected());
     Ok(())
 }

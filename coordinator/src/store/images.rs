@@ -90,7 +90,8 @@ pub async fn insert(conn: &mut Conn, image: &Image) -> Result<(), StoreError> {
         ImageSource::Reference(reference) => (Some(reference.to_string()), None),
         ImageSource::Dockerfile(recipe) => (None, Some(recipe)),
     };
-    on!(conn, |c| sqlx::query(
+    on!(conn, |c| {
+        sqlx::query(
         "INSERT INTO images (id, user_id, name, state, public, reference, context_sha256, context_size, dockerfile, build_args, no_cache, labels, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
     )
@@ -109,17 +110,19 @@ pub async fn insert(conn: &mut Conn, image: &Image) -> Result<(), StoreError> {
     .bind(micros(image.created_at))
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(())
 }
 
 /// One image that a user may see: his own, or a public one.
 pub async fn get_visible(conn: &mut Conn, user: UserId, id: ImageId) -> Result<Option<Image>, StoreError> {
-    let row: Option<ImageRow> = on!(conn, |c| sqlx::query_as(select!("WHERE id = $1 AND (user_id = $2 OR public = TRUE)"))
-        .bind(id.uuid())
-        .bind(user.uuid())
-        .fetch_optional(c)
-        .await?);
+    let row: Option<ImageRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE id = $1 AND (user_id = $2 OR public = TRUE)"))
+            .bind(id.uuid())
+            .bind(user.uuid())
+            .fetch_optional(c)
+            .await?);
     row.map(Image::try_from).transpose()
 }
 
@@ -134,7 +137,13 @@ pub async fn get(conn: &mut Conn, user: UserId, id: ImageId) -> Result<Option<Im
 }
 
 /// A page of the images that a user may see, newest first.
-pub async fn list(conn: &mut Conn, user: UserId, name: Option<&str>, host: Option<HostId>, page: Page) -> Result<Vec<Image>, StoreError> {
+pub async fn list(
+    conn: &mut Conn,
+    user: UserId,
+    name: Option<&str>,
+    host: Option<HostId>,
+    page: Page,
+) -> Result<Vec<Image>, StoreError> {
     let rows: Vec<ImageRow> = on!(conn, |c| {
         let mut q = QueryBuilder::new(select!("WHERE (public = TRUE OR user_id = "));
         q.push_bind(user.uuid()).push(")");
@@ -142,7 +151,9 @@ pub async fn list(conn: &mut Conn, user: UserId, name: Option<&str>, host: Optio
             q.push(" AND name = ").push_bind(name.to_owned());
         }
         if let Some(host) = host {
-            q.push(" AND EXISTS (SELECT 1 FROM image_hosts h WHERE h.image_id = images.id AND h.host_id = ").push_bind(host.uuid()).push(")");
+            q.push(" AND EXISTS (SELECT 1 FROM image_hosts h WHERE h.image_id = images.id AND h.host_id = ")
+                .push_bind(host.uuid())
+                .push(")");
         }
         if let Some(after) = page.after {
             q.push(" AND id < ").push_bind(after);
@@ -155,13 +166,21 @@ pub async fn list(conn: &mut Conn, user: UserId, name: Option<&str>, host: Optio
 
 /// All images of a user's own, by id.
 pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<ImageId>, StoreError> {
-    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM images WHERE user_id = $1 ORDER BY id").bind(user.uuid()).fetch_all(c).await?);
+    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM images WHERE user_id = $1 ORDER BY id")
+        .bind(user.uuid())
+        .fetch_all(c)
+        .await?);
     Ok(ids.into_iter().map(ImageId::from_uuid).collect())
 }
 
 /// Changes an image's state.
 pub async fn set_state(conn: &mut Conn, id: ImageId, state: ImageState) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE images SET state = $2 WHERE id = $1").bind(id.uuid()).bind(state.as_str()).execute(c).await?.rows_affected());
+    on!(conn, |c| sqlx::query("UPDATE images SET state = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(state.as_str())
+        .execute(c)
+        .await?
+        .rows_affected());
     Ok(())
 }
 
@@ -179,7 +198,8 @@ pub async fn presence(conn: &mut Conn, ids: &[ImageId]) -> Result<Vec<ImageOnHos
         return Ok(Vec::new());
     }
     let rows: Vec<PresenceRow> = on!(conn, |c| {
-        let mut q = QueryBuilder::new("SELECT image_id, host_id, state, docker_id, size FROM image_hosts WHERE image_id IN (");
+        let mut q =
+            QueryBuilder::new("SELECT image_id, host_id, state, docker_id, size FROM image_hosts WHERE image_id IN (");
         let mut list = q.separated(", ");
         for id in ids {
             list.push_bind(id.uuid());
@@ -192,10 +212,12 @@ pub async fn presence(conn: &mut Conn, ids: &[ImageId]) -> Result<Vec<ImageOnHos
 
 /// The images on a host.
 pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<ImageOnHost>, StoreError> {
-    let rows: Vec<PresenceRow> = on!(conn, |c| sqlx::query_as("SELECT image_id, host_id, state, docker_id, size FROM image_hosts WHERE host_id = $1 ORDER BY image_id")
-        .bind(host.uuid())
-        .fetch_all(c)
-        .await?);
+    let rows: Vec<PresenceRow> = on!(conn, |c| sqlx::query_as(
+        "SELECT image_id, host_id, state, docker_id, size FROM image_hosts WHERE host_id = $1 ORDER BY image_id"
+    )
+    .bind(host.uuid())
+    .fetch_all(c)
+    .await?);
     rows.into_iter().map(ImageOnHost::try_from).collect()
 }
 
@@ -229,6 +251,9 @@ pub async fn remove_presence(conn: &mut Conn, image: ImageId, host: HostId) -> R
 
 /// Whose an image is, for the coordinator's own work; never for a user's request.
 pub async fn owner(conn: &mut Conn, id: ImageId) -> Result<Option<UserId>, StoreError> {
-    let owner: Option<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT user_id FROM images WHERE id = $1").bind(id.uuid()).fetch_optional(c).await?);
+    let owner: Option<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT user_id FROM images WHERE id = $1")
+        .bind(id.uuid())
+        .fetch_optional(c)
+        .await?);
     Ok(owner.map(UserId::from_uuid))
 }

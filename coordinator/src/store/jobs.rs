@@ -117,7 +117,8 @@ pub async fn insert(conn: &mut Conn, job: &NewJob) -> Result<(), StoreError> {
         Some(_) => (JobState::Queued, None),
         None => (JobState::Running, Some(micros(job.created_at))),
     };
-    on!(conn, |c| sqlx::query(
+    on!(conn, |c| {
+        sqlx::query(
         "INSERT INTO jobs (id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, command, run_after, deadline_at, created_at, started_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $10, $12)"
     )
@@ -135,7 +136,8 @@ pub async fn insert(conn: &mut Conn, job: &NewJob) -> Result<(), StoreError> {
     .bind(started)
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(())
 }
 
@@ -151,7 +153,8 @@ pub async fn get(conn: &mut Conn, user: UserId, id: JobId) -> Result<Option<Job>
 
 /// One job, for the coordinator's own work; never for a user's request.
 pub async fn find(conn: &mut Conn, id: JobId) -> Result<Option<Job>, StoreError> {
-    let row: Option<JobRow> = on!(conn, |c| sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
+    let row: Option<JobRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
     row.map(Job::try_from).transpose()
 }
 
@@ -180,67 +183,92 @@ pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) ->
 
 /// How many unfinished jobs a user has.
 pub async fn count_open(conn: &mut Conn, user: UserId) -> Result<i64, StoreError> {
-    Ok(on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE user_id = $1 AND ended_at IS NULL").bind(user.uuid()).fetch_one(c).await?))
+    Ok(on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE user_id = $1 AND ended_at IS NULL")
+        .bind(user.uuid())
+        .fetch_one(c)
+        .await?))
 }
 
 /// The unfinished jobs of a host, oldest first, without those that wait.
 pub async fn active_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Job>, StoreError> {
-    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!("WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued' ORDER BY id"))
-        .bind(host.uuid())
-        .fetch_all(c)
-        .await?);
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!(
+        "WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued' ORDER BY id"
+    ))
+    .bind(host.uuid())
+    .fetch_all(c)
+    .await?);
     jobs(rows)
 }
 
 /// All unfinished jobs of a host, oldest first.
 pub async fn open_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Job>, StoreError> {
     let rows: Vec<JobRow> =
-        on!(conn, |c| sqlx::query_as(select!("WHERE host_id = $1 AND ended_at IS NULL ORDER BY id")).bind(host.uuid()).fetch_all(c).await?);
+        on!(conn, |c| sqlx::query_as(select!("WHERE host_id = $1 AND ended_at IS NULL ORDER BY id"))
+            .bind(host.uuid())
+            .fetch_all(c)
+            .await?);
     jobs(rows)
 }
 
 /// The unfinished jobs about one thing, oldest first.
 pub async fn open_about(conn: &mut Conn, about: Subject) -> Result<Vec<Job>, StoreError> {
     let (kind, id) = subject_parts(about);
-    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!("WHERE subject_id = $2 AND subject_kind = $1 AND ended_at IS NULL ORDER BY id"))
-        .bind(kind)
-        .bind(id)
-        .fetch_all(c)
-        .await?);
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!(
+        "WHERE subject_id = $2 AND subject_kind = $1 AND ended_at IS NULL ORDER BY id"
+    ))
+    .bind(kind)
+    .bind(id)
+    .fetch_all(c)
+    .await?);
     jobs(rows)
 }
 
 /// The unfinished jobs of a user, oldest first.
 pub async fn open_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Job>, StoreError> {
     let rows: Vec<JobRow> =
-        on!(conn, |c| sqlx::query_as(select!("WHERE user_id = $1 AND ended_at IS NULL ORDER BY id")).bind(user.uuid()).fetch_all(c).await?);
+        on!(conn, |c| sqlx::query_as(select!("WHERE user_id = $1 AND ended_at IS NULL ORDER BY id"))
+            .bind(user.uuid())
+            .fetch_all(c)
+            .await?);
     jobs(rows)
 }
 
 /// The parts of a job, oldest first.
 pub async fn parts(conn: &mut Conn, parent: JobId) -> Result<Vec<Job>, StoreError> {
-    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!("WHERE parent_id = $1 ORDER BY id")).bind(parent.uuid()).fetch_all(c).await?);
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!("WHERE parent_id = $1 ORDER BY id"))
+        .bind(parent.uuid())
+        .fetch_all(c)
+        .await?);
     jobs(rows)
 }
 
 /// The unfinished jobs that the coordinator carries out itself, oldest first.
 pub async fn open_conducted(conn: &mut Conn) -> Result<Vec<JobId>, StoreError> {
-    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM jobs WHERE host_id IS NULL AND ended_at IS NULL ORDER BY id").fetch_all(c).await?);
+    let ids: Vec<Uuid> =
+        on!(conn, |c| sqlx::query_scalar("SELECT id FROM jobs WHERE host_id IS NULL AND ended_at IS NULL ORDER BY id")
+            .fetch_all(c)
+            .await?);
     Ok(ids.into_iter().map(JobId::from_uuid).collect())
 }
 
 /// Which contexts unfinished builds still need.
 pub async fn contexts_in_use(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
-    Ok(on!(conn, |c| sqlx::query_scalar("SELECT DISTINCT context_sha256 FROM images WHERE state = 'pending' AND context_sha256 IS NOT NULL").fetch_all(c).await?))
+    Ok(on!(conn, |c| sqlx::query_scalar(
+        "SELECT DISTINCT context_sha256 FROM images WHERE state = 'pending' AND context_sha256 IS NOT NULL"
+    )
+    .fetch_all(c)
+    .await?))
 }
 
 /// Claims what a host can take: at most `slots` in work at a time, oldest first, nothing about a thing that another
 /// unfinished job is about and came before. Each claimed job begins its next attempt.
 pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) -> Result<Vec<Job>, StoreError> {
-    let active: i64 = on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued'")
-        .bind(host.uuid())
-        .fetch_one(c)
-        .await?);
+    let active: i64 = on!(conn, |c| sqlx::query_scalar(
+        "SELECT COUNT(*) FROM jobs WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued'"
+    )
+    .bind(host.uuid())
+    .fetch_one(c)
+    .await?);
     let free = i64::from(slots) - active;
     if free <= 0 {
         return Ok(Vec::new());
@@ -259,7 +287,8 @@ pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) ->
         };
     }
     let sql = if is_postgres(conn) { sql!("FOR UPDATE SKIP LOCKED") } else { sql!("") };
-    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(sql).bind(host.uuid()).bind(micros(now)).bind(free).fetch_all(c).await?);
+    let rows: Vec<JobRow> =
+        on!(conn, |c| sqlx::query_as(sql).bind(host.uuid()).bind(micros(now)).bind(free).fetch_all(c).await?);
     let mut claimed = jobs(rows)?;
     claimed.sort_by_key(|job| job.id);
     Ok(claimed)
@@ -267,7 +296,8 @@ pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) ->
 
 /// assigned or unknown → running; whether it was so.
 pub async fn set_running(conn: &mut Conn, attempt: Attempt, now: Timestamp) -> Result<bool, StoreError> {
-    let changed = on!(conn, |c| sqlx::query(
+    let changed = on!(conn, |c| {
+        sqlx::query(
         "UPDATE jobs SET state = 'running', started_at = COALESCE(started_at, $3) WHERE id = $1 AND attempt = $2 AND state IN ('assigned', 'unknown')"
     )
     .bind(attempt.job.uuid())
@@ -275,13 +305,20 @@ pub async fn set_running(conn: &mut Conn, attempt: Attempt, now: Timestamp) -> R
     .bind(micros(now))
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(changed == 1)
 }
 
 /// Back to the queue, not before `run_after`; whether the attempt was still in work.
-pub async fn requeue(conn: &mut Conn, attempt: Attempt, counts: bool, run_after: Timestamp) -> Result<bool, StoreError> {
-    let changed = on!(conn, |c| sqlx::query(
+pub async fn requeue(
+    conn: &mut Conn,
+    attempt: Attempt,
+    counts: bool,
+    run_after: Timestamp,
+) -> Result<bool, StoreError> {
+    let changed = on!(conn, |c| {
+        sqlx::query(
         "UPDATE jobs SET state = 'queued', attempt = attempt - $3, run_after = $4, progress_step = NULL, progress_percent = NULL \
          WHERE id = $1 AND attempt = $2 AND state IN ('assigned', 'running', 'unknown')"
     )
@@ -291,17 +328,20 @@ pub async fn requeue(conn: &mut Conn, attempt: Attempt, counts: bool, run_after:
     .bind(micros(run_after))
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(changed == 1)
 }
 
 /// Asks for a job to be stopped; whether it was in work.
 pub async fn set_cancelling(conn: &mut Conn, id: JobId) -> Result<bool, StoreError> {
-    let changed = on!(conn, |c| sqlx::query("UPDATE jobs SET state = 'cancelling' WHERE id = $1 AND state IN ('assigned', 'running', 'unknown')")
-        .bind(id.uuid())
-        .execute(c)
-        .await?
-        .rows_affected());
+    let changed = on!(conn, |c| sqlx::query(
+        "UPDATE jobs SET state = 'cancelling' WHERE id = $1 AND state IN ('assigned', 'running', 'unknown')"
+    )
+    .bind(id.uuid())
+    .execute(c)
+    .await?
+    .rows_affected());
     Ok(changed == 1)
 }
 
@@ -331,30 +371,38 @@ pub async fn end(conn: &mut Conn, attempt: Attempt, ending: &Ending, now: Timest
 
 /// Notes how far a job is.
 pub async fn set_progress(conn: &mut Conn, attempt: Attempt, progress: &Progress) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE jobs SET progress_step = $3, progress_percent = $4 WHERE id = $1 AND attempt = $2 AND ended_at IS NULL")
-        .bind(attempt.job.uuid())
-        .bind(i64::from(attempt.number))
-        .bind(progress.step.as_str())
-        .bind(progress.percent.map(i64::from))
-        .execute(c)
-        .await?
-        .rows_affected());
+    on!(conn, |c| sqlx::query(
+        "UPDATE jobs SET progress_step = $3, progress_percent = $4 WHERE id = $1 AND attempt = $2 AND ended_at IS NULL"
+    )
+    .bind(attempt.job.uuid())
+    .bind(i64::from(attempt.number))
+    .bind(progress.step.as_str())
+    .bind(progress.percent.map(i64::from))
+    .execute(c)
+    .await?
+    .rows_affected());
     Ok(())
 }
 
 /// assigned, running → unknown for all jobs of a host.
 pub async fn set_unknown(conn: &mut Conn, host: HostId) -> Result<u64, StoreError> {
-    Ok(on!(conn, |c| sqlx::query("UPDATE jobs SET state = 'unknown' WHERE host_id = $1 AND state IN ('assigned', 'running') AND ended_at IS NULL")
-        .bind(host.uuid())
-        .execute(c)
-        .await?
-        .rows_affected()))
+    Ok(on!(conn, |c| sqlx::query(
+        "UPDATE jobs SET state = 'unknown' WHERE host_id = $1 AND state IN ('assigned', 'running') AND ended_at IS NULL"
+    )
+    .bind(host.uuid())
+    .execute(c)
+    .await?
+    .rows_affected()))
 }
 
 /// Jobs whose deadline passed before `before`, in one of two conditions: still waiting, or in work.
 pub async fn overdue(conn: &mut Conn, waiting: bool, before: Timestamp) -> Result<Vec<Job>, StoreError> {
-    const WAITING: &str = select!("WHERE ended_at IS NULL AND host_id IS NOT NULL AND state = 'queued' AND deadline_at < $1 ORDER BY id LIMIT 100");
-    const IN_WORK: &str = select!("WHERE ended_at IS NULL AND host_id IS NOT NULL AND state <> 'queued' AND deadline_at < $1 ORDER BY id LIMIT 100");
+    const WAITING: &str = select!(
+        "WHERE ended_at IS NULL AND host_id IS NOT NULL AND state = 'queued' AND deadline_at < $1 ORDER BY id LIMIT 100"
+    );
+    const IN_WORK: &str = select!(
+        "WHERE ended_at IS NULL AND host_id IS NOT NULL AND state <> 'queued' AND deadline_at < $1 ORDER BY id LIMIT 100"
+    );
     let sql = if waiting { WAITING } else { IN_WORK };
     let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(sql).bind(micros(before)).fetch_all(c).await?);
     jobs(rows)

@@ -14,9 +14,9 @@ pub mod images;
 pub mod jobs;
 pub mod logs;
 mod postgres;
+pub mod records;
 mod rows;
 mod sqlite;
-pub mod records;
 pub mod users;
 
 pub use cluster::cluster_id;

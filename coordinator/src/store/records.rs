@@ -22,22 +22,32 @@ pub struct Origin {
 
 /// Adds an event.
 pub async fn event(conn: &mut Conn, event: &Event, now: Timestamp) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("INSERT INTO events (at, user_id, kind, resource_kind, resource_id, detail) VALUES ($1, $2, $3, $4, $5, $6)")
-        .bind(micros(now))
-        .bind(event.user.uuid())
-        .bind(event.kind)
-        .bind(event.resource.as_str())
-        .bind(event.id)
-        .bind(event.detail.as_deref())
-        .execute(c)
-        .await?
-        .rows_affected());
+    on!(conn, |c| sqlx::query(
+        "INSERT INTO events (at, user_id, kind, resource_kind, resource_id, detail) VALUES ($1, $2, $3, $4, $5, $6)"
+    )
+    .bind(micros(now))
+    .bind(event.user.uuid())
+    .bind(event.kind)
+    .bind(event.resource.as_str())
+    .bind(event.id)
+    .bind(event.detail.as_deref())
+    .execute(c)
+    .await?
+    .rows_affected());
     Ok(())
 }
 
 /// Adds an audit line: `action` as `container.create`.
-pub async fn audit(conn: &mut Conn, origin: &Origin, action: &'static str, resource: Kind, id: Uuid, now: Timestamp) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query(
+pub async fn audit(
+    conn: &mut Conn,
+    origin: &Origin,
+    action: &'static str,
+    resource: Kind,
+    id: Uuid,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    on!(conn, |c| {
+        sqlx::query(
         "INSERT INTO audit (at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
     )
     .bind(micros(now))
@@ -50,6 +60,7 @@ pub async fn audit(conn: &mut Conn, origin: &Origin, action: &'static str, resou
     .bind(origin.remote.to_string())
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(())
 }

@@ -23,7 +23,10 @@ pub(super) fn json<T: DeserializeOwned>(column: &'static str, text: &str) -> Res
     serde_json::from_str(text).map_err(|e| StoreError::corrupt(column, format!("{text} ({e})")))
 }
 
-pub(super) fn maybe_json<T: DeserializeOwned>(column: &'static str, text: Option<&str>) -> Result<Option<T>, StoreError> {
+pub(super) fn maybe_json<T: DeserializeOwned>(
+    column: &'static str,
+    text: Option<&str>,
+) -> Result<Option<T>, StoreError> {
     text.map(|text| json(column, text)).transpose()
 }
 

@@ -66,30 +66,34 @@ pub async fn insert(conn: &mut Conn, user: &User) -> Result<(), StoreError> {
 
 /// One user.
 pub async fn get(conn: &mut Conn, id: UserId) -> Result<Option<User>, StoreError> {
-    let row: Option<UserRow> = on!(conn, |c| sqlx::query_as("SELECT id, name, admin, state, created_at FROM users WHERE id = $1")
-        .bind(id.uuid())
-        .fetch_optional(c)
-        .await?);
+    let row: Option<UserRow> =
+        on!(conn, |c| sqlx::query_as("SELECT id, name, admin, state, created_at FROM users WHERE id = $1")
+            .bind(id.uuid())
+            .fetch_optional(c)
+            .await?);
     row.map(User::try_from).transpose()
 }
 
 /// One user by name.
 pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<User>, StoreError> {
-    let row: Option<UserRow> = on!(conn, |c| sqlx::query_as("SELECT id, name, admin, state, created_at FROM users WHERE name = $1")
-        .bind(name)
-        .fetch_optional(c)
-        .await?);
+    let row: Option<UserRow> =
+        on!(conn, |c| sqlx::query_as("SELECT id, name, admin, state, created_at FROM users WHERE name = $1")
+            .bind(name)
+            .fetch_optional(c)
+            .await?);
     row.map(User::try_from).transpose()
 }
 
 /// The user that a key belongs to, by the key's hash.
 pub async fn by_key_hash(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<User>, StoreError> {
-    let row: Option<UserRow> = on!(conn, |c| sqlx::query_as(
+    let row: Option<UserRow> = on!(conn, |c| {
+        sqlx::query_as(
         "SELECT u.id, u.name, u.admin, u.state, u.created_at FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.key_hash = $1"
     )
     .bind(&hash[..])
     .fetch_optional(c)
-    .await?);
+    .await?
+    });
     row.map(User::try_from).transpose()
 }
 
@@ -121,7 +125,11 @@ pub async fn mark_deleting(conn: &mut Conn, id: UserId) -> Result<bool, StoreErr
 
 /// Removes the row of a user of whom nothing else is left, with his tokens and what was kept of his requests.
 pub async fn remove(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
-    for sql in ["DELETE FROM tokens WHERE user_id = $1", "DELETE FROM idempotency WHERE user_id = $1", "DELETE FROM users WHERE id = $1"] {
+    for sql in [
+        "DELETE FROM tokens WHERE user_id = $1",
+        "DELETE FROM idempotency WHERE user_id = $1",
+        "DELETE FROM users WHERE id = $1",
+    ] {
         on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());
     }
     Ok(())
@@ -129,34 +137,40 @@ pub async fn remove(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
 
 /// A new token, with the SHA-256 of its key.
 pub async fn insert_token(conn: &mut Conn, token: &Token, hash: &[u8; 32]) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("INSERT INTO tokens (id, user_id, name, key_hash, created_at) VALUES ($1, $2, $3, $4, $5)")
-        .bind(token.id.uuid())
-        .bind(token.user.uuid())
-        .bind(token.name.as_str())
-        .bind(&hash[..])
-        .bind(micros(token.created_at))
-        .execute(c)
-        .await?
-        .rows_affected());
+    on!(conn, |c| sqlx::query(
+        "INSERT INTO tokens (id, user_id, name, key_hash, created_at) VALUES ($1, $2, $3, $4, $5)"
+    )
+    .bind(token.id.uuid())
+    .bind(token.user.uuid())
+    .bind(token.name.as_str())
+    .bind(&hash[..])
+    .bind(micros(token.created_at))
+    .execute(c)
+    .await?
+    .rows_affected());
     Ok(())
 }
 
 /// One token of a user's.
 pub async fn get_token(conn: &mut Conn, user: UserId, id: TokenId) -> Result<Option<Token>, StoreError> {
-    let row: Option<TokenRow> = on!(conn, |c| sqlx::query_as("SELECT id, user_id, name, created_at FROM tokens WHERE user_id = $1 AND id = $2")
-        .bind(user.uuid())
-        .bind(id.uuid())
-        .fetch_optional(c)
-        .await?);
+    let row: Option<TokenRow> = on!(conn, |c| sqlx::query_as(
+        "SELECT id, user_id, name, created_at FROM tokens WHERE user_id = $1 AND id = $2"
+    )
+    .bind(user.uuid())
+    .bind(id.uuid())
+    .fetch_optional(c)
+    .await?);
     row.map(Token::try_from).transpose()
 }
 
 /// The tokens of a user, newest first.
 pub async fn list_tokens(conn: &mut Conn, user: UserId) -> Result<Vec<Token>, StoreError> {
-    let rows: Vec<TokenRow> = on!(conn, |c| sqlx::query_as("SELECT id, user_id, name, created_at FROM tokens WHERE user_id = $1 ORDER BY id DESC LIMIT 1000")
-        .bind(user.uuid())
-        .fetch_all(c)
-        .await?);
+    let rows: Vec<TokenRow> = on!(conn, |c| sqlx::query_as(
+        "SELECT id, user_id, name, created_at FROM tokens WHERE user_id = $1 ORDER BY id DESC LIMIT 1000"
+    )
+    .bind(user.uuid())
+    .fetch_all(c)
+    .await?);
     rows.into_iter().map(Token::try_from).collect()
 }
 
@@ -173,6 +187,10 @@ pub async fn remove_token(conn: &mut Conn, user: UserId, id: TokenId) -> Result<
 
 /// Revokes all tokens of a user.
 pub async fn remove_tokens(conn: &mut Conn, user: UserId) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("DELETE FROM tokens WHERE user_id = $1").bind(user.uuid()).execute(c).await?.rows_affected());
+    on!(conn, |c| sqlx::query("DELETE FROM tokens WHERE user_id = $1")
+        .bind(user.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
     Ok(())
 }
