@@ -13,7 +13,6 @@ use crate::tasks::Tasks;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
-use jiff::Timestamp;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::SecretString;
@@ -99,7 +98,7 @@ impl App {
         let tasks = Tasks::new();
         private_folder(&config.data_dir)?;
         let store = Store::open(&config.database, &tasks).await?;
-        let now = Timestamp::now();
+        let now = crate::clock::now();
         let cluster = store.write(move |conn| Box::pin(async move { store::cluster_id(conn, now).await })).await?;
         let authority = Arc::new(Authority::load_or_generate(&config.data_dir, cluster, now)?);
         let contexts = Contexts::new(&config.data_dir.join("contexts"))?;

@@ -58,7 +58,7 @@ async fn decide(
     version: Version,
     shortest: u32,
 ) -> Result<Result<Admitted, Refused>, DispatchError> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     if !store::enrolment::certificate_is_good(conn, &peer.serial, peer.host).await? {
         return Ok(Err(refused(
             RefusedReason::Revoked,

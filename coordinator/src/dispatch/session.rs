@@ -2,7 +2,6 @@
 
 use super::admission::{self, assignment};
 use super::{DispatchError, Dispatcher, reports};
-use crate::domain::Timestamp;
 use crate::domain::job::JobState;
 use crate::hub::{Inbound, Knock, SessionHandle};
 use crate::store;
@@ -100,7 +99,7 @@ impl Session {
                     if !store::hosts::fence(conn, host, epoch).await? {
                         return Err(DispatchError::Superseded);
                     }
-                    reports::apply(conn, host, &authority, batch, Timestamp::now()).await
+                    reports::apply(conn, host, &authority, batch, crate::clock::now()).await
                 })
             })
             .await?;
@@ -141,7 +140,7 @@ impl Session {
                     if !store::hosts::fence(conn, host, epoch).await? {
                         return Err(DispatchError::Superseded);
                     }
-                    Ok(store::jobs::claim(conn, host, slots, Timestamp::now()).await?)
+                    Ok(store::jobs::claim(conn, host, slots, crate::clock::now()).await?)
                 })
             })
             .await?;

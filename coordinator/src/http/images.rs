@@ -202,7 +202,7 @@ pub(super) fn context_problem(error: ContextError) -> ApiError {
 
 /// Asks for an image: pulled by reference or built from a Dockerfile (JSON), or built from an archive that is the body
 /// (`application/x-tar` or `application/gzip`, with its parameters in the query).
-#[utoipa::path(post, path = "/images", tag = "images", params(ArchiveQuery),
+#[utoipa::path(post, operation_id = "image_create", path = "/images", tag = "images", params(ArchiveQuery),
     request_body(content((NewImageBody = "application/json"), (Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
     (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
     (status = 400, description = "Not JSON, or the upload broke off", body = Problem), (status = 401, description = "Not signed in", body = Problem),
@@ -339,7 +339,7 @@ pub(super) struct ImageQuery {
 }
 
 /// The images that the user may use: his own and the public ones, newest first.
-#[utoipa::path(get, path = "/images", tag = "images", params(ImageQuery), responses(
+#[utoipa::path(get, operation_id = "image_list", path = "/images", tag = "images", params(ImageQuery), responses(
     (status = 200, description = "A page of images", body = Listing<ImageBody>), (status = 401, description = "Not signed in", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
@@ -356,7 +356,7 @@ pub(super) async fn list(
 }
 
 /// One image, and on which hosts it is.
-#[utoipa::path(get, path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
+#[utoipa::path(get, operation_id = "image_get", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
     (status = 200, description = "The image", body = ImageBody), (status = 401, description = "Not signed in", body = Problem),
     (status = 404, description = "No such image", body = Problem)))]
 pub(super) async fn get(
@@ -368,7 +368,7 @@ pub(super) async fn get(
 }
 
 /// Removes an image from everywhere. Refused while a container uses it.
-#[utoipa::path(delete, path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
+#[utoipa::path(delete, operation_id = "image_delete", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
     (status = 202, description = "The job that does it", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
     (status = 404, description = "No such image", body = Problem), (status = 409, description = "Containers use it, or it is still being made", body = Problem)))]
 pub(super) async fn delete(

@@ -36,7 +36,7 @@ pub(super) struct LogQuery {
 /// What a job wrote: as text from a byte offset to where it ends now, or, with `Accept: text/event-stream`, live. An SSE
 /// `log` event carries text and, as id, the offset after it, with which `Last-Event-ID` goes on; `end` closes the stream
 /// with the job's last state.
-#[utoipa::path(get, path = "/queue/{id}/log", tag = "queue", params(("id" = String, Path, description = "The job's id"), LogQuery), responses(
+#[utoipa::path(get, operation_id = "job_log", path = "/queue/{id}/log", tag = "queue", params(("id" = String, Path, description = "The job's id"), LogQuery), responses(
     (status = 200, description = "The log; `Dockerforge-Log-Next` is the offset after it", body = String, content_type = "text/plain"),
     (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem),
     (status = 422, description = "An offset that cannot be", body = Problem)))]

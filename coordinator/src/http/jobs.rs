@@ -170,7 +170,7 @@ pub(super) struct JobQuery {
 }
 
 /// The user's jobs, newest first.
-#[utoipa::path(get, path = "/queue", tag = "queue", params(JobQuery), responses(
+#[utoipa::path(get, operation_id = "job_list", path = "/queue", tag = "queue", params(JobQuery), responses(
     (status = 200, description = "A page of jobs", body = Listing<JobBody>),
     (status = 401, description = "Not signed in", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
@@ -198,7 +198,7 @@ pub(super) async fn list(
 }
 
 /// One job. Once it has made what it was to make: 303 with the `Location` of that.
-#[utoipa::path(get, path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
+#[utoipa::path(get, operation_id = "job_get", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
     (status = 200, description = "The job: unfinished (with `Retry-After`), or ended without having made a thing", body = JobBody),
     (status = 303, description = "It made the thing at `Location`", body = JobBody),
     (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem)))]
@@ -218,7 +218,7 @@ pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id
 }
 
 /// Cancels a job. What has been given to a host is stopped there.
-#[utoipa::path(delete, path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
+#[utoipa::path(delete, operation_id = "job_cancel", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
     (status = 202, description = "It is being cancelled, or was waiting and is cancelled", body = JobBody),
     (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem),
     (status = 409, description = "It has ended, or cannot be cancelled", body = Problem)))]

@@ -107,7 +107,7 @@ pub(super) struct UserQuery {
 }
 
 /// Makes a user. For administrators. The key is shown here alone.
-#[utoipa::path(post, path = "/users", tag = "users", request_body = NewUserBody, responses(
+#[utoipa::path(post, operation_id = "user_create", path = "/users", tag = "users", request_body = NewUserBody, responses(
     (status = 201, description = "The user, with its key", body = UserBody), (status = 400, description = "Not JSON", body = Problem),
     (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "Not an administrator", body = Problem),
     (status = 409, description = "The name is taken", body = Problem), (status = 413, description = "Too large", body = Problem),
@@ -129,7 +129,7 @@ pub(super) async fn create(
 }
 
 /// All users, newest first. For administrators.
-#[utoipa::path(get, path = "/users", tag = "users", params(UserQuery), responses(
+#[utoipa::path(get, operation_id = "user_list", path = "/users", tag = "users", params(UserQuery), responses(
     (status = 200, description = "A page of users", body = Listing<UserBody>), (status = 401, description = "Not signed in", body = Problem),
     (status = 403, description = "Not an administrator", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
@@ -145,7 +145,7 @@ pub(super) async fn list(
 }
 
 /// One user: oneself, or for administrators anybody.
-#[utoipa::path(get, path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
+#[utoipa::path(get, operation_id = "user_get", path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
     (status = 200, description = "The user", body = UserBody), (status = 401, description = "Not signed in", body = Problem),
     (status = 404, description = "No such user", body = Problem)))]
 pub(super) async fn get(
@@ -158,7 +158,7 @@ pub(super) async fn get(
 }
 
 /// Takes all that is a user's out of service: his keys at once, then his containers, images and hosts. For administrators.
-#[utoipa::path(delete, path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
+#[utoipa::path(delete, operation_id = "user_delete", path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
     (status = 202, description = "The job that does it", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
     (status = 403, description = "Not an administrator", body = Problem), (status = 404, description = "No such user", body = Problem),
     (status = 409, description = "The system user stays", body = Problem)))]
@@ -187,7 +187,7 @@ async fn owner(state: &State, caller: &mut Caller, id: UserId) -> Result<(), Api
 }
 
 /// Makes an API token. The key is shown here alone.
-#[utoipa::path(post, path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id")), request_body = NewTokenBody, responses(
+#[utoipa::path(post, operation_id = "token_create", path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id")), request_body = NewTokenBody, responses(
     (status = 201, description = "The token, with its key", body = TokenBody), (status = 400, description = "Not JSON", body = Problem),
     (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such user", body = Problem),
     (status = 409, description = "The name is taken", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
@@ -209,7 +209,7 @@ pub(super) async fn create_token(
 }
 
 /// The tokens of a user, without their keys.
-#[utoipa::path(get, path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
+#[utoipa::path(get, operation_id = "token_list", path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
     (status = 200, description = "All of them", body = Listing<TokenBody>), (status = 401, description = "Not signed in", body = Problem),
     (status = 404, description = "No such user", body = Problem)))]
 pub(super) async fn list_tokens(
@@ -224,7 +224,7 @@ pub(super) async fn list_tokens(
 }
 
 /// Revokes a token: its key is void at once.
-#[utoipa::path(delete, path = "/users/{id}/tokens/{token}", tag = "users",
+#[utoipa::path(delete, operation_id = "token_delete", path = "/users/{id}/tokens/{token}", tag = "users",
     params(("id" = String, Path, description = "The user's id"), ("token" = String, Path, description = "The token's id")), responses(
     (status = 204, description = "It is void"), (status = 401, description = "Not signed in", body = Problem),
     (status = 404, description = "No such user or token", body = Problem)))]

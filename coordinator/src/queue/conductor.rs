@@ -52,7 +52,8 @@ async fn look(store: &Store, signals: &Signals, revoked: &(impl Fn(HostId) + Syn
     let open = store::jobs::open_conducted(&mut store.read().await?).await?;
     let mut moved = false;
     for job in open {
-        let turn = store.write(move |conn| Box::pin(async move { advance(conn, job, Timestamp::now()).await })).await?;
+        let turn =
+            store.write(move |conn| Box::pin(async move { advance(conn, job, crate::clock::now()).await })).await?;
         moved |= !turn.changed.is_empty() || !turn.wake.is_empty();
         turn.revoked.into_iter().for_each(revoked);
         turn.wake.into_iter().for_each(|host| signals.wake_host(host));

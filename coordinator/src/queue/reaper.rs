@@ -66,7 +66,7 @@ fn ago(now: Timestamp, age: SignedDuration) -> Timestamp {
 }
 
 async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     // Nearly always there is nothing to do, and reading costs the writer nothing.
     let mut conn = store.read().await?;
     let silent = store::hosts::any_silent(&mut conn, ago(now, UNREACHABLE_AFTER)).await?;
@@ -119,7 +119,7 @@ async fn expire(
 }
 
 async fn tidy(store: &Store, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Result<(), QueueError> {
-    let before = ago(Timestamp::now(), REMEMBER_KEYS);
+    let before = ago(crate::clock::now(), REMEMBER_KEYS);
     store
         .write(move |conn| {
             Box::pin(async move { Ok::<_, QueueError>(store::idempotency::forget(conn, before).await?) })

@@ -7,7 +7,7 @@ use crate::domain::container::{Container, DesiredState, Observed};
 use crate::domain::host::HostState;
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
-use crate::domain::{Kind, Refusal, Timestamp, Violation, image};
+use crate::domain::{Kind, Refusal, Violation, image};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn, containers::Filter};
 use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer};
@@ -99,7 +99,7 @@ impl Services {
 }
 
 async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new: NewContainer) -> Result<JobId> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let (user, job) = (permit.user(), JobId::new());
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
         return Ok(JobId::from_uuid(replay.id));
@@ -158,7 +158,7 @@ async fn delete(
     id: ContainerId,
     volumes: bool,
 ) -> Result<(JobId, HostId, Vec<JobId>)> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let user = permit.user();
     let container = store::containers::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Container))?;
     let open = store::jobs::open_about(conn, Subject::Container(id)).await?;

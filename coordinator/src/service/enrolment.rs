@@ -2,7 +2,6 @@
 //! itself is the permit.
 
 use super::{Result, ServiceError, Services};
-use crate::domain::Timestamp;
 use crate::domain::host::HostState;
 use crate::pki::PkiError;
 use crate::store::{self, Conn};
@@ -37,7 +36,7 @@ impl Services {
         self.store
             .write(move |conn| {
                 Box::pin(async move {
-                    let now = Timestamp::now();
+                    let now = crate::clock::now();
                     let issued = authority.issue_agent(&csr, host, now)?;
                     store::enrolment::insert_certificate(conn, &issued.serial, host, issued.not_after, now).await?;
                     Ok::<_, ServiceError>(issued.certificate_pem)
@@ -54,7 +53,7 @@ async fn redeem(
     key: [u8; 32],
     csr: &str,
 ) -> Result<std::result::Result<Enrolled, EnrolRefused>> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let refuse = |reason, detail: &str| Ok(Err(EnrolRefused { reason, detail: detail.to_owned() }));
     let Some(stored) = store::enrolment::hold_token(conn, token.id).await? else {
         return refuse(

@@ -57,7 +57,7 @@ impl Services {
         self.store
             .write(move |conn| {
                 Box::pin(async move {
-                    let now = Timestamp::now();
+                    let now = crate::clock::now();
                     let host =
                         store::hosts::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
                     match host.state {
@@ -120,7 +120,7 @@ async fn create(
     labels: Labels,
     token: JoinToken,
 ) -> Result<(Host, Join)> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let user = permit.user();
     let host = Host {
         id: HostId::new(),
@@ -157,7 +157,7 @@ struct Deleted {
 }
 
 async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: HostId, force: bool) -> Result<Deleted> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let user = permit.user();
     store::hosts::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
     let under_way = store::jobs::open_about(conn, Subject::Host(id)).await?;

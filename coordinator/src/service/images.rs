@@ -7,7 +7,7 @@ use crate::domain::host::HostState;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, deletable};
 use crate::domain::job::{JobKind, JobState, Subject};
 use crate::domain::page::Page;
-use crate::domain::{Kind, Refusal, Timestamp};
+use crate::domain::{Kind, Refusal};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{BuildImage, Command, PullImage, RemoveImage};
@@ -112,7 +112,7 @@ async fn host_for(conn: &mut Conn, permit: &Permit<Write>, host: HostId) -> Resu
 }
 
 async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new: NewImage) -> Result<JobId> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let (user, job) = (permit.user(), JobId::new());
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
         return Ok(JobId::from_uuid(replay.id));
@@ -157,7 +157,7 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
 }
 
 async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<(JobId, Vec<HostId>)> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let user = permit.user();
     let image = store::images::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
     let open = store::jobs::open_about(conn, Subject::Image(id)).await?;

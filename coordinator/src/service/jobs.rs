@@ -4,7 +4,7 @@ use super::{Result, Services};
 use crate::access::{Permit, Read, Write};
 use crate::domain::job::{Cancellation, Ending, Job, on_cancel};
 use crate::domain::page::Page;
-use crate::domain::{Kind, Refusal, Timestamp};
+use crate::domain::{Kind, Refusal};
 use crate::queue;
 use crate::store::{self, Conn, jobs::Filter};
 use dockerforge_protocol::ids::{HostId, JobId};
@@ -63,7 +63,7 @@ impl Services {
 }
 
 async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId) -> Result<Option<HostId>> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let job = store::jobs::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Job))?;
     if job.kind.is_conducted() || job.parent.is_some() {
         return Err(if job.state.is_terminal() { Refusal::JobEnded(id) } else { Refusal::NotCancellable(id) }.into());

@@ -6,7 +6,7 @@ use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use crate::domain::user::{SYSTEM, Token, User, UserState};
-use crate::domain::{Kind, Refusal, Timestamp};
+use crate::domain::{Kind, Refusal};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -130,7 +130,7 @@ impl Services {
                     if !store::users::remove_token(conn, permit.user(), id).await? {
                         return Err(Refusal::NotFound(Kind::Token).into());
                     }
-                    let now = Timestamp::now();
+                    let now = crate::clock::now();
                     Ok(store::records::audit(conn, permit.origin(), "token.delete", Kind::Token, id.uuid(), now)
                         .await?)
                 })
@@ -143,7 +143,7 @@ async fn bootstrap(conn: &mut Conn, hash: [u8; 32]) -> Result<bool> {
     if store::users::by_name(conn, SYSTEM).await?.is_some() {
         return Ok(false);
     }
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let user =
         User { id: UserId::new(), name: fixed_name(SYSTEM)?, admin: true, state: UserState::Active, created_at: now };
     store::users::insert(conn, &user).await?;
@@ -164,7 +164,7 @@ async fn create(
     admin: bool,
     secret: SecretString,
 ) -> Result<(User, SecretString)> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let user = User { id: UserId::new(), name, admin, state: UserState::Active, created_at: now };
     let shown = Some(secret.expose_secret());
     if let Some(replay) = idempotency::begin(conn, permit.user(), key, Kind::User, user.id.uuid(), shown, now).await? {
@@ -185,7 +185,7 @@ async fn create_token(
     name: ResourceName,
     secret: SecretString,
 ) -> Result<(Token, SecretString)> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let token = Token { id: TokenId::new(), user: permit.user(), name, created_at: now };
     let shown = Some(secret.expose_secret());
     if let Some(replay) = idempotency::begin(conn, permit.user(), key, Kind::Token, token.id.uuid(), shown, now).await?
@@ -202,7 +202,7 @@ async fn create_token(
 type Changed = Vec<(JobId, Option<dockerforge_protocol::ids::HostId>)>;
 
 async fn delete(conn: &mut Conn, permit: &Permit<Administer>, id: UserId) -> Result<(JobId, Changed)> {
-    let now = Timestamp::now();
+    let now = crate::clock::now();
     let user = store::users::get(conn, id).await?.ok_or(Refusal::NotFound(Kind::User))?;
     if user.name.as_str() == SYSTEM {
         return Err(Refusal::SystemUser.into());

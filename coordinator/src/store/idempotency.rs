@@ -29,16 +29,15 @@ struct Row {
 
 /// What a key was used for.
 pub async fn get(conn: &mut Conn, user: UserId, key_hash: &[u8; 32]) -> Result<Option<Stored>, StoreError> {
-    let row: Option<Row> =
-        on!(conn, |c| {
-            sqlx::query_as(
+    let row: Option<Row> = on!(conn, |c| {
+        sqlx::query_as(
         "SELECT fingerprint, resource_kind, resource_id, sealed FROM idempotency WHERE user_id = $1 AND key_hash = $2"
     )
     .bind(user.uuid())
     .bind(&key_hash[..])
     .fetch_optional(c)
     .await?
-        });
+    });
     row.map(|row| {
         let kind = word("idempotency.resource_kind", &row.resource_kind, Kind::parse(&row.resource_kind))?;
         Ok(Stored { fingerprint: row.fingerprint, kind, id: row.resource_id, sealed: row.sealed })

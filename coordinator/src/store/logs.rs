@@ -21,7 +21,8 @@ pub async fn extent(conn: &mut Conn, attempt: Attempt) -> Result<Option<(u64, u6
 /// Appends bytes at the end, which is at `position`; whether that is still the end.
 pub async fn append(conn: &mut Conn, attempt: Attempt, position: u64, bytes: &[u8]) -> Result<bool, StoreError> {
     let at = i64::try_from(position).unwrap_or(i64::MAX);
-    let grown = on!(conn, |c| sqlx::query(
+    let grown = on!(conn, |c| {
+        sqlx::query(
         "UPDATE jobs SET log_size = log_size + $4 WHERE id = $1 AND attempt = $2 AND log_size = $3 AND ended_at IS NULL"
     )
     .bind(attempt.job.uuid())
@@ -30,7 +31,8 @@ pub async fn append(conn: &mut Conn, attempt: Attempt, position: u64, bytes: &[u
     .bind(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     if grown == 0 {
         return Ok(false);
     }
