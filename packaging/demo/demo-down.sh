@@ -48,7 +48,8 @@ if docker_answers >/dev/null; then
     remove network docker network ls -q --filter "$label"
     remove volume docker volume ls -q --filter "$label"
   fi
-  remove image docker image ls -q "$DEMO_BASE"
+  # By its name: other names of the same image are not ours.
+  remove image docker image ls --format '{{.Repository}}:{{.Tag}}' "$DEMO_BASE"
 fi
 if [ -d "$DEMO_DIR" ]; then
   say "removing $DEMO_DIR"

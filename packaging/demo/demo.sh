@@ -175,7 +175,6 @@ page_answers() {
 }
 
 run_container() {
-  local container
   step "Start a container from it, publishing port 8080 on whichever port is free"
   request POST /v1/containers "$(jq -n --arg image "$IMAGE" --arg host "$HOST" \
     '{name: "site", image: $image, host: $host, ports: [{container: 8080}], restart: "unless-stopped",

@@ -19,9 +19,11 @@ KEY=
 # What the last request was answered.
 STATUS='' BODY='' LOCATION=''
 
+# shellcheck disable=SC2034 # not every script uses every colour
 if [ -t 1 ]; then
   BOLD=$'\e[1m' DIM=$'\e[2m' GREEN=$'\e[32m' CYAN=$'\e[36m' PLAIN=$'\e[0m'
 else
+  # shellcheck disable=SC2034
   BOLD='' DIM='' GREEN='' CYAN='' PLAIN=''
 fi
 
