@@ -17,15 +17,18 @@ need_port() {
 }
 
 prepare() {
-  if [ -e "$DEMO_DIR" ]; then
+  if [ -e "$DEMO_MARK" ]; then
     note "A demo is there already: it is taken down first."
     "$HERE/demo-down.sh" --keep-docker
+  elif [ -n "$(ls -A "$DEMO_DIR" 2>/dev/null)" ]; then
+    die "$DEMO_DIR is not empty, and no demo made it: choose another folder with DEMO_DIR"
   fi
   need_port "$API_PORT" "where the REST API would listen" DEMO_API_PORT
   need_port "$AGENT_PORT" "where agents would dial in" DEMO_AGENT_PORT
   mkdir -p "$DEMO_DIR"
   # The administrator's key will be in it.
   chmod 0700 "$DEMO_DIR"
+  touch "$DEMO_MARK"
 }
 
 build() {
@@ -61,6 +64,9 @@ create_user() {
   note "From here on the requests are made with this user's key."
 }
 
+# A process that ended needs no waiting for.
+agent_ended() { ! pid_of "$AGENT_PID" "$DEMO_DIR/agent"; }
+
 host_is() {
   exchange "$API/v1/hosts/$HOST"
   [ "$STATUS" = 200 ] && [ "$(field .state)" = "$1" ] && [ "$(field '.docker.version // empty')" != "" ]
@@ -81,7 +87,8 @@ enrol_host() {
   arguments=("$BIN/dockerforge-agent" "${arguments[@]:1}" --state-dir "$DEMO_DIR/agent" --docker "$DOCKER_HOST")
   shown "${arguments[*]}"
   start_daemon "$AGENT_PID" "$DEMO_DIR/agent.log" "${arguments[@]}"
-  if ! wait_until 30 "the host to be online" host_is online; then
+  wait_until 30 "the host to be online" eval 'host_is online || agent_ended' || true
+  if ! host_is online; then
     tail -n 20 "$DEMO_DIR/agent.log" >&2
     die "the host did not come online"
   fi
