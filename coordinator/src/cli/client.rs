@@ -116,16 +116,18 @@ impl Client {
         self.repeated(Repeat::Unsent, request).await
     }
 
-    /// A `GET` whose body the caller reads piece by piece, with these headers. Sent once.
+    /// A `GET` of this media type, whose body the caller reads piece by piece; a stream of events begins behind that
+    /// event. Sent once.
     pub(super) async fn open(
         &self,
         path: &str,
         query: &[(&str, String)],
-        headers: &[(&'static str, String)],
+        accept: &'static str,
+        last_event_id: Option<u64>,
     ) -> Result<Response, CliError> {
-        let mut request = self.request(Method::GET, path).query(query);
-        for (name, value) in headers {
-            request = request.header(*name, value);
+        let mut request = self.request_for(accept, Method::GET, path).query(query);
+        if let Some(id) = last_event_id {
+            request = request.header("Last-Event-ID", id.to_string());
         }
         self.response(request).await
     }
@@ -136,8 +138,11 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request =
-            self.http.request(method, format!("{}/v1{path}", self.base)).header(header::ACCEPT, "application/json");
+        self.request_for("application/json", method, path)
+    }
+
+    fn request_for(&self, accept: &'static str, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}/v1{path}", self.base)).header(header::ACCEPT, accept);
         match &self.acts_for {
             Some(user) => request.header("Dockerforge-User", user),
             None => request,

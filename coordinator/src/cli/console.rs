@@ -85,6 +85,7 @@ impl Console {
     }
 
     /// The server's JSON, as it came, and the end of its line where it has none.
+    #[allow(clippy::unused_self, reason = "writing goes through the console, so that one place knows where to")]
     pub(super) fn json(&mut self, body: &[u8]) -> Result<(), CliError> {
         let mut out = io::stdout().lock();
         out.write_all(body)

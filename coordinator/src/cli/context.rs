@@ -30,7 +30,7 @@ const PIECES: usize = 8;
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// A file or folder cannot be read.
-    #[error("{} cannot be read", path.display())]
+    #[error("the build context cannot be sent: {} cannot be read", path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -39,7 +39,7 @@ pub enum ContextError {
         source: io::Error,
     },
     /// There is no Dockerfile.
-    #[error("there is no {name} in {}", folder.display())]
+    #[error("the build context cannot be sent: there is no {name} in {}", folder.display())]
     NoDockerfile {
         /// The name it should have.
         name: String,
@@ -47,10 +47,10 @@ pub enum ContextError {
         folder: PathBuf,
     },
     /// The context is not a folder.
-    #[error("{} is not a folder", .0.display())]
+    #[error("the build context cannot be sent: {} is not a folder", .0.display())]
     NotAFolder(PathBuf),
     /// The archive could not be written on.
-    #[error("the archive could not be packed")]
+    #[error("the build context cannot be sent: the archive could not be packed")]
     Pack(#[source] io::Error),
 }
 

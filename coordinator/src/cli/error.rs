@@ -105,7 +105,7 @@ pub enum CliError {
         ids: Vec<String>,
     },
     /// The build context could not be read.
-    #[error("cannot send the build context")]
+    #[error(transparent)]
     Context(#[from] ContextError),
     /// The job that was waited for failed.
     #[error("the job {} failed: {}", .0.id, .0.failure())]

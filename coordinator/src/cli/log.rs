@@ -43,7 +43,7 @@ pub(super) async fn read(
     loop {
         let from = position.offset;
         let query = [("offset", from.to_string())];
-        let response = client.open(&path(job), &query, &[("accept", "text/plain".to_owned())]).await?;
+        let response = client.open(&path(job), &query, "text/plain", None).await?;
         let next = response.headers().get("dockerforge-log-next").and_then(|v| v.to_str().ok()?.parse::<u64>().ok());
         let mut body = response.bytes_stream();
         while let Some(piece) = body.next().await {
@@ -65,11 +65,8 @@ pub(super) async fn stream(
     position: &mut Position,
     show: &mut Show<'_>,
 ) -> Result<Ended, CliError> {
-    let mut headers = vec![("accept", "text/event-stream".to_owned())];
-    if position.offset > 0 {
-        headers.push(("last-event-id", position.offset.to_string()));
-    }
-    let response = client.open(&path(job), &[], &headers).await?;
+    let seen = (position.offset > 0).then_some(position.offset);
+    let response = client.open(&path(job), &[], "text/event-stream", seen).await?;
     let mut body = response.bytes_stream();
     let mut parser = sse::Parser::default();
     while let Some(piece) = body.next().await {

@@ -2,7 +2,7 @@
 //! `client` from an answer and by `job` from a failed job's `error`.
 
 use super::error::Shown;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use std::fmt;
 
 /// A problem object. Everything is optional, so that a proxy's half of one still reads.
@@ -21,7 +21,12 @@ pub struct Problem {
     /// The request's id, to be quoted to whoever runs the coordinator.
     pub request_id: Option<String>,
     /// What is wrong with which field.
+    #[serde(deserialize_with = "none_is_empty")]
     pub errors: Vec<FieldError>,
+}
+
+fn none_is_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FieldError>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// What is wrong with one field.
