@@ -164,6 +164,9 @@ impl CliError {
     #[must_use]
     pub fn hints(&self) -> Vec<String> {
         match self {
+            Self::Unreachable { .. } if self.root_cause().is_some_and(|cause| cause.contains("certificate")) => {
+                vec!["trust the authority that signed its certificate with --ca-file FILE".to_owned()]
+            }
             Self::Unreachable { .. } => vec![
                 "start a coordinator with `dockerforge serve`, or say where one is with --url or DOCKERFORGE_URL"
                     .to_owned(),

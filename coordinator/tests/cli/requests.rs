@@ -263,3 +263,33 @@ fn a_context_that_cannot_be_sent_says_why() {
     let ran = stub.run(&["image", "build", "b", path, "--host", HOST]).ended(1);
     assert!(ran.err.contains("the build context cannot be sent") && ran.err.contains("not UTF-8"), "{ran:?}");
 }
+
+#[test]
+fn a_context_that_is_refused_before_all_of_it_was_sent_shows_the_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("Dockerfile"), "FROM a\n").unwrap();
+    let noise: Vec<u8> = (0..400_000).flat_map(|_| *uuid::Uuid::new_v4().as_bytes()).collect();
+    fs::write(folder.path().join("noise"), noise).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let stub = Stub::hasty(|_| problem(422, "Invalid request", "no such host", &json!([])));
+    let ran = stub.run(&["image", "build", "b", path, "--host", HOST]).ended(1);
+    assert_eq!(ran.err, "error: Invalid request: no such host\n");
+}
+
+#[test]
+fn tokens_are_listed_and_revoked_by_name() {
+    const TOKEN: &str = "tok_01890000000070008000000000000001";
+    let tokens = || json!([{"id": TOKEN, "name": "ci", "created_at": "x"}, {"id": "tok_2", "name": "ci-2"}]);
+    let stub = Stub::start(move |asked| match asked.line.as_str() {
+        line if line.starts_with(&format!("GET /v1/users/{USER}/tokens")) => list(&tokens()),
+        line if line.starts_with("DELETE") => {
+            axum::response::IntoResponse::into_response(axum::http::StatusCode::NO_CONTENT)
+        }
+        _ => names(asked),
+    });
+    let ran = stub.run(&["user", "token", "ls", "acme"]).ended(0);
+    assert_eq!(ran.out.lines().nth(1).unwrap(), format!("ci    {TOKEN}  x"));
+    let ran = stub.run(&["user", "token", "rm", "acme", "ci"]).ended(0);
+    assert_eq!((ran.out.as_str(), ran.err), ("", format!("the token {TOKEN} is revoked\n")));
+    stub.only(&format!("DELETE /v1/users/{USER}/tokens/{TOKEN}"));
+}

@@ -93,11 +93,21 @@ impl Listener for Dropping {
 
 impl Stub {
     pub fn start(answer: impl Fn(&Asked) -> Response + Send + Sync + 'static) -> Self {
-        Self::dropping(0, answer)
+        Self::with(0, true, answer)
+    }
+
+    /// Closes its first few connections without an answer.
+    pub fn dropping(connections: usize, answer: impl Fn(&Asked) -> Response + Send + Sync + 'static) -> Self {
+        Self::with(connections, true, answer)
+    }
+
+    /// Answers before it has read the body.
+    pub fn hasty(answer: impl Fn(&Asked) -> Response + Send + Sync + 'static) -> Self {
+        Self::with(0, false, answer)
     }
 
     #[allow(clippy::disallowed_methods, reason = "the stub's one task ends with its runtime")]
-    pub fn dropping(connections: usize, answer: impl Fn(&Asked) -> Response + Send + Sync + 'static) -> Self {
+    fn with(connections: usize, reads: bool, answer: impl Fn(&Asked) -> Response + Send + Sync + 'static) -> Self {
         let runtime = Runtime::new().unwrap();
         let inner = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
         let url = format!("http://{}", inner.local_addr().unwrap());
@@ -108,7 +118,11 @@ impl Stub {
             async move {
                 let line = format!("{} {}", request.method(), request.uri());
                 let headers = request.headers().clone();
-                let body = to_bytes(request.into_body(), usize::MAX).await.unwrap_or_default();
+                let body = if reads {
+                    to_bytes(request.into_body(), usize::MAX).await.unwrap_or_default()
+                } else {
+                    Bytes::new()
+                };
                 let now = {
                     let mut record = record.lock().unwrap();
                     let earlier = record.iter().filter(|a| a.line == line && a.events_as(&headers)).count();
