@@ -43,16 +43,16 @@ folders, ! takes back, the last match decides, # comments. A <Dockerfile>.docker
         #[arg(long)]
         wait: bool,
     },
-    /// Pull an image to hosts
+    /// Pull an image to a host
     Pull {
         /// Its name here
         name: ResourceName,
         /// What to pull: debian:12, registry.example/team/app@sha256:…
         #[arg(value_parser = args::reference)]
         reference: String,
-        /// A host to pull it to, by name or id; may be repeated
-        #[arg(long = "host", value_name = "HOST", required = true)]
-        hosts: Vec<String>,
+        /// The host to pull it to, by name or id
+        #[arg(long)]
+        host: String,
         /// Follow the job, with its log, until it is over
         #[arg(long)]
         wait: bool,
@@ -99,16 +99,9 @@ pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<
             let answer = session.client.post_context("/images", &query, &context).await?;
             session.accepted(&answer, wait).await
         }
-        ImageCommand::Pull { name, reference, hosts, wait } => {
-            let mut ids = Vec::with_capacity(hosts.len());
-            for host in &hosts {
-                ids.push(session.id(Kind::Host, host).await?);
-            }
-            let mut body = json!({ "name": name, "reference": reference });
-            match ids.as_slice() {
-                [one] => body["host"] = json!(one),
-                several => body["hosts"] = json!(several),
-            }
+        ImageCommand::Pull { name, reference, host, wait } => {
+            let host = session.id(Kind::Host, &host).await?;
+            let body = json!({ "name": name, "host": host, "reference": reference });
             let answer = session.client.post("/images", &body).await?;
             session.accepted(&answer, wait).await
         }
