@@ -17,7 +17,7 @@ use dockerforge_protocol::enrolment::SESSION_PATH;
 use std::net::SocketAddr;
 
 /// Bytes set aside to read into. A longer message takes what it needs while it is read.
-const READ_BUFFER: usize = 8 * 1024;
+const READ_BUFFER: usize = 4 * 1024;
 /// Bytes that are gathered before they are written, unless flushed sooner.
 const WRITE_BUFFER: usize = 8 * 1024;
 
@@ -59,7 +59,7 @@ async fn open_session(
         .max_frame_size(MAX_FRAME)
         .on_upgrade(move |socket| {
             let tasks = hub.inner.tasks.clone();
-            tasks.track("agent session", session::run(hub, socket, peer, remote, place, outbound))
+            tasks.track("agent session", session::run(hub, socket, peer, remote, place, outbound))}
         })
 }
 
