@@ -18,6 +18,14 @@ fn upload(bytes: &[u8]) -> impl Stream<Item = Result<Bytes, Infallible>> + use<>
     stream::iter(pieces)
 }
 
+fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    })
+}
+
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -44,8 +52,8 @@ async fn an_upload_is_stored_under_its_hash_and_comes_out_whole() {
     let mut bytes = Vec::new();
     contexts.open(&received.context).await.unwrap().read_to_end(&mut bytes).await.unwrap();
     assert_eq!(bytes.len() as u64, received.context.size);
-    let hash: String = Sha256::digest(&bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(hash, received.context.sha256);
+    let hash = received.context.sha256;
+    assert_eq!(hash, hex(&Sha256::digest(&bytes)));
     assert_eq!(names(folder.path()), [format!("{hash}.tar")]);
 }
 

@@ -72,6 +72,9 @@ async fn a_hello_that_does_not_come_ends_the_connection() {
     port.shut_down().await;
 }
 
+/// Makes the first frame that an agent sends.
+type First = Box<dyn Fn(&Agent) -> Message>;
+
 #[tokio::test]
 async fn a_first_word_that_does_not_fit_is_refused_by_name_and_never_knocks() {
     let mut port = port().await;
@@ -82,7 +85,6 @@ async fn a_first_word_that_does_not_fit_is_refused_by_name_and_never_knocks() {
             Message::Binary(dockerforge_protocol::codec::encode(&FromAgent::Hello(hello)).unwrap().into())
         }
     };
-    type First = Box<dyn Fn(&Agent) -> Message>;
     let cases: Vec<(&str, RefusedReason, First)> = vec![
         ("another host", RefusedReason::Identity, Box::new(hello(|hello| hello.host = HostId::new()))),
         ("another cluster", RefusedReason::Identity, Box::new(hello(|hello| hello.cluster = ClusterId::new()))),

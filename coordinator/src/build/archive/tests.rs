@@ -85,8 +85,11 @@ fn problem(entries: &[Raw]) -> (String, Problem) {
     }
 }
 
-/// Kind, name, target, mode and content of each entry, read with the `tar` crate.
-fn read_back(bytes: &[u8]) -> Vec<(EntryType, String, Option<String>, u32, Vec<u8>)> {
+/// Kind, name, target, mode and content of an entry.
+type ReadBack = (EntryType, String, Option<String>, u32, Vec<u8>);
+
+/// The entries of an archive, read with the `tar` crate.
+fn read_back(bytes: &[u8]) -> Vec<ReadBack> {
     let mut reader = tar::Archive::new(Cursor::new(bytes));
     let mut entries = Vec::new();
     for entry in reader.entries().unwrap() {
@@ -170,7 +173,7 @@ fn names_that_leave_the_tree_are_refused() {
     let entry = Raw { name: b"a\xff".to_vec(), ..file("") };
     assert_eq!(problem(&[entry]), ("a\u{fffd}".into(), Problem::NotUtf8));
     assert_eq!(problem(&[file(&"x".repeat(256))]).1, Problem::TooLong);
-    assert_eq!(problem(&[file(&"x/".repeat(2050).trim_end_matches('/').to_owned())]).1, Problem::TooLong);
+    assert_eq!(problem(&[file("x/".repeat(2050).trim_end_matches('/'))]).1, Problem::TooLong);
 }
 
 #[test]
@@ -229,7 +232,7 @@ fn pax(records: &[(&str, &str)]) -> Raw {
     for (key, value) in records {
         // Long enough that the length has two or three digits, whichever fits.
         let rest = key.len() + value.len() + 3;
-        let length = (rest + 1..).find(|length| *length == rest + length.to_string().len()).unwrap();
+        let length = (rest + 1..rest + 9).find(|length| *length == rest + length.to_string().len()).unwrap();
         content.extend(format!("{length} {key}={value}\n").bytes());
     }
     raw(EntryType::XHeader, "pax", "", &content)
