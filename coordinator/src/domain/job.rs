@@ -413,7 +413,9 @@ pub fn on_hello(job: &Job, held: Option<HeldState>) -> (Verdict, Decision) {
         // Never reached the agent: the assignment is sent again with the same attempt.
         (JobState::Assigned, None) => (Verdict::Forget, Decision::Ignore),
         (JobState::Cancelling, None) => (Verdict::Forget, Decision::End(Ending::Cancelled { confirmed: false })),
-        (_, Some(HeldState::Interrupted)) | (JobState::Running | JobState::Unknown, None) => (Verdict::Forget, again(job)),
+        (_, Some(HeldState::Interrupted)) | (JobState::Running | JobState::Unknown, None) => {
+            (Verdict::Forget, again(job))
+        }
     }
 }
 

@@ -59,7 +59,7 @@ async fn open_session(
         .max_frame_size(MAX_FRAME)
         .on_upgrade(move |socket| {
             let tasks = hub.inner.tasks.clone();
-            tasks.track("agent session", session::run(hub, socket, peer, remote, place, outbound))}
+            tasks.track("agent session", session::run(hub, socket, peer, remote, place, outbound))
         })
 }
 

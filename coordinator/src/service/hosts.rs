@@ -168,7 +168,9 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: HostId, force: bool
         return Ok(Deleted { job: job.id, changed: Vec::new(), revoked: false });
     }
     store::hosts::mark_deleting(conn, id).await?;
-    let job = if let Some(job) = known { job.id } else {
+    let job = if let Some(job) = known {
+        job.id
+    } else {
         let subject = Subject::Host(id);
         let request = Request {
             id: JobId::new(),
