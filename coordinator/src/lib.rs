@@ -4,6 +4,7 @@
 pub mod access;
 pub mod app;
 pub mod build;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod dispatch;

@@ -2,6 +2,7 @@
 
 use clap::{Parser, Subcommand};
 use dockerforge_coordinator::app::App;
+use dockerforge_coordinator::cli;
 use dockerforge_coordinator::config::{Config, ServeArgs};
 use dockerforge_coordinator::telemetry;
 use std::process::ExitCode;
@@ -9,8 +10,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// The backend of a hosting panel: builds images and runs containers on hosts that dial in.
 #[derive(Parser)]
-#[command(name = "dockerforge", version)]
+#[command(name = "dockerforge", version, after_long_help = cli::EXIT_CODES)]
 struct Arguments {
+    #[command(flatten)]
+    globals: cli::Globals,
     #[command(subcommand)]
     command: Command,
 }
@@ -18,7 +21,9 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve the REST API and the agents
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
+    #[command(flatten)]
+    Client(cli::Command),
 }
 
 /// The settings cannot be.
@@ -29,8 +34,18 @@ const EXIT_FAILED: u8 = 1;
 fn main() -> ExitCode {
     #[cfg(feature = "testing")]
     let _faults = testing::arm();
-    let Command::Serve(args) = Arguments::parse().command;
-    serve(&args)
+    let Arguments { globals, command } = Arguments::parse();
+    match command {
+        Command::Serve(args) => serve(&args),
+        Command::Client(command) => client(command, globals),
+    }
+}
+
+fn client(command: cli::Command, globals: cli::Globals) -> ExitCode {
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(cli::run(command, globals)),
+        Err(error) => complain(EXIT_FAILED, &error),
+    }
 }
 
 fn serve(args: &ServeArgs) -> ExitCode {
