@@ -116,24 +116,47 @@ DOCKERFILE
 PAGE
 }
 
-# Server-sent events as they come: only the text, and nothing kept waiting in a pipe's buffer.
-stream_log() {
-  local line event=message data
-  curl -sSN --max-time 120 -H 'Accept: text/event-stream' -K <(printf 'header = "Authorization: Bearer %s"\n' "$KEY") \
-    "$API$1" | while IFS= read -r line; do
+# Prints the whole lines of PENDING and keeps the rest: a piece of a log may end in the middle of a line.
+print_lines() {
+  while [[ $PENDING == *$'\n'* ]]; do
+    printf '     %s| %s%s\n' "$DIM" "${PENDING%%$'\n'*}" "$PLAIN"
+    PENDING=${PENDING#*$'\n'}
+  done
+}
+
+# Server-sent events as they come (the WHATWG's text/event-stream): an event is its fields and an empty line, and its
+# data lines are joined by newlines.
+show_events() {
+  local line event='' data='' first=yes PENDING=''
+  while IFS= read -r line; do
     line=${line%$'\r'}
     case $line in
-      event:*) event=${line#event:} event=${event# } ;;
+      event:*) event=${line#event:} && event=${event# } ;;
       data:*)
-        data=${line#data:}
-        data=${data# }
-        case $event in
-          log) printf '     %s| %s%s\n' "$DIM" "$data" "$PLAIN" ;;
-          end) break ;;
-        esac
+        line=${line#data:}
+        [ "$first" = yes ] || data+=$'\n'
+        data+=${line# }
+        first=no
+        ;;
+      '')
+        if [ "$event" = end ]; then break; fi
+        if [ "$event" = log ]; then
+          PENDING+=$data
+          print_lines
+        fi
+        event='' data='' first=yes
         ;;
     esac
-  done || true
+  done
+  if [ -n "$PENDING" ]; then
+    PENDING+=$'\n'
+    print_lines
+  fi
+}
+
+stream_log() {
+  curl -sSN --max-time 120 -H 'Accept: text/event-stream' -K <(printf 'header = "Authorization: Bearer %s"\n' "$KEY") \
+    "$API$1" | show_events || true # the end of the events ends the pipe before curl
 }
 
 job_ended() {
