@@ -190,7 +190,7 @@ impl ContainerSpec {
                 problems.push((format!("/command/{i}"), "must not contain a NUL character".to_owned()));
             }
         }
-        if self.env.len() > 1024 || self.env.iter().map(|(_, v)| v.len()).sum::<usize>() > 256 * 1024 {
+        if self.env.len() > 1024 || self.env.values().map(String::len).sum::<usize>() > 256 * 1024 {
             problems.push(("/env".to_owned(), "expected at most 1024 variables and 256 KiB".to_owned()));
         }
         for (name, value) in &self.env {
