@@ -87,10 +87,10 @@ fn no_golden_file_is_without_its_message() {
 fn every_variant_of_every_union_has_a_golden_message() {
     let mut seen = Seen::default();
     for (_, message) in samples::to_agent() {
-        seen.to_agent(&message);
+        seen.note_down(&message);
     }
     for (_, message) in samples::from_agent() {
-        seen.from_agent(&message);
+        seen.note_up(&message);
     }
     assert_eq!(seen.missing(), Vec::<String>::new(), "variants without a golden message");
 }

@@ -89,7 +89,7 @@ pub struct Seen(BTreeSet<&'static str>);
 
 impl Seen {
     /// Notes all that stands in a message to an agent.
-    pub fn to_agent(&mut self, message: &ToAgent) {
+    pub fn note_down(&mut self, message: &ToAgent) {
         self.0.insert(to_agent(message));
         match message {
             ToAgent::Welcome(welcome) => self.0.extend(welcome.jobs.iter().map(|job| verdict(&job.verdict))),
@@ -108,7 +108,7 @@ impl Seen {
     }
 
     /// Notes all that stands in a message from an agent.
-    pub fn from_agent(&mut self, message: &FromAgent) {
+    pub fn note_up(&mut self, message: &FromAgent) {
         self.0.insert(from_agent(message));
         match message {
             FromAgent::Hello(hello) => self.0.extend(hello.jobs.iter().map(|job| held(&job.state))),
