@@ -101,8 +101,8 @@ pub struct BuildImage {
     pub no_cache: bool,
 }
 
-/// A build context that the coordinator keeps: a canonical, uncompressed tar, served to the agent that holds the job at
-/// `GET /agent/v1/contexts/{sha256}`.
+/// A build context that the coordinator keeps: a canonical, uncompressed tar, served to the agent that holds the job (see
+/// [`crate::enrolment::CONTEXT_PATH`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ContextRef {
     /// SHA-256 of the tar, in lower-case hex.

@@ -1,0 +1,313 @@
+//! Wires everything together and takes it apart in order. Nothing else knows of all rooms.
+
+use crate::build::{ContextError, Contexts};
+use crate::config::Config;
+use crate::dispatch::Dispatcher;
+use crate::http;
+use crate::hub::{self, Hub, HubConfig};
+use crate::pki::{Authority, PkiError, ServerTls};
+use crate::queue::{self, ReaperConfig, Signals};
+use crate::service::{ServiceError, Services};
+use crate::store::{self, Store, StoreError};
+use crate::tasks::Tasks;
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+use dockerforge_protocol::handshake::{Refused, RefusedReason};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use secrecy::SecretString;
+use std::collections::HashSet;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+/// How long what is in work may take when the coordinator shuts down.
+const DRAIN: Duration = Duration::from_secs(10);
+/// Connections that may wait to be admitted.
+const KNOCKS: usize = 256;
+/// The shortest time between two heartbeats of a host.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long a context that nothing needs is kept: its job may not be committed yet.
+const CONTEXT_AGE: Duration = Duration::from_secs(3600);
+
+/// Why a coordinator did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A folder or file of its own.
+    #[error("cannot use {}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The key of the system user.
+    #[error("{} does not hold a key: expected one line of at least 32 characters", .0.display())]
+    AdminKey(PathBuf),
+    /// An address.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The certificate of the API.
+    #[error("the certificate and key of the API cannot be used: {0}")]
+    ApiTls(String),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The certificate authority.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// The build contexts.
+    #[error(transparent)]
+    Contexts(#[from] ContextError),
+    /// The first user.
+    #[error("the system user could not be made")]
+    Bootstrap(#[source] ServiceError),
+    /// The API's listener.
+    #[error("the API ended")]
+    Api(#[source] io::Error),
+}
+
+/// A coordinator that serves.
+pub struct App {
+    /// Where the API is served.
+    pub api: SocketAddr,
+    /// Where agents dial in.
+    pub agents: SocketAddr,
+    server: tokio::task::JoinHandle<()>,
+    handle: Handle<SocketAddr>,
+    streams: CancellationToken,
+    hub: Hub,
+    tasks: Tasks,
+}
+
+impl App {
+    /// Opens the database, loads what there is, and begins to serve.
+    pub async fn start(config: &Config) -> Result<Self, AppError> {
+        let tasks = Tasks::new();
+        private_folder(&config.data_dir)?;
+        let store = Store::open(&config.database, &tasks).await?;
+        let now = crate::clock::now();
+        let cluster = store.write(move |conn| Box::pin(async move { store::cluster_id(conn, now).await })).await?;
+        let authority = Arc::new(Authority::load_or_generate(&config.data_dir, cluster, now)?);
+        let contexts = Contexts::new(&config.data_dir.join("contexts"))?;
+        let key = admin_key(config)?;
+
+        let api_listener = listen(config.api_listen)?;
+        let agent_listener = listen(config.agent_listen)?;
+        let (api, agents) =
+            (address(&api_listener, config.api_listen)?, address(&agent_listener, config.agent_listen)?);
+        let agent_url = config.agent_url.clone().unwrap_or_else(|| guess_agent_url(agents));
+
+        let signals = Signals::new();
+        let (knocks, at_the_door) = mpsc::channel(KNOCKS);
+        let hub = Hub::new(knocks, tasks.clone(), HubConfig::default());
+        let closer = hub.clone();
+        let revoked: Arc<dyn Fn(dockerforge_protocol::ids::HostId) + Send + Sync> = Arc::new(move |host| {
+            let why = Refused { reason: RefusedReason::Revoked, detail: "this host was deleted".to_owned() };
+            if closer.close_host(host, &why) {
+                tracing::info!(%host, "the connection of a deleted host was closed");
+            }
+        });
+        let services = Services {
+            store: store.clone(),
+            signals: signals.clone(),
+            authority: Arc::clone(&authority),
+            contexts: contexts.clone(),
+            revoked: Arc::clone(&revoked),
+            agent_url,
+        };
+        if services.user_bootstrap(&key).await.map_err(AppError::Bootstrap)? {
+            tracing::info!("the system user was made; its key is in the admin key file");
+        }
+
+        let dispatcher = Dispatcher {
+            store: store.clone(),
+            signals: signals.clone(),
+            authority: Arc::clone(&authority),
+            tasks: tasks.clone(),
+            heartbeat: HEARTBEAT,
+        };
+        tasks.spawn("dispatch", dispatcher.run(at_the_door));
+        let conductor = queue::run_conductor(store.clone(), signals.clone(), move |host| revoked(host), tasks.token());
+        tasks.spawn("conductor", conductor);
+        let sweeper = sweep(contexts, tasks.clone());
+        tasks.spawn(
+            "reaper",
+            queue::run_reaper(store.clone(), signals, ReaperConfig::default(), sweeper, tasks.token()),
+        );
+
+        let streams = tasks.child();
+        let state = http::State { services, stop: streams.clone() };
+        let tls = Arc::new(ServerTls::new(authority, now)?);
+        tasks.spawn("pki", Arc::clone(&tls).keep_fresh(tasks.token()));
+        let agent_routes = hub::routes(hub.clone()).merge(http::agent_port::routes(state.clone()));
+        let agent_listener = tokio::net::TcpListener::from_std(agent_listener)
+            .map_err(|source| AppError::Listen { address: agents, source })?;
+        tasks.spawn(
+            "agent port",
+            hub::listener::serve(agent_listener, tls, agent_routes, hub::listener::Limits::default(), tasks.clone()),
+        );
+        let handle = Handle::new();
+        let router = http::router(state);
+        let server = serve_api(config, api_listener, router, &handle, &tasks).await?;
+        tracing::info!(%api, %agents, database = store.describe(), %cluster, "serving");
+        Ok(Self { api, agents, server, handle, streams, hub, tasks })
+    }
+
+    /// Lets what is in work end, then stops: first the API, whose streams resume elsewhere; then the agents' sessions,
+    /// which dial again; then everything that runs beside.
+    pub async fn stop(self) {
+        tracing::info!("shutting down");
+        self.streams.cancel();
+        self.handle.graceful_shutdown(Some(DRAIN));
+        let _ = tokio::time::timeout(DRAIN + Duration::from_secs(1), self.server).await;
+        let why =
+            Refused { reason: RefusedReason::Unavailable, detail: "the coordinator shuts down; dial again".to_owned() };
+        let open = self.hub.drain(why, Duration::from_secs(3)).await;
+        if open > 0 {
+            tracing::warn!(open, "some agents' connections did not close in time");
+        }
+        drop(self.hub);
+        let running = self.tasks.shutdown(DRAIN).await;
+        if !running.is_empty() {
+            tracing::warn!(?running, "some tasks did not end in time");
+        }
+        tracing::info!("stopped");
+    }
+}
+
+fn file_error(path: &Path) -> impl FnOnce(io::Error) -> AppError {
+    let path = path.to_owned();
+    move |source| AppError::File { path, source }
+}
+
+fn private_folder(path: &Path) -> Result<(), AppError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(file_error(path))
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, AppError> {
+    let listener = TcpListener::bind(address).and_then(|listener| listener.set_nonblocking(true).map(|()| listener));
+    listener.map_err(|source| AppError::Listen { address, source })
+}
+
+fn address(listener: &TcpListener, asked: SocketAddr) -> Result<SocketAddr, AppError> {
+    listener.local_addr().map_err(|source| AppError::Listen { address: asked, source })
+}
+
+/// How agents reach this machine, as far as it can tell.
+fn guess_agent_url(agents: SocketAddr) -> String {
+    if !agents.ip().is_unspecified() {
+        return format!("https://{agents}");
+    }
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = if name.trim().is_empty() { "localhost" } else { name.trim() };
+    tracing::warn!(
+        "agents are told to dial https://{name}:{}; set --agent-url if that is not how they reach this machine",
+        agents.port()
+    );
+    format!("https://{name}:{}", agents.port())
+}
+
+/// The key of the system user: from the file that is named, or from one of our own that is made where it is absent. It
+/// is on the disk before the user is in the database, so that a crash in between leaves nobody locked out.
+fn admin_key(config: &Config) -> Result<SecretString, AppError> {
+    let own = config.data_dir.join("admin.key");
+    let path = config.admin_key_file.as_ref().unwrap_or(&own);
+    if config.admin_key_file.is_none() && !path.exists() {
+        use secrecy::ExposeSecret;
+        use std::io::Write;
+        let key = crate::service::users::fresh_key().map_err(AppError::Bootstrap)?;
+        let unfinished = path.with_extension("unfinished");
+        let written = std::fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&unfinished)
+            .and_then(|mut file| {
+                writeln!(file, "{}", key.expose_secret())?;
+                file.sync_all()
+            })
+            .and_then(|()| std::fs::rename(&unfinished, path));
+        written.map_err(file_error(path))?;
+    }
+    let text = std::fs::read_to_string(path).map_err(file_error(path))?;
+    let key = text.trim();
+    if key.len() < 32 || key.chars().any(char::is_whitespace) {
+        return Err(AppError::AdminKey(path.clone()));
+    }
+    Ok(key.to_owned().into())
+}
+
+/// Removes contexts that nothing needs, in a task of its own: the reaper does not wait for a disk.
+fn sweep(contexts: Contexts, tasks: Tasks) -> impl Fn(HashSet<String>) + Send + Sync {
+    move |needed| {
+        let contexts = contexts.clone();
+        tasks.spawn("sweep", async move {
+            match contexts.sweep(needed, CONTEXT_AGE).await {
+                Ok(0) => {}
+                Ok(removed) => tracing::info!(removed, "build contexts that nothing needs were removed"),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "build contexts could not be swept")
+                }
+            }
+        });
+    }
+}
+
+async fn serve_api(
+    config: &Config,
+    listener: TcpListener,
+    router: axum::Router,
+    handle: &Handle<SocketAddr>,
+    tasks: &Tasks,
+) -> Result<tokio::task::JoinHandle<()>, AppError> {
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let ended = |result: io::Result<()>| {
+        if let Err(error) = result {
+            tracing::error!(%error, "the API ended");
+        }
+    };
+    let listening = |source| AppError::Listen { address: config.api_listen, source };
+    let Some((cert, key)) = &config.api_tls else {
+        if !config.api_listen.ip().is_loopback() {
+            tracing::warn!(
+                "the API is served without TLS on an address that others reach: keep it to a private network"
+            );
+        }
+        let server = axum_server::from_tcp(listener).map_err(listening)?.handle(handle.clone());
+        return Ok(tasks.spawn("api", async move { ended(server.serve(service).await) }));
+    };
+    let tls = api_tls(cert, key)?;
+    let server = axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::new(tls)))
+        .map_err(listening)?
+        .handle(handle.clone());
+    Ok(tasks.spawn("api", async move { ended(server.serve(service).await) }))
+}
+
+fn api_tls(cert: &Path, key: &Path) -> Result<rustls::ServerConfig, AppError> {
+    let unusable = |error: &dyn std::fmt::Display| AppError::ApiTls(error.to_string());
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(cert).map_err(|e| unusable(&e))?.collect();
+    let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(&e))?;
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|e| unusable(&e))?
+        .with_no_client_auth()
+        .with_single_cert(chain.map_err(|e| unusable(&e))?, key)
+        .map_err(|e| unusable(&e))?;
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(tls)
+}

@@ -1,0 +1,193 @@
+//! `dockerforge container`: containers on hosts.
+
+use super::{
+    args,
+    error::CliError,
+    list::{self, ListOptions, age, named, number, text},
+    resolve::{self, Kind},
+    session::Session,
+    table::{Cell, Table},
+};
+use dockerforge_protocol::spec::{
+    Bytes, EnvName, LabelKey, LabelValue, PidsLimit, PortMapping, ResourceName, RestartPolicy, VolumeMount,
+};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// The commands on containers.
+#[derive(Debug, clap::Subcommand)]
+pub enum ContainerCommand {
+    /// Create and start a container
+    Create(Box<Create>),
+    /// List containers
+    Ls {
+        /// Only those on this host, by name or id
+        #[arg(long)]
+        host: Option<String>,
+        /// Which part of the list.
+        #[command(flatten)]
+        list: ListOptions,
+    },
+    /// Show all of a container
+    Show {
+        /// Name or id
+        container: String,
+    },
+    /// Stop and remove a container
+    Rm {
+        /// Name or id
+        container: String,
+        /// Remove its volumes too, those that no other container uses
+        #[arg(long)]
+        volumes: bool,
+        /// Follow the job until it is over
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+/// What a container is to be.
+#[derive(Debug, clap::Args)]
+pub struct Create {
+    /// Its name
+    name: ResourceName,
+    /// The image to run, by name or id
+    #[arg(long)]
+    image: String,
+    /// The host to run on, by name or id
+    #[arg(long)]
+    host: String,
+    /// An environment variable; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
+    env: Vec<(EnvName, String)>,
+    /// A port to publish, [HOST:]CONTAINER[/udp]; may be repeated
+    #[arg(long = "publish", short, value_name = "PORT", value_parser = args::port)]
+    ports: Vec<PortMapping>,
+    /// A named volume to mount, VOLUME:TARGET[:ro]; may be repeated
+    #[arg(long = "volume", short, value_name = "VOLUME", value_parser = args::volume)]
+    volumes: Vec<VolumeMount>,
+    /// At most this many processors, such as 0.5
+    #[arg(long, value_name = "N", value_parser = args::cpus)]
+    cpus: Option<f64>,
+    /// At most this much memory, such as 128m or 2g
+    #[arg(long, value_name = "SIZE", value_parser = args::memory)]
+    memory: Option<Bytes>,
+    /// At most this many processes and threads
+    #[arg(long, value_name = "N", value_parser = pids)]
+    pids: Option<PidsLimit>,
+    /// When Docker restarts it: no, unless-stopped, always or on-failure
+    #[arg(long, value_name = "POLICY", value_parser = str::parse::<RestartPolicy>)]
+    restart: Option<RestartPolicy>,
+    /// A label; may be repeated
+    #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = args::label)]
+    labels: Vec<(LabelKey, LabelValue)>,
+    /// Give up if it does not run after this many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    deadline: Option<u64>,
+    /// Follow the job until it is over
+    #[arg(long)]
+    wait: bool,
+    /// The program to run and its arguments, instead of the image's own
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+fn pids(text: &str) -> Result<PidsLimit, String> {
+    let number: u64 = text.parse().map_err(|_| format!("expected a number, not {text:?}"))?;
+    PidsLimit::try_from(number).map_err(|e| e.to_string())
+}
+
+impl Create {
+    /// The body of the request; what was not asked for is not in it, so that the server's defaults hold.
+    fn body(self, image: &str, host: &str) -> Value {
+        let mut resources = Map::new();
+        resources.extend(self.cpus.map(|n| ("cpus".to_owned(), json!(n))));
+        resources.extend(self.memory.map(|n| ("memory".to_owned(), json!(n))));
+        resources.extend(self.pids.map(|n| ("pids".to_owned(), json!(n))));
+        let optional = [
+            ("command", (!self.command.is_empty()).then(|| json!(self.command))),
+            ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
+            ("ports", (!self.ports.is_empty()).then(|| json!(self.ports))),
+            ("volumes", (!self.volumes.is_empty()).then(|| json!(self.volumes))),
+            ("resources", (!resources.is_empty()).then_some(Value::Object(resources))),
+            ("restart", self.restart.map(|policy| json!(policy))),
+            ("labels", (!self.labels.is_empty()).then(|| json!(self.labels.into_iter().collect::<BTreeMap<_, _>>()))),
+            ("deadline", self.deadline.map(|seconds| json!(seconds))),
+        ];
+        let mut body = json!({ "name": self.name, "image": image, "host": host });
+        for (name, value) in optional {
+            if let Some(value) = value {
+                body[name] = value;
+            }
+        }
+        body
+    }
+}
+
+/// Runs one of them.
+pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Result<(), CliError> {
+    match command {
+        ContainerCommand::Create(create) => {
+            let wait = create.wait;
+            let image = session.id(Kind::Image, &create.image).await?;
+            let host = session.id(Kind::Host, &create.host).await?;
+            let answer = session.client.post("/containers", &create.body(&image, &host)).await?;
+            session.accepted(&answer, wait).await
+        }
+        ContainerCommand::Ls { host, list } => {
+            let host = match host {
+                Some(host) => Some(session.id(Kind::Host, &host).await?),
+                None => None,
+            };
+            ls(session, &list, host).await
+        }
+        ContainerCommand::Show { container } => {
+            let id = session.id(Kind::Container, &container).await?;
+            let answer = session.client.get(&format!("/containers/{id}"), &[]).await?;
+            session.show(&answer)
+        }
+        ContainerCommand::Rm { container, volumes, wait } => {
+            let id = session.id(Kind::Container, &container).await?;
+            let query = if volumes { vec![("volumes", "true".to_owned())] } else { vec![] };
+            let answer = session.client.delete(&format!("/containers/{id}"), &query).await?;
+            session.accepted(&answer, wait).await
+        }
+    }
+}
+
+async fn ls(session: &mut Session, options: &ListOptions, host: Option<String>) -> Result<(), CliError> {
+    let Some(items) = list::fetch(session, "/containers", options, &[("host", host)]).await? else { return Ok(()) };
+    let hosts = resolve::names(&session.client, Kind::Host, &items, "/host").await;
+    let images = resolve::names(&session.client, Kind::Image, &items, "/image").await;
+    let mut table = Table::new(["NAME", "ID", "STATE", "IMAGE", "HOST", "PORTS", "CREATED"]);
+    for item in &items {
+        let state = text(item, "/observed/state");
+        let state = match item.pointer("/observed/exit_code").and_then(Value::as_i64) {
+            Some(code) if state == "exited" => format!("exited ({code})"),
+            _ => state.to_owned(),
+        };
+        table.row([
+            Cell::text(text(item, "/name")),
+            Cell::text(text(item, "/id")),
+            Cell::state(&state),
+            Cell::text(named(&images, text(item, "/image"))),
+            Cell::text(named(&hosts, text(item, "/host"))),
+            Cell::text(&ports(item)),
+            Cell::text(&age(item, "/created_at")),
+        ]);
+    }
+    table.print(&mut session.console)
+}
+
+/// The published ports as Docker bound them: `8080->80 53->53/udp`.
+fn ports(container: &Value) -> String {
+    let ports = container.pointer("/observed/ports").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let one = |port: &Value| {
+        let protocol = match text(port, "/protocol") {
+            "udp" => "/udp",
+            _ => "",
+        };
+        Some(format!("{}->{}{protocol}", number(port, "/host")?, number(port, "/container")?))
+    };
+    ports.iter().filter_map(one).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,144 @@
+//! `dockerforge image`: images built from a Dockerfile or pulled by reference.
+
+use super::{
+    args,
+    context::Context,
+    error::CliError,
+    human,
+    list::{self, ListOptions, age, number, text},
+    resolve::Kind,
+    session::Session,
+    table::{Cell, Table},
+};
+use dockerforge_protocol::spec::ResourceName;
+use serde_json::{Value, json};
+use std::path::PathBuf;
+
+/// The commands on images.
+#[derive(Debug, clap::Subcommand)]
+pub enum ImageCommand {
+    /// Build an image on a host, from a folder or from a Dockerfile alone
+    #[command(after_help = "\
+The folder is sent without what its .dockerignore names. Its patterns are Docker's: * ? [a-z] within a name, ** across \
+folders, ! takes back, the last match decides, # comments. A <Dockerfile>.dockerignore is not looked at.")]
+    Build {
+        /// Its name
+        name: ResourceName,
+        /// The folder to build from; without one, -f is sent alone
+        #[arg(value_name = "PATH", required_unless_present = "dockerfile")]
+        path: Option<PathBuf>,
+        /// The host to build on, by name or id
+        #[arg(long)]
+        host: String,
+        /// The Dockerfile, in the folder [default: PATH/Dockerfile]; without a folder - is stdin
+        #[arg(long = "file", short = 'f', value_name = "DOCKERFILE")]
+        dockerfile: Option<PathBuf>,
+        /// A build argument; may be repeated
+        #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = args::build_arg)]
+        build_args: Vec<String>,
+        /// Do not use what earlier builds left
+        #[arg(long)]
+        no_cache: bool,
+        /// Follow the build, with its log, until it is over
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Pull an image to a host
+    Pull {
+        /// Its name here
+        name: ResourceName,
+        /// What to pull: debian:12, registry.example/team/app@sha256:…
+        #[arg(value_parser = args::reference)]
+        reference: String,
+        /// The host to pull it to, by name or id
+        #[arg(long)]
+        host: String,
+        /// Follow the job, with its log, until it is over
+        #[arg(long)]
+        wait: bool,
+    },
+    /// List images
+    Ls {
+        /// Which part of the list.
+        #[command(flatten)]
+        list: ListOptions,
+    },
+    /// Show all of an image
+    Show {
+        /// Name or id
+        image: String,
+    },
+    /// Remove an image from its hosts
+    Rm {
+        /// Name or id
+        image: String,
+        /// Follow the job until it is over
+        #[arg(long)]
+        wait: bool,
+    },
+}
+
+/// Runs one of them.
+pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<(), CliError> {
+    match command {
+        ImageCommand::Build { name, path, host, dockerfile, build_args, no_cache, wait } => {
+            let context = match (&path, &dockerfile) {
+                (Some(folder), dockerfile) => Context::folder(folder, dockerfile.as_deref())?,
+                (None, Some(dockerfile)) => Context::dockerfile(dockerfile)?,
+                (None, None) => {
+                    return Err(CliError::Usage("say what to build: a folder, or -f DOCKERFILE".to_owned()));
+                }
+            };
+            let host = session.id(Kind::Host, &host).await?;
+            let mut query =
+                vec![("name", name.to_string()), ("host", host), ("dockerfile", context.dockerfile.clone())];
+            query.extend(build_args.into_iter().map(|arg| ("build_arg", arg)));
+            if no_cache {
+                query.push(("no_cache", "true".to_owned()));
+            }
+            let answer = session.client.post_context("/images", &query, &context).await?;
+            session.accepted(&answer, wait).await
+        }
+        ImageCommand::Pull { name, reference, host, wait } => {
+            let host = session.id(Kind::Host, &host).await?;
+            let body = json!({ "name": name, "host": host, "reference": reference });
+            let answer = session.client.post("/images", &body).await?;
+            session.accepted(&answer, wait).await
+        }
+        ImageCommand::Ls { list } => ls(session, &list).await,
+        ImageCommand::Show { image } => {
+            let id = session.id(Kind::Image, &image).await?;
+            let answer = session.client.get(&format!("/images/{id}"), &[]).await?;
+            session.show(&answer)
+        }
+        ImageCommand::Rm { image, wait } => {
+            let id = session.id(Kind::Image, &image).await?;
+            let answer = session.client.delete(&format!("/images/{id}"), &[]).await?;
+            session.accepted(&answer, wait).await
+        }
+    }
+}
+
+async fn ls(session: &mut Session, options: &ListOptions) -> Result<(), CliError> {
+    let Some(images) = list::fetch(session, "/images", options, &[]).await? else { return Ok(()) };
+    let mut table = Table::new(["NAME", "ID", "STATE", "SOURCE", "HOSTS", "SIZE", "CREATED"]);
+    for image in &images {
+        let source = match text(image, "/source/kind") {
+            "reference" => text(image, "/source/reference"),
+            kind => kind,
+        };
+        let hosts = image.get("hosts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        let present = hosts.iter().filter(|host| text(host, "/state") == "present").count();
+        let size = hosts.iter().filter_map(|host| number(host, "/size")).max().map(human::size).unwrap_or_default();
+        table.row([
+            Cell::text(text(image, "/name")),
+            Cell::text(text(image, "/id")),
+            Cell::state(text(image, "/state")),
+            Cell::text(source),
+            Cell::text(&format!("{present} of {}", hosts.len())),
+            Cell::number(&size),
+            Cell::text(&age(image, "/created_at")),
+        ]);
+    }
+    table.print(&mut session.console)
+}

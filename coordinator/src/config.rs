@@ -1,0 +1,198 @@
+//! What a coordinator is told at its start: flags, then environment, then a TOML file, then defaults. The keys of the
+//! file are the names of the flags; an unknown one is refused.
+
+use crate::store::Location;
+use clap::{Args, ValueEnum};
+use figment::Figment;
+use figment::providers::{Format, Serialized, Toml};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Flags of `serve`. Each may also come from the environment or the configuration file.
+#[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ServeArgs {
+    /// A TOML file with any of these settings
+    #[arg(long, env = "DOCKERFORGE_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Where the coordinator keeps its data [default: /var/lib/dockerforge]
+    #[arg(long, env = "DOCKERFORGE_DATA_DIR", value_name = "FOLDER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
+    /// The database: a file for SQLite, or postgres://… [default: dockerforge.db in the data folder]
+    #[arg(long, env = "DOCKERFORGE_DATABASE", value_name = "URL", hide_env_values = true)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// Where the REST API is served [default: 127.0.0.1:7080]
+    #[arg(long, env = "DOCKERFORGE_API_LISTEN", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_listen: Option<SocketAddr>,
+    /// A PEM file with the certificate chain of the REST API, to serve it over TLS
+    #[arg(long, env = "DOCKERFORGE_API_TLS_CERT", value_name = "FILE", requires = "api_tls_key")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_tls_cert: Option<PathBuf>,
+    /// A PEM file with the private key of that certificate
+    #[arg(long, env = "DOCKERFORGE_API_TLS_KEY", value_name = "FILE", requires = "api_tls_cert")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub api_tls_key: Option<PathBuf>,
+    /// Where agents dial in, over mutual TLS [default: 0.0.0.0:7443]
+    #[arg(long, env = "DOCKERFORGE_AGENT_LISTEN", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_listen: Option<SocketAddr>,
+    /// The URL by which agents reach that, as it stands in join commands [default: this machine's name and the agent port]
+    #[arg(long, env = "DOCKERFORGE_AGENT_URL", value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_url: Option<String>,
+    /// A file that holds the key of the system user to be made at the first start [default: admin.key in the data folder, made where absent]
+    #[arg(long, env = "DOCKERFORGE_ADMIN_KEY_FILE", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub admin_key_file: Option<PathBuf>,
+    /// How the log is written [default: text]
+    #[arg(long, env = "DOCKERFORGE_LOG_FORMAT", value_name = "FORMAT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_format: Option<LogFormat>,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as info,dockerforge_coordinator::dispatch=debug [default: info]
+    #[arg(long, env = "DOCKERFORGE_LOG_LEVEL", value_name = "FILTER")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<String>,
+}
+
+/// How a log is written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: an object a line.
+    Json,
+}
+
+/// Settings, complete.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where the data is kept.
+    pub data_dir: PathBuf,
+    /// The database.
+    pub database: Location,
+    /// Where the REST API is served.
+    pub api_listen: SocketAddr,
+    /// Certificate chain and key for it, PEM files.
+    pub api_tls: Option<(PathBuf, PathBuf)>,
+    /// Where agents dial in.
+    pub agent_listen: SocketAddr,
+    /// The URL by which they reach that.
+    pub agent_url: Option<String>,
+    /// The system user's key.
+    pub admin_key_file: Option<PathBuf>,
+    /// How the log is written.
+    pub log_format: LogFormat,
+    /// What is logged.
+    pub log_level: String,
+}
+
+/// Why the settings cannot be.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file, or what is in it.
+    #[error("the configuration cannot be read: {0}")]
+    File(Box<figment::Error>),
+    /// One half of a pair.
+    #[error("api-tls-cert and api-tls-key go together")]
+    HalfTls,
+    /// What names no database.
+    #[error("expected a file or postgres://… for the database, not {0}")]
+    Database(String),
+    /// What agents cannot dial.
+    #[error("expected https://host:port for the agent URL, not {0}")]
+    AgentUrl(String),
+}
+
+const DATA_DIR: &str = "/var/lib/dockerforge";
+const API_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7080);
+const AGENT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 7443);
+
+impl Config {
+    /// Flags and environment over the file over the defaults.
+    pub fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
+        let mut figment = Figment::new();
+        if let Some(file) = &args.config {
+            figment = figment.merge(Toml::file_exact(file));
+        }
+        let args: ServeArgs =
+            figment.merge(Serialized::defaults(args)).extract().map_err(|error| ConfigError::File(Box::new(error)))?;
+        let data_dir = args.data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR));
+        let database = match args.database {
+            None => Location::Sqlite(data_dir.join("dockerforge.db")),
+            Some(url) if url.starts_with("postgres://") || url.starts_with("postgresql://") => Location::Postgres(url),
+            Some(url) => match url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")) {
+                Some(path) => Location::Sqlite(path.into()),
+                None if url.contains("://") => return Err(ConfigError::Database(url)),
+                None => Location::Sqlite(url.into()),
+            },
+        };
+        let agent_url = args.agent_url.map(|url| {
+            let rest = url.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
+            match rest.filter(|rest| !rest.is_empty() && !rest.contains(['/', ' ', '?', '#', '\''])) {
+                Some(rest) => Ok(format!("https://{rest}")),
+                None => Err(ConfigError::AgentUrl(url)),
+            }
+        });
+        Ok(Self {
+            database,
+            api_listen: args.api_listen.unwrap_or(API_LISTEN),
+            api_tls: match (args.api_tls_cert, args.api_tls_key) {
+                (None, None) => None,
+                (Some(cert), Some(key)) => Some((cert, key)),
+                _ => return Err(ConfigError::HalfTls),
+            },
+            agent_listen: args.agent_listen.unwrap_or(AGENT_LISTEN),
+            agent_url: agent_url.transpose()?,
+            admin_key_file: args.admin_key_file,
+            log_format: args.log_format.unwrap_or_default(),
+            log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
+            data_dir,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_said_is_an_embedded_database_and_loopback() {
+        let config = Config::load(&ServeArgs::default()).unwrap();
+        assert!(matches!(config.database, Location::Sqlite(path) if path.ends_with("dockerforge.db")));
+        assert!(config.api_listen.ip().is_loopback());
+    }
+
+    #[test]
+    fn a_flag_goes_before_the_file_and_an_unknown_key_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("coordinator.toml");
+        std::fs::write(&file, "api-listen = \"127.0.0.1:1\"\nagent-listen = \"127.0.0.1:2\"\n").unwrap();
+        let args = ServeArgs {
+            config: Some(file.clone()),
+            api_listen: Some("127.0.0.1:3".parse().unwrap()),
+            ..ServeArgs::default()
+        };
+        let config = Config::load(&args).unwrap();
+        assert_eq!((config.api_listen.port(), config.agent_listen.port()), (3, 2));
+        std::fs::write(&file, "api-lisen = \"127.0.0.1:1\"\n").unwrap();
+        assert!(Config::load(&args).is_err());
+    }
+
+    #[test]
+    fn what_is_no_database_or_no_agent_url_is_refused() {
+        let database = |url: &str| Config::load(&ServeArgs { database: Some(url.to_owned()), ..ServeArgs::default() });
+        assert!(database("mysql://x/y").is_err());
+        assert!(matches!(database("postgres://x/y").unwrap().database, Location::Postgres(_)));
+        for bad in ["http://x:1", "x:1", "https://", "https://x/y", "https://x;rm -rf '"] {
+            let args = ServeArgs { agent_url: Some(bad.to_owned()), ..ServeArgs::default() };
+            assert!(Config::load(&args).is_err(), "{bad} was accepted");
+        }
+    }
+}

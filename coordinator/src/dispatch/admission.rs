@@ -1,0 +1,134 @@
+//! Decides whether a connection becomes its host's session: one transaction that checks the identity, begins a new
+//! epoch, and settles what the agent's journal and the queue say of each other.
+
+use super::{DispatchError, Dispatcher, HEARTBEATS_PER_SECOND};
+use crate::domain::Kind;
+use crate::domain::Timestamp;
+use crate::domain::event::Event;
+use crate::domain::host::{AgentFacts, HostState};
+use crate::domain::job::{Decision, Job, JobState, on_hello};
+use crate::pki::Peer;
+use crate::queue;
+use crate::store::{self, Conn};
+use dockerforge_protocol::handshake::{Hello, JobVerdict, Refused, RefusedReason, Verdict, Version, Welcome};
+use dockerforge_protocol::ids::JobId;
+use dockerforge_protocol::message::Assign;
+
+/// What an admitted session begins with.
+pub(super) struct Admitted {
+    /// The answer to the hello.
+    pub(super) welcome: Welcome,
+    /// How many jobs the agent works on at a time.
+    pub(super) slots: u32,
+    /// What was assigned before and never reached the agent.
+    pub(super) resend: Vec<Assign>,
+    /// Jobs that changed.
+    pub(super) changed: Vec<JobId>,
+}
+
+/// Admits a connection, or says why not.
+pub(super) async fn admit(
+    dispatcher: &Dispatcher,
+    peer: Peer,
+    hello: Hello,
+    version: Version,
+) -> Result<Admitted, Refused> {
+    let shortest = u32::try_from(dispatcher.heartbeat.as_millis()).unwrap_or(5000);
+    let admitted = dispatcher
+        .store
+        .write(move |conn| Box::pin(async move { decide(conn, &peer, &hello, version, shortest).await }))
+        .await;
+    match admitted {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a session could not be admitted");
+            Err(refused(RefusedReason::Unavailable, "the coordinator cannot serve now"))
+        }
+    }
+}
+
+fn refused(reason: RefusedReason, detail: &str) -> Refused {
+    Refused { reason, detail: detail.to_owned() }
+}
+
+async fn decide(
+    conn: &mut Conn,
+    peer: &Peer,
+    hello: &Hello,
+    version: Version,
+    shortest: u32,
+) -> Result<Result<Admitted, Refused>, DispatchError> {
+    let now = crate::clock::now();
+    if !store::enrolment::certificate_is_good(conn, &peer.serial, peer.host).await? {
+        return Ok(Err(refused(
+            RefusedReason::Revoked,
+            "this host was deleted, or enrolled anew from another machine",
+        )));
+    }
+    let facts = AgentFacts {
+        hostname: hello.hostname.clone(),
+        agent_version: hello.agent_version.clone(),
+        instance: hello.instance,
+        boot_id: hello.boot_id.clone(),
+        slots: hello.slots.clamp(1, 256),
+        capacity: hello.capacity,
+        docker: hello.docker.clone(),
+    };
+    let before = store::hosts::find(conn, peer.host).await?;
+    let (Some(before), Some(epoch)) = (before, store::hosts::begin_session(conn, peer.host, &facts, now).await?) else {
+        return Ok(Err(refused(RefusedReason::Revoked, "this host was deleted")));
+    };
+    if before.state != HostState::Online {
+        let event =
+            Event { user: before.user, kind: "host.online", resource: Kind::Host, id: peer.host.uuid(), detail: None };
+        store::records::event(conn, &event, now).await?;
+    }
+    let (verdicts, resend, changed) = compare(conn, peer, hello, now).await?;
+    let online = store::hosts::count_online(conn).await?;
+    let spread = u32::try_from(online.saturating_mul(1000) / HEARTBEATS_PER_SECOND).unwrap_or(u32::MAX);
+    let welcome = Welcome {
+        version,
+        coordinator_version: env!("CARGO_PKG_VERSION").to_owned(),
+        epoch,
+        heartbeat_ms: shortest.max(spread),
+        jobs: verdicts,
+    };
+    Ok(Ok(Admitted { welcome, slots: facts.slots, resend, changed }))
+}
+
+/// What the journal holds, against what the queue has given out.
+async fn compare(
+    conn: &mut Conn,
+    peer: &Peer,
+    hello: &Hello,
+    now: Timestamp,
+) -> Result<(Vec<JobVerdict>, Vec<Assign>, Vec<JobId>), DispatchError> {
+    let mut verdicts: Vec<JobVerdict> = Vec::new();
+    let (mut resend, mut changed) = (Vec::new(), Vec::new());
+    for job in store::jobs::active_on_host(conn, peer.host).await? {
+        let held = hello.jobs.iter().find(|held| held.attempt == job.current());
+        let (verdict, decision) = on_hello(&job, held.map(|held| held.state));
+        if let Some(held) = held {
+            verdicts.push(JobVerdict { attempt: held.attempt, verdict });
+        } else if job.state == JobState::Assigned && decision == Decision::Ignore {
+            resend.extend(assignment(&job));
+        }
+        if queue::apply(conn, &job, decision, now).await? {
+            changed.push(job.id);
+        }
+    }
+    // What is not among this host's unfinished jobs is over, or was never its own.
+    for held in &hello.jobs {
+        if !verdicts.iter().any(|v| v.attempt == held.attempt) {
+            verdicts.push(JobVerdict { attempt: held.attempt, verdict: Verdict::Forget });
+        }
+    }
+    Ok((verdicts, resend, changed))
+}
+
+/// The message that gives a job's current attempt to its agent.
+pub(super) fn assignment(job: &Job) -> Option<Assign> {
+    let command = job.command.clone()?;
+    let limit = u64::try_from(job.kind.time_limit().as_millis()).unwrap_or(u64::MAX);
+    Some(Assign { attempt: job.current(), command, deadline_ms: limit })
+}

@@ -1,0 +1,172 @@
+//! One live session of one host: claims and sends, commits and acknowledges. Ends when its connection does.
+
+use super::admission::{self, assignment};
+use super::{DispatchError, Dispatcher, reports};
+use crate::domain::job::JobState;
+use crate::hub::{Inbound, Knock, SessionHandle};
+use crate::store;
+use dockerforge_protocol::handshake::{Refused, RefusedReason};
+use dockerforge_protocol::ids::HostId;
+use dockerforge_protocol::message::{FromAgent, ToAgent};
+use dockerforge_protocol::report::Attempt;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Messages that one transaction carries at most.
+const BATCH: usize = 32;
+/// How often a session looks without being woken: for jobs whose wait is over, and for what another replica enqueued.
+const POLL: Duration = Duration::from_secs(1);
+
+struct Session {
+    dispatcher: Dispatcher,
+    handle: SessionHandle,
+    host: HostId,
+    epoch: u64,
+    slots: u32,
+    /// Cancellations that this session has sent.
+    cancels: HashSet<Attempt>,
+}
+
+/// Answers a knock and, if it is admitted, serves the session to its end.
+pub(super) async fn serve(dispatcher: Dispatcher, knock: Knock) {
+    let host = knock.peer.host;
+    let admitted = match admission::admit(&dispatcher, knock.peer, knock.hello, knock.version).await {
+        Ok(admitted) => admitted,
+        Err(refused) => {
+            tracing::info!(%host, reason = ?refused.reason, detail = refused.detail, "a session was refused");
+            let _ = knock.answer.send(Err(refused));
+            return;
+        }
+    };
+    let epoch = admitted.welcome.epoch;
+    for job in admitted.changed {
+        dispatcher.signals.job_changed(job);
+    }
+    dispatcher.signals.wake_conductor();
+    // Registered before the first look.
+    let wake = dispatcher.signals.attend_host(host);
+    if knock.answer.send(Ok(admitted.welcome)).is_err() {
+        dispatcher.signals.leave_host(host, &wake);
+        return;
+    }
+    tracing::info!(%host, epoch, "a session began");
+    let signals = dispatcher.signals.clone();
+    let mut session =
+        Session { dispatcher, handle: knock.session, host, epoch, slots: admitted.slots, cancels: HashSet::new() };
+    for assign in admitted.resend {
+        let _ = session.handle.send(ToAgent::Assign(assign));
+    }
+    if let Err(error) = session.run(knock.inbound, &wake).await {
+        session.close(&error);
+    }
+    signals.leave_host(host, &wake);
+}
+
+impl Session {
+    async fn run(&mut self, mut inbound: Inbound, wake: &Arc<tokio::sync::Notify>) -> Result<(), DispatchError> {
+        let stop = self.dispatcher.tasks.token();
+        let mut batch = Vec::with_capacity(BATCH);
+        self.look().await?;
+        loop {
+            let look = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                count = inbound.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return Ok(());
+                    }
+                    false
+                }
+                () = wake.notified() => true,
+                () = tokio::time::sleep(POLL) => true,
+            };
+            let freed = if look { true } else { self.commit(std::mem::take(&mut batch)).await? };
+            if freed {
+                self.look().await?;
+            }
+        }
+    }
+
+    /// Commits what came and acknowledges it; whether a place has become free.
+    async fn commit(&mut self, batch: Vec<FromAgent>) -> Result<bool, DispatchError> {
+        let (host, epoch, authority) = (self.host, self.epoch, Arc::clone(&self.dispatcher.authority));
+        fail::fail_point!("coordinator.report.received");
+        let effects = self
+            .dispatcher
+            .store
+            .write(move |conn| {
+                Box::pin(async move {
+                    if !store::hosts::fence(conn, host, epoch).await? {
+                        return Err(DispatchError::Superseded);
+                    }
+                    reports::apply(conn, host, &authority, batch, crate::clock::now()).await
+                })
+            })
+            .await?;
+        if effects.freed {
+            fail::fail_point!("coordinator.report.committed");
+        }
+        for reply in effects.replies {
+            let _ = self.handle.send(reply);
+        }
+        for job in effects.changed {
+            self.dispatcher.signals.job_changed(job);
+        }
+        if effects.freed {
+            self.dispatcher.signals.wake_conductor();
+        }
+        Ok(effects.freed)
+    }
+
+    /// Claims what the host can take, sends it, and passes on cancellations.
+    async fn look(&mut self) -> Result<(), DispatchError> {
+        let (host, epoch, slots) = (self.host, self.epoch, self.slots);
+        let mut conn = self.dispatcher.store.read().await?;
+        let open = store::jobs::open_on_host(&mut conn, host).await?;
+        drop(conn);
+        for job in open.iter().filter(|job| job.state == JobState::Cancelling) {
+            if self.cancels.insert(job.current()) {
+                let _ = self.handle.send(ToAgent::Cancel { attempt: job.current() });
+            }
+        }
+        if !open.iter().any(|job| job.state == JobState::Queued) {
+            return Ok(());
+        }
+        let claimed = self
+            .dispatcher
+            .store
+            .write(move |conn| {
+                Box::pin(async move {
+                    if !store::hosts::fence(conn, host, epoch).await? {
+                        return Err(DispatchError::Superseded);
+                    }
+                    Ok(store::jobs::claim(conn, host, slots, crate::clock::now()).await?)
+                })
+            })
+            .await?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        fail::fail_point!("coordinator.assign.claimed");
+        for job in &claimed {
+            self.dispatcher.signals.job_changed(job.id);
+            if let Some(assign) = assignment(job) {
+                let _ = self.handle.send(ToAgent::Assign(assign));
+            }
+        }
+        fail::fail_point!("coordinator.assign.sent");
+        Ok(())
+    }
+
+    /// Ends the connection for a reason of ours.
+    fn close(&self, error: &DispatchError) {
+        let (reason, detail) = match error {
+            DispatchError::Superseded => (RefusedReason::Superseded, "a newer connection of this host took over"),
+            DispatchError::Queue(_) | DispatchError::Renew(_) => {
+                tracing::error!(host = %self.host, error = error as &dyn std::error::Error, "a session failed");
+                (RefusedReason::Unavailable, "the coordinator cannot serve now")
+            }
+        };
+        self.handle.close(Refused { reason, detail: detail.to_owned() });
+    }
+}

@@ -1,0 +1,195 @@
+//! A container: what it is meant to be, and what its host shows. Two authorities, never one column: desired state is
+//! the API's, observed state the agent's.
+
+use super::Timestamp;
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
+use dockerforge_protocol::inventory::{ContainerState, ObservedContainer, ObservedPort};
+use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
+use jiff::SignedDuration;
+use std::net::IpAddr;
+
+/// How long after a result an inventory that lacks the container proves nothing: it may have been read before.
+pub const INVENTORY_RACE: SignedDuration = SignedDuration::from_secs(5);
+
+/// A container.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Container {
+    /// Its id.
+    pub id: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Where it runs.
+    pub host: HostId,
+    /// What it runs.
+    pub image: ImageId,
+    /// Its name among its user's containers.
+    pub name: ResourceName,
+    /// What it is to be.
+    pub spec: ContainerSpec,
+    /// What it is meant to do.
+    pub desired: DesiredState,
+    /// What its host showed last.
+    pub observed: Observed,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+/// What a container is meant to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DesiredState {
+    /// Run.
+    Running,
+    /// Be gone.
+    Removed,
+}
+
+impl DesiredState {
+    /// The name in the API and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Removed => "removed",
+        }
+    }
+
+    /// The state a stored word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Running, Self::Removed].into_iter().find(|s| s.as_str() == word)
+    }
+}
+
+/// What the host showed last.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Observed {
+    /// Its state.
+    pub state: ObservedState,
+    /// Docker's id of it.
+    pub docker_id: Option<String>,
+    /// The exit code, once it has ended.
+    pub exit_code: Option<i64>,
+    /// When it last started.
+    pub started_at: Option<Timestamp>,
+    /// The ports it publishes.
+    pub ports: Vec<ObservedPort>,
+    /// Its address in its user's network.
+    pub address: Option<IpAddr>,
+    /// When this was reported.
+    pub at: Option<Timestamp>,
+}
+
+/// What can be stored of a container's state. `unknown` is not among them: it is how a silent host's containers are
+/// shown, and what was stored before stands again when the host is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ObservedState {
+    /// Nothing was reported yet.
+    #[default]
+    Pending,
+    /// As Docker says.
+    Docker(ContainerState),
+    /// It was there, and is not any more.
+    Missing,
+}
+
+impl ObservedState {
+    /// The name in the API and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Docker(state) => state.as_str(),
+            Self::Missing => "missing",
+        }
+    }
+
+    /// The state a stored word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        use ContainerState::{Created, Dead, Exited, Paused, Removing, Restarting, Running};
+        [Created, Running, Paused, Restarting, Exited, Removing, Dead]
+            .into_iter()
+            .map(Self::Docker)
+            .chain([Self::Pending, Self::Missing])
+            .find(|s| s.as_str() == word)
+    }
+}
+
+/// What a report says of a container, in our terms.
+#[must_use]
+pub fn observe(seen: &ObservedContainer, now: Timestamp) -> Observed {
+    Observed {
+        state: ObservedState::Docker(seen.state),
+        docker_id: Some(seen.docker_id.clone()),
+        exit_code: seen.exit_code,
+        started_at: seen.started_at.and_then(|us| Timestamp::from_microsecond(us).ok()),
+        ports: seen.ports.clone(),
+        address: seen.address,
+        at: Some(now),
+    }
+}
+
+/// What a complete inventory makes of what was known of one container; `None` if nothing changes.
+#[must_use]
+pub fn reconcile(known: &Observed, seen: Option<&ObservedContainer>, now: Timestamp) -> Option<Observed> {
+    match seen {
+        Some(seen) => {
+            let new = observe(seen, now);
+            (Observed { at: known.at, ..new.clone() } != *known).then_some(new)
+        }
+        None => match known.state {
+            ObservedState::Pending | ObservedState::Missing => None,
+            ObservedState::Docker(_) if known.at.is_some_and(|at| now.duration_since(at) < INVENTORY_RACE) => None,
+            ObservedState::Docker(_) => Some(Observed {
+                state: ObservedState::Missing,
+                ports: Vec::new(),
+                address: None,
+                at: Some(now),
+                ..known.clone()
+            }),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn seen(state: ContainerState) -> ObservedContainer {
+        ObservedContainer {
+            container: ContainerId::new(),
+            docker_id: "d".to_owned(),
+            state,
+            exit_code: None,
+            started_at: None,
+            ports: vec![],
+            address: None,
+        }
+    }
+
+    #[test]
+    fn a_container_that_was_seen_and_is_not_listed_any_more_is_missing() {
+        let known = observe(&seen(ContainerState::Running), at(0));
+        let new = reconcile(&known, None, at(60)).unwrap();
+        assert_eq!(new.state, ObservedState::Missing);
+        assert_eq!(reconcile(&new, None, at(61)), None);
+    }
+
+    #[test]
+    fn an_inventory_read_before_the_container_was_made_does_not_make_it_missing() {
+        let known = observe(&seen(ContainerState::Running), at(0));
+        assert_eq!(reconcile(&known, None, at(1)), None);
+        assert_eq!(reconcile(&Observed::default(), None, at(60)), None);
+    }
+
+    #[test]
+    fn an_unchanged_report_changes_nothing() {
+        let known = observe(&seen(ContainerState::Running), at(0));
+        assert_eq!(reconcile(&known, Some(&seen(ContainerState::Running)), at(9)), None);
+        assert!(reconcile(&known, Some(&seen(ContainerState::Exited)), at(9)).is_some());
+    }
+}

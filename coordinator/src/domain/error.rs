@@ -1,0 +1,140 @@
+//! The one error of the rules: why something that was asked is refused. Free of transport: `http::error` alone knows
+//! what status each becomes.
+
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use std::fmt;
+
+/// The kinds of things that can be named, missing or taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A user.
+    User,
+    /// An API token.
+    Token,
+    /// A host.
+    Host,
+    /// An image.
+    Image,
+    /// A container.
+    Container,
+    /// A job.
+    Job,
+}
+
+impl Kind {
+    /// The word for it, in answers and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::User => "user",
+            Self::Token => "token",
+            Self::Host => "host",
+            Self::Image => "image",
+            Self::Container => "container",
+            Self::Job => "job",
+        }
+    }
+
+    /// The kind a stored word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job]
+            .into_iter()
+            .find(|k| k.as_str() == word)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One thing that is wrong with what was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// JSON pointer (RFC 6901) of the value it is about; for a query parameter, its name.
+    pub pointer: String,
+    /// What was expected.
+    pub detail: String,
+}
+
+impl Violation {
+    /// A violation at a pointer.
+    #[must_use]
+    pub fn new(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { pointer: pointer.into(), detail: detail.into() }
+    }
+}
+
+/// Why something is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// There is no such thing, or it is another user's: nobody can tell which.
+    #[error("there is no such {0}")]
+    NotFound(Kind),
+    /// Values that cannot be; all of them at once.
+    #[error("{} of the values cannot be accepted", .0.len())]
+    Invalid(Vec<Violation>),
+    /// The user has a thing of this kind and name already.
+    #[error("there is a {kind} named {name} already")]
+    NameTaken {
+        /// Of which kind.
+        kind: Kind,
+        /// Which name.
+        name: String,
+    },
+    /// The image is not there yet.
+    #[error("{image} is still being made; wait for its job to end")]
+    ImageNotReady {
+        /// Which.
+        image: ImageId,
+    },
+    /// Containers use the image.
+    #[error("{image} is used by {}", list(containers))]
+    ImageInUse {
+        /// Which.
+        image: ImageId,
+        /// By which containers.
+        containers: Vec<ContainerId>,
+    },
+    /// It is on its way out.
+    #[error("this {0} is being deleted")]
+    BeingDeleted(Kind),
+    /// A job that is over cannot be cancelled.
+    #[error("{0} has ended already")]
+    JobEnded(JobId),
+    /// A job that the coordinator itself carries out cannot be cancelled.
+    #[error("{0} cannot be cancelled: what it takes out of service stays out of service")]
+    NotCancellable(JobId),
+    /// The system user stays.
+    #[error("the system user cannot be deleted")]
+    SystemUser,
+    /// The host has its agent already.
+    #[error("{0} is connected; a join token would replace a working agent. Delete the host first, or stop its agent")]
+    HostConnected(HostId),
+    /// The same key came with another request before.
+    #[error("this Idempotency-Key was used for another request")]
+    IdempotencyMismatch,
+    /// The user has as many unfinished jobs as he may.
+    #[error("{limit} jobs are waiting or in work already; try again when some have ended")]
+    QueueFull {
+        /// How many he may have.
+        limit: u32,
+    },
+    /// Who asks may not do that.
+    #[error("this needs an administrator")]
+    AdminOnly,
+}
+
+impl Refusal {
+    /// One invalid value.
+    #[must_use]
+    pub fn invalid(pointer: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![Violation::new(pointer, detail)])
+    }
+}
+
+fn list(containers: &[ContainerId]) -> String {
+    containers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,144 @@
+//! An image: built on a host from a Dockerfile and a context, or pulled there by reference.
+
+use super::{Kind, Refusal, Timestamp};
+use dockerforge_protocol::command::ContextRef;
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
+use dockerforge_protocol::spec::{ImageRef, Labels, ResourceName};
+use std::collections::BTreeMap;
+
+/// An image.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// Its id.
+    pub id: ImageId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Its name among its user's images.
+    pub name: ResourceName,
+    /// Whether it can be used.
+    pub state: ImageState,
+    /// Whether every user sees it.
+    pub public: bool,
+    /// Where it comes from.
+    pub source: ImageSource,
+    /// Its user's labels.
+    pub labels: Labels,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+/// Where an image comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ImageSource {
+    /// Built from a context.
+    Dockerfile(Recipe),
+    /// Pulled.
+    Reference(ImageRef),
+}
+
+/// How an image is built.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recipe {
+    /// The context, kept by the coordinator until the build has ended.
+    pub context: ContextRef,
+    /// Where the Dockerfile stands in it.
+    pub dockerfile: String,
+    /// Build arguments.
+    pub build_args: BTreeMap<String, String>,
+    /// Whether the build cache is left alone.
+    pub no_cache: bool,
+}
+
+/// `pending → ready → deleting → gone`; a creation that fails leaves no image, but its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImageState {
+    /// Being built or pulled.
+    Pending,
+    /// On the hosts it should be on.
+    Ready,
+    /// Being removed.
+    Deleting,
+}
+
+impl ImageState {
+    /// The name in the API and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Ready => "ready",
+            Self::Deleting => "deleting",
+        }
+    }
+
+    /// The state a stored word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Pending, Self::Ready, Self::Deleting].into_iter().find(|s| s.as_str() == word)
+    }
+}
+
+/// An image on one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageOnHost {
+    /// Which image.
+    pub image: ImageId,
+    /// On which host.
+    pub host: HostId,
+    /// How it stands there.
+    pub state: PresenceState,
+    /// Docker's id of it there.
+    pub docker_id: Option<String>,
+    /// Its size there, bytes.
+    pub size: Option<u64>,
+}
+
+/// `pending → present ⇄ missing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresenceState {
+    /// On its way there.
+    Pending,
+    /// There.
+    Present,
+    /// It was there; somebody removed it by hand.
+    Missing,
+}
+
+impl PresenceState {
+    /// The name in the API and in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Present => "present",
+            Self::Missing => "missing",
+        }
+    }
+
+    /// The state a stored word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Pending, Self::Present, Self::Missing].into_iter().find(|s| s.as_str() == word)
+    }
+}
+
+/// Whether a container of this image can be made on that host now.
+pub fn usable_on(image: &Image, presence: Option<&ImageOnHost>, host: HostId) -> Result<(), Refusal> {
+    match (image.state, presence.map(|p| p.state)) {
+        (ImageState::Deleting, _) => Err(Refusal::BeingDeleted(Kind::Image)),
+        (ImageState::Pending, _) | (ImageState::Ready, Some(PresenceState::Pending)) => {
+            Err(Refusal::ImageNotReady { image: image.id })
+        }
+        (ImageState::Ready, Some(PresenceState::Present)) => Ok(()),
+        (ImageState::Ready, Some(PresenceState::Missing)) => Err(Refusal::invalid(
+            "/image",
+            format!("{} was removed from {host} by hand; make it there again", image.id),
+        )),
+        (ImageState::Ready, None) => Err(Refusal::invalid("/image", format!("{} is not on {host}", image.id))),
+    }
+}
+
+/// Whether the image can be deleted while these containers were made of it.
+pub fn deletable(image: &Image, used_by: Vec<ContainerId>) -> Result<(), Refusal> {
+    if used_by.is_empty() { Ok(()) } else { Err(Refusal::ImageInUse { image: image.id, containers: used_by }) }
+}

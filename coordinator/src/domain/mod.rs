@@ -1,0 +1,14 @@
+//! What the things are and what may happen to them: pure decisions. No I/O, no serde, no clock (`now` is a
+//! parameter). A transition returns what is to be done; the caller does it in one transaction.
+
+pub mod container;
+pub mod error;
+pub mod event;
+pub mod host;
+pub mod image;
+pub mod job;
+pub mod page;
+pub mod user;
+
+pub use error::{Kind, Refusal, Violation};
+pub use jiff::Timestamp;

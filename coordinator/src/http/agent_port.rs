@@ -1,0 +1,95 @@
+//! What the agent port serves beside the websocket: enrolment, and the build contexts of a host's own jobs.
+
+use super::State;
+use crate::domain::job::JobState;
+use crate::pki::{Conversation, Peer};
+use crate::store;
+use axum::body::Body;
+use axum::extract::{Extension, Path, State as Shared};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use dockerforge_protocol::command::{Command, ContextRef};
+use dockerforge_protocol::enrolment::{CONTEXT_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest};
+use dockerforge_protocol::ids::JobId;
+use tokio_util::io::ReaderStream;
+
+/// An enrolment's body is a token and a signing request.
+const MAX_ENROLMENT: usize = 64 * 1024;
+
+/// The routes, to be merged with the hub's.
+pub fn routes(state: State) -> Router {
+    Router::new()
+        .route(ENROLL_PATH, post(enrol))
+        .route(&format!("{CONTEXT_PATH}/{{job}}"), get(context))
+        .layer(axum::extract::DefaultBodyLimit::max(MAX_ENROLMENT))
+        .with_state(state)
+}
+
+async fn enrol(
+    Shared(state): Shared<State>,
+    Extension(conversation): Extension<Conversation>,
+    request: Result<Json<EnrolRequest>, axum::extract::rejection::JsonRejection>,
+) -> Response {
+    let refuse = |status, reason, detail: &str| {
+        (status, Json(EnrolRefused { reason, detail: detail.to_owned() })).into_response()
+    };
+    if conversation != Conversation::Enrol {
+        return StatusCode::NOT_FOUND.into_response();
+    }
+    let Ok(Json(request)) = request else {
+        return refuse(StatusCode::BAD_REQUEST, EnrolRefusal::Invalid, "this is not an enrolment");
+    };
+    match state.services.enrol(request).await {
+        Ok(Ok(enrolled)) => Json(enrolled).into_response(),
+        Ok(Err(refused)) => {
+            tracing::info!(reason = ?refused.reason, "an enrolment was refused");
+            (StatusCode::FORBIDDEN, Json(refused)).into_response()
+        }
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "an enrolment failed");
+            refuse(StatusCode::SERVICE_UNAVAILABLE, EnrolRefusal::Unavailable, "the coordinator cannot answer now")
+        }
+    }
+}
+
+/// The context of a build that this very host has in work.
+async fn context(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
+    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match context_of(&state, &peer, job).await {
+        Ok(Some(context)) => match state.services.contexts.open(&context).await {
+            Ok(file) => {
+                let mut response = Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024)).into_response();
+                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(context.size));
+                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+                response
+            }
+            Err(error) => {
+                tracing::error!(%job, error = &error as &dyn std::error::Error, "a build context cannot be served");
+                StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            }
+        },
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "a build context cannot be served");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+async fn context_of(state: &State, peer: &Peer, job: JobId) -> Result<Option<ContextRef>, store::StoreError> {
+    let mut conn = state.services.store.read().await?;
+    if !store::enrolment::certificate_is_good(&mut conn, &peer.serial, peer.host).await? {
+        return Ok(None);
+    }
+    let job = store::jobs::find(&mut conn, job).await?;
+    let mine =
+        job.filter(|job| job.host == Some(peer.host) && !job.state.is_terminal() && job.state != JobState::Queued);
+    Ok(mine.and_then(|job| match job.command {
+        Some(Command::BuildImage(build)) => Some(build.context),
+        _ => None,
+    }))
+}

@@ -1,0 +1,251 @@
+//! The only place that knows which status an error becomes. Every error is an RFC 9457 problem; a handler's error
+//! carries its parts to the outermost layer, which knows the request and writes the document.
+
+use crate::build::ContextError;
+use crate::domain::{Refusal, Violation};
+use crate::service::ServiceError;
+use crate::store::{Constraint, StoreError};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// An error answer (RFC 9457, `application/problem+json`).
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Problem {
+    /// Which kind of problem: `urn:dockerforge:problem:<name>`. Branch on this.
+    #[serde(rename = "type")]
+    #[schema(example = "urn:dockerforge:problem:not-found")]
+    pub kind: String,
+    /// What kind of problem it is, in words.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// What is wrong with this very request.
+    pub detail: String,
+    /// The path that was asked.
+    pub instance: String,
+    /// Which request it was, for whoever looks into the log.
+    pub request_id: String,
+    /// All values that cannot be accepted.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<ProblemItem>,
+}
+
+/// One value that cannot be accepted.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct ProblemItem {
+    /// Where it is: a JSON pointer (RFC 6901) into the body, or the name of a query parameter.
+    pub pointer: String,
+    /// What was expected.
+    pub detail: String,
+}
+
+/// A problem before it knows its request.
+#[derive(Debug, Clone)]
+pub struct ApiError {
+    pub(super) status: StatusCode,
+    pub(super) name: &'static str,
+    pub(super) title: &'static str,
+    pub(super) detail: String,
+    pub(super) errors: Vec<ProblemItem>,
+    pub(super) retry_after: Option<u32>,
+}
+
+impl ApiError {
+    /// A problem of a kind.
+    pub(super) fn new(status: StatusCode, name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, name, title, detail: detail.into(), errors: Vec::new(), retry_after: None }
+    }
+
+    pub(super) fn unauthorized(detail: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authentication is needed", detail)
+    }
+
+    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be read", detail)
+    }
+
+    pub(super) fn too_large(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "The body is too large", detail)
+    }
+
+    pub(super) fn unsupported(detail: impl Into<String>) -> Self {
+        Self::new(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "unsupported-media-type",
+            "The body is of a kind that is not read here",
+            detail,
+        )
+    }
+
+    pub(super) fn no_route(path: &str) -> Self {
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "no-such-route",
+            "There is no such route",
+            format!("nothing is served at {path}"),
+        )
+    }
+
+    pub(super) fn method(path: &str) -> Self {
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method-not-allowed",
+            "This method is not allowed here",
+            format!("{path} does not take this method"),
+        )
+    }
+
+    pub(super) fn internal() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "The coordinator failed",
+            "this is a defect of the coordinator; its log says more under this request's id",
+        )
+    }
+
+    pub(super) fn invalid(violations: Vec<Violation>) -> Self {
+        let errors: Vec<ProblemItem> =
+            violations.into_iter().map(|v| ProblemItem { pointer: v.pointer, detail: v.detail }).collect();
+        let detail = match errors.as_slice() {
+            [one] => format!("{}: {}", one.pointer, one.detail),
+            many => format!("{} values cannot be accepted; see errors", many.len()),
+        };
+        Self { errors, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid", "Values cannot be accepted", detail) }
+    }
+
+    pub(super) fn render(self, instance: &str, request_id: &str) -> Response {
+        let problem = Problem {
+            kind: format!("urn:dockerforge:problem:{}", self.name),
+            title: self.title.to_owned(),
+            status: self.status.as_u16(),
+            detail: self.detail,
+            instance: instance.to_owned(),
+            request_id: request_id.to_owned(),
+            errors: self.errors,
+        };
+        let mut response = (self.status, axum::Json(problem)).into_response();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            headers.insert(
+                header::WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"dockerforge\", Bearer realm=\"dockerforge\""),
+            );
+        }
+        if let Some(seconds) = self.retry_after {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        response
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<Refusal> for ApiError {
+    fn from(refusal: Refusal) -> Self {
+        use StatusCode as S;
+        let detail = refusal.to_string();
+        let (status, name, title) = match refusal {
+            Refusal::Invalid(violations) => return Self::invalid(violations),
+            Refusal::NotFound(_) => (S::NOT_FOUND, "not-found", "There is no such thing"),
+            Refusal::NameTaken { .. } => (S::CONFLICT, "name-taken", "The name is taken"),
+            Refusal::ImageNotReady { .. } => (S::CONFLICT, "image-not-ready", "The image is not there yet"),
+            Refusal::ImageInUse { .. } => (S::CONFLICT, "image-in-use", "Containers use the image"),
+            Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
+            Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),
+            Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),
+            Refusal::SystemUser => (S::CONFLICT, "system-user", "The system user stays"),
+            Refusal::HostConnected(_) => (S::CONFLICT, "host-connected", "The host has its agent already"),
+            Refusal::IdempotencyMismatch => {
+                (S::UNPROCESSABLE_ENTITY, "idempotency-mismatch", "The Idempotency-Key was used for another request")
+            }
+            Refusal::QueueFull { .. } => {
+                let full = Self::new(S::TOO_MANY_REQUESTS, "queue-full", "Too many jobs are waiting", detail);
+                return Self { retry_after: Some(30), ..full };
+            }
+            Refusal::AdminOnly => (S::FORBIDDEN, "forbidden", "This is for administrators"),
+        };
+        Self::new(status, name, title, detail)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let unavailable = |detail: &str| {
+            let problem =
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "The coordinator cannot serve now", detail);
+            Self { retry_after: Some(5), ..problem }
+        };
+        match &error {
+            StoreError::Constraint(Constraint::Reference) => {
+                return Self::new(
+                    StatusCode::CONFLICT,
+                    "conflict",
+                    "It changed meanwhile",
+                    "something that this names was changed at the same time; look again",
+                );
+            }
+            StoreError::Constraint(Constraint::Name(kind)) => {
+                return Self::new(
+                    StatusCode::CONFLICT,
+                    "name-taken",
+                    "The name is taken",
+                    format!("there is a {kind} of this name already"),
+                );
+            }
+            StoreError::Constraint(Constraint::IdempotencyKey) => {
+                return Self::new(
+                    StatusCode::CONFLICT,
+                    "conflict",
+                    "It changed meanwhile",
+                    "the same request is being carried out; ask again",
+                );
+            }
+            StoreError::Full => {
+                tracing::error!("the database's disk is full");
+                return Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "disk-full",
+                    "The coordinator's disk is full",
+                    "nothing can be written now; reading works",
+                );
+            }
+            StoreError::Stopped => return unavailable("the coordinator is shutting down"),
+            StoreError::Corrupt { .. } | StoreError::Defect => {}
+            StoreError::Database(_) | StoreError::Migrate(_) | StoreError::OldSqlite(_) | StoreError::Folder { .. } => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the database failed");
+                return unavailable("the database does not answer");
+            }
+        }
+        tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
+        Self::internal()
+    }
+}
+
+impl From<ServiceError> for ApiError {
+    fn from(error: ServiceError) -> Self {
+        match error {
+            ServiceError::Refused(refusal) => refusal.into(),
+            ServiceError::Store(error) => error.into(),
+            ServiceError::Pki(_) | ServiceError::Random(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+}
+
+impl From<ContextError> for ApiError {
+    fn from(error: ContextError) -> Self {
+        super::images::context_problem(error)
+    }
+}

@@ -1,0 +1,258 @@
+//! Requests into types: strict JSON bodies, ids in paths, query strings, and the headers that matter to every route.
+
+use super::error::ApiError;
+use super::{Context, State};
+use crate::access::{Action, Permit, Principal, authorize};
+use crate::domain::Violation;
+use crate::domain::page::Page;
+use crate::service::idempotency::Key;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, header};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// The largest JSON body, bytes.
+pub(super) const MAX_JSON: usize = 1024 * 1024;
+/// The longest that a request may wait for a job.
+const MAX_WAIT: Duration = Duration::from_secs(60);
+
+/// Who asks. Its presence among a handler's parameters is what makes a route need authentication.
+pub(super) struct Caller {
+    pub(super) principal: Principal,
+    pub(super) context: Context,
+    /// How long the caller would wait for a job to end.
+    pub(super) wait: Option<Duration>,
+    idempotency: Option<String>,
+    method: Method,
+}
+
+impl FromRequestParts<State> for Caller {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let context = parts.extensions.get::<Context>().cloned().ok_or_else(ApiError::internal)?;
+        let principal = super::auth::principal(state, &parts.headers, &context).await?;
+        let idempotency = idempotency_key(&parts.headers)?;
+        let wait = preferred_wait(&parts.headers);
+        Ok(Self { principal, context, wait, idempotency, method: parts.method.clone() })
+    }
+}
+
+impl Caller {
+    /// Leave to do something.
+    pub(super) fn may<A: Action>(&self, action: A) -> Result<Permit<A>, ApiError> {
+        Ok(authorize(&self.principal, action)?)
+    }
+
+    /// The Idempotency-Key, bound to this request. `digest` is of the body.
+    pub(super) fn key(&self, digest: [u8; 32]) -> Option<Key> {
+        let key = self.idempotency.as_deref()?;
+        let mut fingerprint = Sha256::new();
+        fingerprint.update(self.method.as_str());
+        fingerprint.update(b" ");
+        // The same request under either mount is the same request.
+        fingerprint.update(self.context.unmounted());
+        fingerprint.update(b"\n");
+        fingerprint.update(digest);
+        Some(Key::new(self.principal.user, key, fingerprint.finalize().into()))
+    }
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
+    let text = value.to_str().ok().filter(|text| (1..=255).contains(&text.len()));
+    text.map(|text| Some(text.to_owned()))
+        .ok_or_else(|| ApiError::bad_request("Idempotency-Key must be 1 to 255 printable ASCII characters"))
+}
+
+/// `Prefer: wait=N` (RFC 7240), at most 60 s.
+fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    let preferences = headers.get_all("prefer").into_iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+    let seconds =
+        preferences.filter_map(|p| p.trim().strip_prefix("wait=")).find_map(|n| n.trim().parse::<u64>().ok())?;
+    Some(Duration::from_secs(seconds).min(MAX_WAIT))
+}
+
+/// A JSON body, with a hash of its bytes. Unknown and doubled keys are refused by the types it is read into.
+pub(super) struct Json<T> {
+    pub(super) value: T,
+    pub(super) digest: [u8; 32],
+}
+
+impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, _state: &State) -> Result<Self, ApiError> {
+        let kind = media_type(request.headers());
+        if kind.as_deref() != Some("application/json") {
+            return Err(ApiError::unsupported("send JSON, with Content-Type: application/json"));
+        }
+        let bytes = body(request, MAX_JSON).await?;
+        Ok(Self { value: parse(&bytes)?, digest: Sha256::digest(&bytes).into() })
+    }
+}
+
+/// The type and subtype of a Content-Type, in lower case.
+pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+async fn body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
+    use http_body_util::{BodyExt, LengthLimitError, Limited};
+    match Limited::new(request.into_body(), limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            Err(ApiError::too_large(format!("a JSON body may have {limit} bytes")))
+        }
+        Err(_) => Err(ApiError::bad_request("the body ended before it was complete")),
+    }
+}
+
+/// Malformed JSON is 400 with the position; JSON that is something else than what is read here is 422 with the pointer.
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let value: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+        let inner = error.inner();
+        match inner.classify() {
+            serde_json::error::Category::Data => {
+                let text = inner.to_string();
+                let detail = text.split(" at line ").next().unwrap_or(&text).to_owned();
+                ApiError::invalid(vec![Violation { pointer: pointer(error.path()), detail }])
+            }
+            _ => ApiError::bad_request(format!("this is not JSON: {inner}")),
+        }
+    })?;
+    deserializer.end().map_err(|error| ApiError::bad_request(format!("this is not one JSON value: {error}")))?;
+    Ok(value)
+}
+
+fn pointer(path: &serde_path_to_error::Path) -> String {
+    use serde_path_to_error::Segment;
+    path.iter().fold(String::new(), |mut pointer, segment| {
+        pointer.push('/');
+        match segment {
+            Segment::Seq { index } => pointer.push_str(&index.to_string()),
+            Segment::Map { key } => pointer.push_str(&key.replace('~', "~0").replace('/', "~1")),
+            Segment::Enum { variant } => pointer.push_str(variant),
+            Segment::Unknown => pointer.push('?'),
+        }
+        pointer
+    })
+}
+
+/// A JSON object whose keys the sender chooses; a doubled one is refused.
+#[derive(Debug, Default)]
+pub(super) struct Object<V>(pub(super) BTreeMap<String, V>);
+
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Object<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<V>(std::marker::PhantomData<V>);
+        impl<'de, V: Deserialize<'de>> serde::de::Visitor<'de> for Visitor<V> {
+            type Value = Object<V>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<M: serde::de::MapAccess<'de>>(self, mut access: M) -> Result<Object<V>, M::Error> {
+                let mut map = BTreeMap::new();
+                while let Some((key, value)) = access.next_entry::<String, V>()? {
+                    if map.insert(key.clone(), value).is_some() {
+                        return Err(serde::de::Error::custom(format!("duplicate key `{key}`")));
+                    }
+                }
+                Ok(Object(map))
+            }
+        }
+        deserializer.deserialize_map(Visitor(std::marker::PhantomData))
+    }
+}
+
+/// Collects all that is wrong with a body before any of it is answered.
+#[derive(Default)]
+pub(super) struct Check {
+    violations: Vec<Violation>,
+}
+
+impl Check {
+    /// A text as the type it should be.
+    pub(super) fn parse<T: FromStr<Err: std::fmt::Display>>(&mut self, pointer: &str, text: &str) -> Option<T> {
+        self.take(pointer, text.parse::<T>())
+    }
+
+    /// A conversion's result, or a violation.
+    pub(super) fn take<T, E: std::fmt::Display>(&mut self, pointer: &str, result: Result<T, E>) -> Option<T> {
+        result.inspect_err(|error| self.refuse(pointer, error.to_string())).ok()
+    }
+
+    /// A violation.
+    pub(super) fn refuse(&mut self, pointer: &str, detail: impl Into<String>) {
+        self.violations.push(Violation::new(pointer, detail));
+    }
+
+    /// The whole, if nothing was wrong; `None` among its parts only if something was.
+    pub(super) fn finish<T>(self, whole: Option<T>) -> Result<T, ApiError> {
+        match whole {
+            Some(whole) if self.violations.is_empty() => Ok(whole),
+            _ => Err(ApiError::invalid(self.violations)),
+        }
+    }
+}
+
+/// An id in a path. One that is not even an id names nothing.
+pub(super) struct Id<T>(pub(super) T);
+
+impl<T: FromStr + Send> FromRequestParts<State> for Id<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        let path = axum::extract::Path::<BTreeMap<String, String>>::from_request_parts(parts, state).await;
+        let text = path.ok().and_then(|axum::extract::Path(map)| map.get("id").cloned()).unwrap_or_default();
+        text.parse().map(Id).map_err(|_| nothing(&text))
+    }
+}
+
+/// What an unknown id is answered, before anything is looked up.
+pub(super) fn nothing(text: &str) -> ApiError {
+    ApiError::new(
+        axum::http::StatusCode::NOT_FOUND,
+        "not-found",
+        "There is no such thing",
+        format!("{text:?} names nothing here"),
+    )
+}
+
+/// A query string. Unknown parameters are refused.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned> FromRequestParts<State> for Query<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(rejection) => {
+                let text = rejection.body_text();
+                let detail = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, detail)| detail);
+                let pointer = detail.split('`').nth(1).unwrap_or("?").to_owned();
+                Err(ApiError::invalid(vec![Violation::new(pointer, detail)]))
+            }
+        }
+    }
+}
+
+/// Reads `limit` and `after`, where `after` is an id of the listed kind.
+pub(super) fn page<T: FromStr<Err: std::fmt::Display>>(
+    check: &mut Check,
+    limit: Option<u32>,
+    after: Option<&str>,
+    uuid: impl Fn(T) -> uuid::Uuid,
+) -> Page {
+    let limit = limit.unwrap_or(Page::DEFAULT);
+    if !(1..=Page::MAX).contains(&limit) {
+        check.refuse("limit", format!("expected 1 to {}", Page::MAX));
+    }
+    let after = after.and_then(|text| check.parse::<T>("after", text)).map(uuid);
+    Page { limit, after }
+}

@@ -1,0 +1,285 @@
+//! `/hosts`: machines with an agent.
+
+use super::State;
+use super::error::{ApiError, Problem};
+use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
+use super::jobs::JobBody;
+use super::respond::{Listing, listing, started, with_location};
+use crate::access::{Read, Write};
+use crate::domain::host::{Host, HostState};
+use crate::service::hosts::Join;
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use dockerforge_protocol::ids::HostId;
+use dockerforge_protocol::spec::Labels;
+use secrecy::ExposeSecret;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+
+/// A host to be registered.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewHostBody {
+    /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'.
+    #[schema(example = "vps-1")]
+    name: String,
+    /// Labels of your own.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: Object<String>,
+}
+
+/// A host.
+#[derive(Serialize, ToSchema)]
+pub struct HostBody {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `pending`, `online`, `unreachable` or `deleting`.
+    pub state: &'static str,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// When it was registered.
+    pub created_at: String,
+    /// When an agent got its identity.
+    pub enrolled_at: Option<String>,
+    /// When its agent was last heard of.
+    pub last_seen_at: Option<String>,
+    /// Its name for itself.
+    pub hostname: Option<String>,
+    /// The agent's version.
+    pub agent_version: Option<String>,
+    /// Its Docker Engine, if that answers.
+    pub docker: Option<DockerBody>,
+    /// What it has.
+    pub capacity: Option<CapacityBody>,
+    /// What it uses, as of the last heartbeat.
+    pub usage: Option<UsageBody>,
+    /// Why nothing can run there now, if so.
+    pub unusable: Option<String>,
+    /// What makes a machine this host; at the registering alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub join: Option<JoinBody>,
+}
+
+/// A Docker Engine.
+#[derive(Serialize, ToSchema)]
+pub struct DockerBody {
+    /// Its version.
+    pub version: String,
+    /// Its API's version.
+    pub api_version: String,
+    /// Its platform.
+    pub platform: String,
+    /// Milliseconds since it last answered, as of the last heartbeat.
+    pub ping_age_ms: Option<u64>,
+}
+
+/// What a host has.
+#[derive(Serialize, ToSchema)]
+pub struct CapacityBody {
+    /// Processors.
+    pub cpus: u32,
+    /// Memory, bytes.
+    pub memory: u64,
+    /// Disk, bytes.
+    pub disk: Option<u64>,
+}
+
+/// What a host uses.
+#[derive(Serialize, ToSchema)]
+pub struct UsageBody {
+    /// One-minute load average.
+    pub load: f64,
+    /// Memory, bytes.
+    pub memory_used: u64,
+    /// Free disk, bytes.
+    pub disk_free: Option<u64>,
+    /// Running containers of ours.
+    pub containers_running: u32,
+}
+
+/// What makes a machine a host.
+#[derive(Serialize, ToSchema)]
+pub struct JoinBody {
+    /// A single-use token; it names the coordinator's CA, so the agent trusts no other.
+    pub token: String,
+    /// When it stops being good.
+    pub expires_at: String,
+    /// What to run on the machine, as root.
+    pub command: String,
+}
+
+impl HostBody {
+    fn of(host: &Host) -> Self {
+        let time = |t: &crate::domain::Timestamp| t.to_string();
+        let agent = host.agent.as_ref();
+        Self {
+            id: host.id.to_string(),
+            name: host.name.to_string(),
+            state: host.state.as_str(),
+            labels: labels(&host.labels),
+            created_at: time(&host.created_at),
+            enrolled_at: host.enrolled_at.as_ref().map(time),
+            last_seen_at: host.last_seen_at.as_ref().map(time),
+            hostname: agent.map(|a| a.hostname.clone()),
+            agent_version: agent.map(|a| a.agent_version.clone()),
+            docker: agent.and_then(|a| a.docker.as_ref()).map(|docker| DockerBody {
+                version: docker.version.clone(),
+                api_version: docker.api_version.clone(),
+                platform: docker.platform.clone(),
+                ping_age_ms: host.docker_ping_age_ms,
+            }),
+            capacity: agent.map(|a| CapacityBody {
+                cpus: a.capacity.cpus,
+                memory: a.capacity.memory,
+                disk: a.capacity.disk,
+            }),
+            usage: host.usage.map(|usage| UsageBody {
+                // At most a few thousand: exact in a double.
+                #[allow(clippy::cast_precision_loss)]
+                load: usage.load_milli as f64 / 1000.0,
+                memory_used: usage.memory_used,
+                disk_free: usage.disk_free,
+                containers_running: usage.containers_running,
+            }),
+            unusable: host.unusable(),
+            join: None,
+        }
+    }
+}
+
+/// Labels as an object.
+pub(super) fn labels(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+/// An object as labels, with all that is wrong with it.
+pub(super) fn parse_labels(check: &mut Check, object: &Object<String>) -> Option<Labels> {
+    let mut map = BTreeMap::new();
+    for (key, value) in &object.0 {
+        let pointer = format!("/labels/{}", key.replace('~', "~0").replace('/', "~1"));
+        let (key, value) = (check.parse(&pointer, key), check.parse(&pointer, value));
+        map.extend(key.zip(value));
+    }
+    check.take("/labels", Labels::try_from(map))
+}
+
+fn join_body(state: &State, join: &Join) -> JoinBody {
+    let token = join.token.expose_secret();
+    JoinBody {
+        token: token.to_owned(),
+        expires_at: join.expires_at.to_string(),
+        command: format!("dockerforge-agent run --coordinator {} --token {token}", state.services.agent_url),
+    }
+}
+
+/// Which hosts.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct HostQuery {
+    /// Only the one of this name.
+    name: Option<String>,
+    /// Only those in this state.
+    state: Option<String>,
+    /// Rows of a page: 1 to 200, 50 where absent.
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// Registers a host. The join token is shown here alone.
+#[utoipa::path(post, operation_id = "host_create", path = "/hosts", tag = "hosts", request_body = NewHostBody, responses(
+    (status = 201, description = "The host, with what makes a machine it", body = HostBody), (status = 400, description = "Not JSON", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 409, description = "The name is taken", body = Problem),
+    (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
+    (status = 422, description = "A value cannot be", body = Problem)))]
+pub(super) async fn create(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    body: Body<NewHostBody>,
+) -> Result<Response, ApiError> {
+    let permit = caller.may(Write)?;
+    let mut check = Check::default();
+    let name = check.parse("/name", &body.value.name);
+    let labels = parse_labels(&mut check, &body.value.labels);
+    let (name, labels) = check.finish(name.zip(labels))?;
+    let (host, join) = state.services.host_create(&permit, caller.key(body.digest).as_ref(), name, labels).await?;
+    let location = format!("{}/hosts/{}", caller.context.mount, host.id);
+    let body = HostBody { join: Some(join_body(&state, &join)), ..HostBody::of(&host) };
+    Ok(with_location((StatusCode::CREATED, Json(body)).into_response(), &location))
+}
+
+/// The user's hosts, newest first.
+#[utoipa::path(get, operation_id = "host_list", path = "/hosts", tag = "hosts", params(HostQuery), responses(
+    (status = 200, description = "A page of hosts", body = Listing<HostBody>), (status = 401, description = "Not signed in", body = Problem),
+    (status = 422, description = "A parameter cannot be", body = Problem)))]
+pub(super) async fn list(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Query(query): Query<HostQuery>,
+) -> Result<Response, ApiError> {
+    let mut check = Check::default();
+    let page = page(&mut check, query.limit, query.after.as_deref(), HostId::uuid);
+    let of_state = query.state.as_deref().map(HostState::parse);
+    if of_state == Some(None) {
+        check.refuse("state", "expected pending, online, unreachable or deleting");
+    }
+    check.finish(Some(()))?;
+    let hosts = state.services.host_list(&caller.may(Read)?, query.name.as_deref(), of_state.flatten(), page).await?;
+    Ok(listing(&caller.context, hosts.iter().map(HostBody::of).collect(), page.limit, |host| host.id.clone()))
+}
+
+/// One host: its heartbeat, its Docker, what it has and uses, and why it is not usable if so.
+#[utoipa::path(get, operation_id = "host_get", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id")), responses(
+    (status = 200, description = "The host", body = HostBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 404, description = "No such host", body = Problem)))]
+pub(super) async fn get(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Id(id): Id<HostId>,
+) -> Result<Json<HostBody>, ApiError> {
+    Ok(Json(HostBody::of(&state.services.host_get(&caller.may(Read)?, id).await?)))
+}
+
+/// A fresh join token for a host whose agent is not connected; earlier ones are void. It keeps its identity and history.
+#[utoipa::path(post, operation_id = "host_token", path = "/hosts/{id}/token", tag = "hosts", params(("id" = String, Path, description = "The host's id")), responses(
+    (status = 201, description = "What makes a machine this host", body = JoinBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 404, description = "No such host", body = Problem), (status = 409, description = "Its agent is connected, or it is being deleted", body = Problem)))]
+pub(super) async fn token(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Id(id): Id<HostId>,
+) -> Result<Response, ApiError> {
+    let join = state.services.host_token(&caller.may(Write)?, id).await?;
+    Ok((StatusCode::CREATED, Json(join_body(&state, &join))).into_response())
+}
+
+/// How to delete.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct DeleteQuery {
+    /// For a dead machine: ask nothing of it, and forget what is on it.
+    #[serde(default)]
+    force: bool,
+}
+
+/// Takes a host out of service: what is ours on it, then its identity, and its live connection with it.
+#[utoipa::path(delete, operation_id = "host_delete", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id"), DeleteQuery), responses(
+    (status = 202, description = "The job that does it", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 404, description = "No such host", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+pub(super) async fn delete(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Id(id): Id<HostId>,
+    Query(query): Query<DeleteQuery>,
+) -> Result<Response, ApiError> {
+    let job = state.services.host_delete(&caller.may(Write)?, id, query.force).await?;
+    started(&state, &caller, job).await
+}

@@ -1,0 +1,381 @@
+//! `/images`.
+
+use super::State;
+use super::containers::wait;
+use super::error::{ApiError, Problem, ProblemItem};
+use super::extract::{Caller, Check, Id, Json as Body, Object, Query, media_type, page};
+use super::hosts::{labels, parse_labels};
+use super::jobs::JobBody;
+use super::respond::{Listing, listing, started};
+use crate::access::{Permit, Read, Write};
+use crate::build::ContextError;
+use crate::build::archive::{ArchiveError, Limits};
+use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
+use crate::service::images::{NewImage, Placed};
+use axum::Json;
+use axum::extract::{FromRequest, Request, State as Shared};
+use axum::http::StatusCode;
+use axum::response::Response;
+use dockerforge_protocol::ids::{HostId, ImageId};
+use dockerforge_protocol::spec::Labels;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use utoipa::{IntoParams, ToSchema};
+
+/// Where the Dockerfile is if nothing else is said.
+const DOCKERFILE: &str = "Dockerfile";
+
+/// An image to be made: either pulled by `reference`, or built from the text of a `dockerfile` without other files.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewImageBody {
+    /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'; unique among your images.
+    #[schema(example = "blog")]
+    name: String,
+    /// The id of the host to make it on.
+    #[schema(example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    host: String,
+    /// What to pull. An image of that reference that is on the host already is used where its registry does not answer.
+    #[schema(example = "debian:12")]
+    reference: Option<String>,
+    /// The text of a Dockerfile.
+    dockerfile: Option<String>,
+    /// Build arguments.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    build_args: Object<String>,
+    /// Whether to leave the build cache alone.
+    #[serde(default)]
+    no_cache: bool,
+    /// Labels of your own.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: Object<String>,
+    /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
+    deadline: Option<i64>,
+}
+
+/// What comes with an archive.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents the query, which is read pair by pair because build_arg may be repeated")]
+struct ArchiveQuery {
+    /// With an archive: the image's name.
+    name: Option<String>,
+    /// With an archive: the id of the host to build on.
+    host: Option<String>,
+    /// With an archive: where the Dockerfile is in it; `Dockerfile` where absent.
+    dockerfile: Option<String>,
+    /// With an archive: a build argument, `NAME=value`; may be repeated.
+    build_arg: Option<String>,
+    /// With an archive: whether to leave the build cache alone.
+    no_cache: Option<bool>,
+    /// With an archive: seconds that it may wait for its host.
+    deadline: Option<i64>,
+}
+
+/// An image.
+#[derive(Serialize, ToSchema)]
+pub struct ImageBody {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// `pending`, `ready` or `deleting`.
+    pub state: &'static str,
+    /// Whether every user sees it.
+    pub public: bool,
+    /// Where it comes from.
+    pub source: SourceBody,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// On which hosts it is.
+    pub hosts: Vec<PresenceBody>,
+    /// When it was asked for.
+    pub created_at: String,
+}
+
+/// Where an image comes from.
+#[derive(Serialize, ToSchema)]
+pub struct SourceBody {
+    /// `dockerfile` or `reference`.
+    pub kind: &'static str,
+    /// What was pulled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reference: Option<String>,
+    /// Where the Dockerfile was in its context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dockerfile: Option<String>,
+    /// SHA-256 of the context in its canonical form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub context_sha256: Option<String>,
+}
+
+/// An image on a host.
+#[derive(Serialize, ToSchema)]
+pub struct PresenceBody {
+    /// Which host.
+    pub host: String,
+    /// `pending`, `present`, or `missing` if it was removed by hand.
+    pub state: &'static str,
+    /// Docker's id of it there.
+    pub docker_id: Option<String>,
+    /// Its size, bytes.
+    pub size: Option<u64>,
+}
+
+impl ImageBody {
+    fn of(placed: &Placed) -> Self {
+        let Image { id, name, state, public, source, labels: own, created_at, .. } = &placed.image;
+        let source = match source {
+            ImageSource::Reference(reference) => SourceBody {
+                kind: "reference",
+                reference: Some(reference.to_string()),
+                dockerfile: None,
+                context_sha256: None,
+            },
+            ImageSource::Dockerfile(recipe) => SourceBody {
+                kind: "dockerfile",
+                reference: None,
+                dockerfile: Some(recipe.dockerfile.clone()),
+                context_sha256: Some(recipe.context.sha256.clone()),
+            },
+        };
+        let presence = |p: &ImageOnHost| PresenceBody {
+            host: p.host.to_string(),
+            state: p.state.as_str(),
+            docker_id: p.docker_id.clone(),
+            size: p.size,
+        };
+        Self {
+            id: id.to_string(),
+            name: name.to_string(),
+            state: state.as_str(),
+            public: *public,
+            source,
+            labels: labels(own),
+            hosts: placed.hosts.iter().map(presence).collect(),
+            created_at: created_at.to_string(),
+        }
+    }
+}
+
+/// What is wrong with an uploaded context.
+pub(super) fn context_problem(error: ContextError) -> ApiError {
+    match error {
+        ContextError::Upload(_) => ApiError::bad_request("the upload broke off before it was complete"),
+        ContextError::TooLarge(limit) => ApiError::too_large(format!("an archive may have {limit} bytes")),
+        ContextError::Archive(error @ (ArchiveError::TooLarge(_) | ArchiveError::TooManyEntries(_))) => {
+            ApiError::too_large(error.to_string())
+        }
+        ContextError::Archive(error) => {
+            let errors = match &error {
+                ArchiveError::Entry { name, problem } => {
+                    vec![ProblemItem { pointer: name.clone(), detail: problem.to_string() }]
+                }
+                _ => Vec::new(),
+            };
+            let problem = ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-archive",
+                "The archive cannot be accepted",
+                error.to_string(),
+            );
+            ApiError { errors, ..problem }
+        }
+        ContextError::DiskFull(_) => ApiError::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "disk-full",
+            "The coordinator's disk is full",
+            "the archive cannot be kept",
+        ),
+        ContextError::NotFound(_)
+        | ContextError::Damaged { .. }
+        | ContextError::File { .. }
+        | ContextError::Interrupted => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a build context could not be handled");
+            ApiError::internal()
+        }
+    }
+}
+
+/// Asks for an image: pulled by reference or built from a Dockerfile (JSON), or built from an archive that is the body
+/// (`application/x-tar` or `application/gzip`, with its parameters in the query).
+#[utoipa::path(post, operation_id = "image_create", path = "/images", tag = "images", params(ArchiveQuery),
+    request_body(content((NewImageBody = "application/json"), (Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
+    (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
+    (status = 400, description = "Not JSON, or the upload broke off", body = Problem), (status = 401, description = "Not signed in", body = Problem),
+    (status = 409, description = "The name is taken", body = Problem), (status = 413, description = "Too large", body = Problem),
+    (status = 415, description = "Neither JSON nor an archive by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem),
+    (status = 429, description = "Too many jobs are waiting", body = Problem), (status = 507, description = "The coordinator's disk is full", body = Problem)))]
+pub(super) async fn create(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    request: Request,
+) -> Result<Response, ApiError> {
+    let permit = caller.may(Write)?;
+    let (new, digest) = match media_type(request.headers()).as_deref() {
+        Some("application/json") => from_json(&state, request).await?,
+        Some("application/x-tar" | "application/gzip" | "application/x-gzip" | "application/tar+gzip") => {
+            from_archive(&state, &permit, request).await?
+        }
+        _ => return Err(ApiError::unsupported("send JSON, or an archive as application/x-tar or application/gzip")),
+    };
+    let job = state.services.image_create(&permit, caller.key(digest).as_ref(), new).await?;
+    started(&state, &caller, job).await
+}
+
+fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::new();
+    for (name, value) in args {
+        let pointer = format!("/build_args/{name}");
+        let known = check.parse::<dockerforge_protocol::spec::EnvName>(&pointer, &name);
+        if value.contains('\0') || value.len() > 64 * 1024 {
+            check.refuse(&pointer, "expected at most 64 KiB without NUL characters");
+        }
+        if known.is_some() && map.insert(name, value).is_some() {
+            check.refuse(&pointer, "this argument is given twice");
+        }
+    }
+    map
+}
+
+async fn from_json(state: &State, request: Request) -> Result<(NewImage, [u8; 32]), ApiError> {
+    let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
+    let mut check = Check::default();
+    let (name, host) = (check.parse("/name", &body.name), check.parse("/host", &body.host));
+    let labels = parse_labels(&mut check, &body.labels);
+    let wait = wait(&mut check, body.deadline);
+    let build_args = build_args(&mut check, body.build_args.0);
+    let pulled = body.reference.as_deref().map(|text| check.parse("/reference", text));
+    match (&pulled, &body.dockerfile) {
+        (None, None) => check.refuse("", "expected either reference or dockerfile"),
+        (Some(_), Some(_)) => check.refuse("/dockerfile", "expected either reference or dockerfile, not both"),
+        (Some(_), None) if !build_args.is_empty() || body.no_cache => {
+            check.refuse("/reference", "what is pulled is not built: no build_args, no no_cache")
+        }
+        (None, Some(text)) if text.trim().is_empty() => {
+            check.refuse("/dockerfile", "expected the text of a Dockerfile")
+        }
+        _ => {}
+    }
+    let ((name, host), labels) = check.finish(name.zip(host).zip(labels))?;
+    let source = match (pulled.flatten(), body.dockerfile) {
+        (Some(reference), _) => ImageSource::Reference(reference),
+        (None, text) => {
+            let context = state.services.contexts.from_dockerfile(&text.unwrap_or_default()).await?;
+            ImageSource::Dockerfile(Recipe {
+                context,
+                dockerfile: DOCKERFILE.to_owned(),
+                build_args,
+                no_cache: body.no_cache,
+            })
+        }
+    };
+    Ok((NewImage { name, host, source, labels, wait }, digest))
+}
+
+async fn from_archive(
+    state: &State,
+    permit: &Permit<Write>,
+    request: Request,
+) -> Result<(NewImage, [u8; 32]), ApiError> {
+    let query = request.uri().query().unwrap_or_default().to_owned();
+    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(request.uri())
+        .map_err(|_| ApiError::bad_request("the query cannot be read"))?
+        .0;
+    let mut check = Check::default();
+    let (mut name, mut host, mut deadline) = (None, None, None);
+    let (mut dockerfile, mut no_cache, mut args) = (DOCKERFILE.to_owned(), false, Vec::new());
+    for (key, value) in pairs {
+        match key.as_str() {
+            "name" => name = check.parse("name", &value),
+            "host" => host = check.parse::<HostId>("host", &value),
+            "dockerfile" => dockerfile = value,
+            "no_cache" => no_cache = check.parse("no_cache", &value).unwrap_or_default(),
+            "deadline" => deadline = check.parse("deadline", &value),
+            "build_arg" => match value.split_once('=') {
+                Some((key, value)) => args.push((key.to_owned(), value.to_owned())),
+                None => check.refuse("build_arg", "expected NAME=value"),
+            },
+            other => check.refuse(other, "there is no such parameter"),
+        }
+    }
+    for (parameter, given) in [("name", name.is_some()), ("host", host.is_some())] {
+        if !given && !query.contains(&format!("{parameter}=")) {
+            check.refuse(parameter, "this parameter is needed");
+        }
+    }
+    let wait = wait(&mut check, deadline);
+    let build_args = build_args(&mut check, args);
+    let (name, host) = check.finish(name.zip(host))?;
+    // Before a gigabyte is received for a host that is not there.
+    state.services.image_expect(permit, host).await?;
+    let received = state.services.contexts.receive(request.into_body().into_data_stream(), Limits::default()).await?;
+    if !received.summary.has(&dockerfile) {
+        let mut check = Check::default();
+        check.refuse("dockerfile", format!("the archive holds no file {dockerfile:?}"));
+        return check.finish(None);
+    }
+    let digest = Sha256::new().chain_update(&query).chain_update(&received.context.sha256).finalize().into();
+    let source = ImageSource::Dockerfile(Recipe { context: received.context, dockerfile, build_args, no_cache });
+    Ok((NewImage { name, host, source, labels: Labels::default(), wait }, digest))
+}
+
+/// Which images.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ImageQuery {
+    /// Only the one of this name.
+    name: Option<String>,
+    /// Only those on this host.
+    host: Option<String>,
+    /// Rows of a page: 1 to 200, 50 where absent.
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// The images that the user may use: his own and the public ones, newest first.
+#[utoipa::path(get, operation_id = "image_list", path = "/images", tag = "images", params(ImageQuery), responses(
+    (status = 200, description = "A page of images", body = Listing<ImageBody>), (status = 401, description = "Not signed in", body = Problem),
+    (status = 422, description = "A parameter cannot be", body = Problem)))]
+pub(super) async fn list(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Query(query): Query<ImageQuery>,
+) -> Result<Response, ApiError> {
+    let mut check = Check::default();
+    let page = page(&mut check, query.limit, query.after.as_deref(), ImageId::uuid);
+    let host = query.host.as_deref().and_then(|text| check.parse("host", text));
+    check.finish(Some(()))?;
+    let images = state.services.image_list(&caller.may(Read)?, query.name.as_deref(), host, page).await?;
+    Ok(listing(&caller.context, images.iter().map(ImageBody::of).collect(), page.limit, |image| image.id.clone()))
+}
+
+/// One image, and on which hosts it is.
+#[utoipa::path(get, operation_id = "image_get", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
+    (status = 200, description = "The image", body = ImageBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 404, description = "No such image", body = Problem)))]
+pub(super) async fn get(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Id(id): Id<ImageId>,
+) -> Result<Json<ImageBody>, ApiError> {
+    Ok(Json(ImageBody::of(&state.services.image_get(&caller.may(Read)?, id).await?)))
+}
+
+/// Removes an image from everywhere. Refused while a container uses it.
+#[utoipa::path(delete, operation_id = "image_delete", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
+    (status = 202, description = "The job that does it", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 404, description = "No such image", body = Problem), (status = 409, description = "Containers use it, or it is still being made", body = Problem)))]
+pub(super) async fn delete(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Id(id): Id<ImageId>,
+) -> Result<Response, ApiError> {
+    let job = state.services.image_delete(&caller.may(Write)?, id).await?;
+    started(&state, &caller, job).await
+}

@@ -1,0 +1,232 @@
+//! `/queue`: the jobs.
+
+use super::error::{ApiError, Problem};
+use super::extract::{Caller, Check, Id, Query, page};
+use super::respond::{Listing, listing, with_location};
+use super::{Context, State};
+use crate::access::{Read, Write};
+use crate::domain::job::{Job, JobKind, JobState, Subject};
+use crate::store::jobs::Filter;
+use axum::Json;
+use axum::extract::State as Shared;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use dockerforge_protocol::ids::JobId;
+use dockerforge_protocol::report::Product;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// One asynchronous operation.
+#[derive(Serialize, ToSchema)]
+pub struct JobBody {
+    /// Its id.
+    #[schema(example = "job_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    pub id: String,
+    /// What it does.
+    #[schema(example = "container.create")]
+    pub kind: &'static str,
+    /// `queued`, `assigned`, `running`, `unknown`, `cancelling`, `succeeded`, `failed` or `cancelled`.
+    #[schema(example = "running")]
+    pub state: &'static str,
+    /// The attempt in work, or the last; 0 before the first.
+    pub attempt: u32,
+    /// Whose it is.
+    pub user: String,
+    /// Where it is done, if on one host.
+    pub host: Option<String>,
+    /// The job that it is a part of.
+    pub parent: Option<String>,
+    /// What it is about.
+    pub resource: ResourceBody,
+    /// How far it is.
+    pub progress: Option<ProgressBody>,
+    /// When it was asked for, RFC 3339.
+    pub created_at: String,
+    /// When a host first took it.
+    pub started_at: Option<String>,
+    /// When it ended.
+    pub ended_at: Option<String>,
+    /// When it ends by itself if no host could take it.
+    pub deadline_at: String,
+    /// What it made.
+    pub result: Option<ResultBody>,
+    /// Why it failed.
+    pub error: Option<JobErrorBody>,
+    /// What it wrote.
+    pub log: LogBody,
+}
+
+/// What a job is about.
+#[derive(Serialize, ToSchema)]
+pub struct ResourceBody {
+    /// `container`, `image`, `host` or `user`.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: String,
+    /// Where it is served.
+    pub href: String,
+}
+
+/// How far a job is.
+#[derive(Serialize, ToSchema)]
+pub struct ProgressBody {
+    /// The step in work.
+    pub step: String,
+    /// How much is done, where that is known.
+    pub percent: Option<u8>,
+}
+
+/// What a job made.
+#[derive(Serialize, ToSchema)]
+pub struct ResultBody {
+    /// Docker's id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker_id: Option<String>,
+    /// Its size, bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub size: Option<u64>,
+}
+
+/// Why a job failed.
+#[derive(Serialize, ToSchema)]
+pub struct JobErrorBody {
+    /// Which kind of failure: `urn:dockerforge:problem:<name>`. Branch on this.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// What failed, in words.
+    pub title: String,
+    /// What is known of it.
+    pub detail: String,
+}
+
+/// Where a job's log is.
+#[derive(Serialize, ToSchema)]
+pub struct LogBody {
+    /// Its size so far, bytes.
+    pub size: u64,
+    /// Where it is served.
+    pub href: String,
+}
+
+fn resource(context: &Context, subject: Subject) -> ResourceBody {
+    let (kind, folder, id) = match subject {
+        Subject::Container(id) => ("container", "containers", id.to_string()),
+        Subject::Image(id) => ("image", "images", id.to_string()),
+        Subject::Host(id) => ("host", "hosts", id.to_string()),
+        Subject::User(id) => ("user", "users", id.to_string()),
+    };
+    ResourceBody { kind, href: format!("{}/{folder}/{id}", context.mount), id }
+}
+
+impl JobBody {
+    pub(super) fn of(context: &Context, job: &Job) -> Self {
+        let time = |t: &crate::domain::Timestamp| t.to_string();
+        Self {
+            id: job.id.to_string(),
+            kind: job.kind.as_str(),
+            state: job.state.as_str(),
+            attempt: job.attempt,
+            user: job.user.to_string(),
+            host: job.host.map(|h| h.to_string()),
+            parent: job.parent.map(|p| p.to_string()),
+            resource: resource(context, job.subject),
+            progress: job.progress.as_ref().map(|p| ProgressBody { step: p.step.clone(), percent: p.percent }),
+            created_at: time(&job.created_at),
+            started_at: job.started_at.as_ref().map(time),
+            ended_at: job.ended_at.as_ref().map(time),
+            deadline_at: time(&job.deadline_at),
+            result: job.product.as_ref().map(|product| match product {
+                Product::Nothing => ResultBody { docker_id: None, size: None },
+                Product::Container { docker_id } => ResultBody { docker_id: Some(docker_id.clone()), size: None },
+                Product::Image { docker_id, size } => {
+                    ResultBody { docker_id: Some(docker_id.clone()), size: Some(*size) }
+                }
+            }),
+            error: job.error.as_ref().map(|error| JobErrorBody {
+                kind: format!("urn:dockerforge:problem:{}", error.kind),
+                title: error.kind.replace('-', " "),
+                detail: error.detail.clone(),
+            }),
+            log: LogBody { size: job.log_size, href: format!("{}/queue/{}/log", context.mount, job.id) },
+        }
+    }
+}
+
+/// Which jobs.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct JobQuery {
+    /// Only those in this state.
+    state: Option<String>,
+    /// Only those of this kind.
+    kind: Option<String>,
+    /// Only those on this host.
+    host: Option<String>,
+    /// Rows of a page: 1 to 200, 50 where absent.
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// The user's jobs, newest first.
+#[utoipa::path(get, operation_id = "job_list", path = "/queue", tag = "queue", params(JobQuery), responses(
+    (status = 200, description = "A page of jobs", body = Listing<JobBody>),
+    (status = 401, description = "Not signed in", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+pub(super) async fn list(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Query(query): Query<JobQuery>,
+) -> Result<Response, ApiError> {
+    let mut check = Check::default();
+    let page = page(&mut check, query.limit, query.after.as_deref(), JobId::uuid);
+    let mut word = |pointer: &str, known: bool| {
+        if !known {
+            check.refuse(pointer, "there is no such word here");
+        }
+    };
+    let of_state = query.state.as_deref().map(JobState::parse);
+    word("state", of_state != Some(None));
+    let of_kind = query.kind.as_deref().map(JobKind::parse);
+    word("kind", of_kind != Some(None));
+    let host = query.host.as_deref().and_then(|text| check.parse("host", text));
+    check.finish(Some(()))?;
+    let filter = Filter { state: of_state.flatten(), kind: of_kind.flatten(), host };
+    let jobs = state.services.job_list(&caller.may(Read)?, &filter, page).await?;
+    let items: Vec<JobBody> = jobs.iter().map(|job| JobBody::of(&caller.context, job)).collect();
+    Ok(listing(&caller.context, items, page.limit, |job| job.id.clone()))
+}
+
+/// One job. Once it has made what it was to make: 303 with the `Location` of that.
+#[utoipa::path(get, operation_id = "job_get", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
+    (status = 200, description = "The job: unfinished (with `Retry-After`), or ended without having made a thing", body = JobBody),
+    (status = 303, description = "It made the thing at `Location`", body = JobBody),
+    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem)))]
+pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id<JobId>) -> Result<Response, ApiError> {
+    let permit = caller.may(Read)?;
+    let job = state.services.job_wait(&permit, id, caller.wait.unwrap_or_default()).await?;
+    let body = JobBody::of(&caller.context, &job);
+    if job.state == JobState::Succeeded && job.kind.creates() {
+        let location = body.resource.href.clone();
+        return Ok(with_location((StatusCode::SEE_OTHER, Json(body)).into_response(), &location));
+    }
+    let mut response = Json(body).into_response();
+    if !job.state.is_terminal() {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    Ok(response)
+}
+
+/// Cancels a job. What has been given to a host is stopped there.
+#[utoipa::path(delete, operation_id = "job_cancel", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
+    (status = 202, description = "It is being cancelled, or was waiting and is cancelled", body = JobBody),
+    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem),
+    (status = 409, description = "It has ended, or cannot be cancelled", body = Problem)))]
+pub(super) async fn cancel(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Id(id): Id<JobId>,
+) -> Result<Response, ApiError> {
+    state.services.job_cancel(&caller.may(Write)?, id).await?;
+    super::respond::started(&state, &caller, id).await
+}

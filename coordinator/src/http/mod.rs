@@ -1,0 +1,184 @@
+//! The REST API: bodies in, types out, no rules. All routes are on this screen. Mounted under `/v1` and at the root; the
+//! outermost layer gives each request its id and each error its document.
+
+pub mod agent_port;
+mod auth;
+mod containers;
+mod error;
+mod extract;
+mod hosts;
+mod images;
+mod job_log;
+mod jobs;
+mod ops;
+mod respond;
+mod users;
+
+use crate::service::Services;
+use axum::Router;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderName, HeaderValue};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use dockerforge_protocol::ids::RequestId;
+use error::ApiError;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// What every handler works with.
+#[derive(Clone)]
+pub struct State {
+    /// The use cases.
+    pub services: Services,
+    /// Cancelled when the coordinator shuts down: live streams end, and their readers resume elsewhere.
+    pub stop: CancellationToken,
+}
+
+/// What is known of a request beside its parts.
+#[derive(Clone)]
+struct Context {
+    /// Its id, in the answer's `x-request-id` and in the log.
+    request: RequestId,
+    /// Where it comes from.
+    remote: IpAddr,
+    /// `/v1`, or nothing: a `Location` keeps the form of the request.
+    mount: &'static str,
+    /// Path and query as they were asked.
+    target: String,
+}
+
+impl Context {
+    fn of(request: &Request) -> Self {
+        let target = request.uri().path_and_query().map_or("/", |p| p.as_str()).to_owned();
+        let remote = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0.ip());
+        Self {
+            request: RequestId::new(),
+            remote: remote.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+            mount: if target.starts_with("/v1/") || target == "/v1" { "/v1" } else { "" },
+            target,
+        }
+    }
+
+    fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or(&self.target)
+    }
+
+    /// Path and query without the mount.
+    fn unmounted(&self) -> &str {
+        self.target.strip_prefix(self.mount).unwrap_or(&self.target)
+    }
+
+    /// RFC 8288: the same list from another cursor on.
+    fn next_link(&self, cursor: &str) -> String {
+        let (path, query) = self.target.split_once('?').unwrap_or((&self.target, ""));
+        let kept = query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("after="));
+        let query: Vec<String> = kept.map(str::to_owned).chain([format!("after={cursor}")]).collect();
+        format!("<{path}?{}>; rel=\"next\"", query.join("&"))
+    }
+}
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Dockerforge",
+        description = "Hosts, images and containers of a hosting panel. Asynchronous operations answer 202 with the Location of a job; \
+                       GET of the job answers 303 with the Location of what it made. Every error is an RFC 9457 problem.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "users", description = "Users and their API tokens"), (name = "hosts", description = "Machines with an agent"),
+        (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
+        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "ops", description = "Health")
+    )
+)]
+struct ApiDoc;
+
+fn routes() -> OpenApiRouter<State> {
+    OpenApiRouter::new()
+        .routes(routes!(users::create, users::list))
+        .routes(routes!(users::get, users::delete))
+        .routes(routes!(users::create_token, users::list_tokens))
+        .routes(routes!(users::delete_token))
+        .routes(routes!(hosts::create, hosts::list))
+        .routes(routes!(hosts::get, hosts::delete))
+        .routes(routes!(hosts::token))
+        .routes(routes!(images::create, images::list))
+        .routes(routes!(images::get, images::delete))
+        .routes(routes!(containers::create, containers::list))
+        .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(jobs::list))
+        .routes(routes!(jobs::get, jobs::cancel))
+        .routes(routes!(job_log::get))
+        .routes(routes!(ops::healthz))
+        .routes(routes!(ops::readyz))
+}
+
+/// The document of the API, made of the code of its handlers.
+#[must_use]
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let (_, paths) = routes().split_for_parts();
+    let mut document = ApiDoc::openapi().nest("/v1", paths);
+    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
+    document.security = Some(vec![
+        SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []),
+        SecurityRequirement::new::<_, [&str; 0], &str>("basic", []),
+    ]);
+    document
+}
+
+/// The API, ready to be served.
+pub fn router(state: State) -> Router {
+    let document = axum::Json(openapi());
+    let (api, _) = routes().split_for_parts();
+    let api = api.route("/openapi.json", axum::routing::get(move || async move { document.clone() }));
+    Router::new()
+        .nest("/v1", api.clone())
+        .merge(api)
+        .fallback(|request: Request| async move { ApiError::no_route(request.uri().path()) })
+        .method_not_allowed_fallback(|request: Request| async move { ApiError::method(request.uri().path()) })
+        .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))
+        .layer(axum::middleware::from_fn(frame))
+        .with_state(state)
+}
+
+/// The outermost layer: what is known of a request goes in, an error's document, the request's id and a line of log
+/// come out.
+async fn frame(mut request: Request, next: Next) -> Response {
+    let begun = Instant::now();
+    let context = Context::of(&request);
+    let method = request.method().clone();
+    request.extensions_mut().insert(context.clone());
+    let id = context.request.to_string();
+    let mut response = next.run(request).await;
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        let headers = std::mem::take(response.headers_mut());
+        response = error.render(context.path(), &id);
+        // What an inner layer said of the answer, as Allow of a 405, still holds.
+        for (name, value) in headers {
+            if let Some(name) = name.filter(|name| *name == axum::http::header::ALLOW) {
+                response.headers_mut().insert(name, value);
+            }
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    tracing::debug!(
+        request_id = id,
+        %method,
+        path = context.path(),
+        status = response.status().as_u16(),
+        elapsed_us = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX),
+        "answered"
+    );
+    response
+}

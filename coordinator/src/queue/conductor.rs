@@ -1,0 +1,243 @@
+//! Carries out the jobs that consist of others: deleting an image, a host, a user. It takes no input: woken or not, it
+//! looks at each such job, at its parts and at what is left to do, and does the next thing. What is to be done is
+//! read from the rows every time, so a restart loses nothing.
+
+use super::{QueueError, Request, Signals, enqueue, settle};
+use crate::domain::event::Event;
+use crate::domain::host::HostState;
+use crate::domain::job::{Ending, Job, JobError, JobKind, JobState, Subject};
+use crate::domain::{Kind, Timestamp};
+use crate::store::{self, Conn, Store};
+use dockerforge_protocol::command::{Command, RemoveContainer, RemoveImage, RemoveUser};
+use dockerforge_protocol::ids::{HostId, ImageId, JobId, UserId};
+use dockerforge_protocol::report::Product;
+use jiff::SignedDuration;
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// How often it looks without being woken.
+const POLL: Duration = Duration::from_secs(2);
+/// How long a part may wait for its host: what is to be taken out of service waits for a machine that is away.
+const PATIENCE: SignedDuration = SignedDuration::from_hours(24 * 30);
+
+/// What one look at a job came to.
+#[derive(Default)]
+struct Turn {
+    /// Hosts that have something to claim now.
+    wake: Vec<HostId>,
+    /// Hosts whose identity is void from now on.
+    revoked: Vec<HostId>,
+    /// Jobs that changed.
+    changed: Vec<JobId>,
+}
+
+/// Looks until told to stop. `revoked` is called with each host whose identity was revoked, after the commit.
+pub async fn run(store: Store, signals: Signals, revoked: impl Fn(HostId) + Send + Sync, stop: CancellationToken) {
+    loop {
+        match look(&store, &signals, &revoked).await {
+            // Something was done: something else may follow from it.
+            Ok(true) => continue,
+            Ok(false) => {}
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the conductor could not go on"),
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = signals.conductor_woken() => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+async fn look(store: &Store, signals: &Signals, revoked: &(impl Fn(HostId) + Sync)) -> Result<bool, QueueError> {
+    let open = store::jobs::open_conducted(&mut store.read().await?).await?;
+    let mut moved = false;
+    for job in open {
+        let turn =
+            store.write(move |conn| Box::pin(async move { advance(conn, job, crate::clock::now()).await })).await?;
+        moved |= !turn.changed.is_empty() || !turn.wake.is_empty();
+        turn.revoked.into_iter().for_each(revoked);
+        turn.wake.into_iter().for_each(|host| signals.wake_host(host));
+        turn.changed.into_iter().for_each(|job| signals.job_changed(job));
+    }
+    Ok(moved)
+}
+
+async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, QueueError> {
+    let Some(job) = store::jobs::find(conn, id).await?.filter(|job| !job.state.is_terminal()) else {
+        return Ok(Turn::default());
+    };
+    let parts = store::jobs::parts(conn, id).await?;
+    if parts.iter().any(|part| !part.state.is_terminal()) {
+        return Ok(Turn::default());
+    }
+    let failed: Vec<&Job> = parts.iter().filter(|part| part.state != JobState::Succeeded).collect();
+    if !failed.is_empty() {
+        let ending = Ending::Failed { error: explain(&failed), confirmed: true };
+        let changed = settle(conn, &job, &ending, now).await?;
+        return Ok(Turn { changed: changed.then_some(id).into_iter().collect(), ..Turn::default() });
+    }
+    let mut turn = Turn::default();
+    match job.subject {
+        Subject::Image(image) => image_gone(conn, &job, image).await?,
+        Subject::Host(host) => host_next(conn, &job, host, &parts, &mut turn, now).await?,
+        Subject::User(user) => user_next(conn, &job, user, &parts, &mut turn, now).await?,
+        Subject::Container(_) => {}
+    }
+    if turn.wake.is_empty() && settle(conn, &job, &Ending::Succeeded(Product::Nothing), now).await? {
+        let (kind, resource, uuid) = match job.subject {
+            Subject::Image(id) => ("image.deleted", Kind::Image, id.uuid()),
+            Subject::Host(id) => ("host.deleted", Kind::Host, id.uuid()),
+            Subject::User(id) => ("user.deleted", Kind::User, id.uuid()),
+            Subject::Container(id) => ("container.deleted", Kind::Container, id.uuid()),
+        };
+        let event = Event { user: job.user, kind, resource, id: uuid, detail: None };
+        store::records::event(conn, &event, now).await?;
+        turn.changed.push(id);
+    }
+    Ok(turn)
+}
+
+fn explain(failed: &[&Job]) -> JobError {
+    let reasons: Vec<String> = failed
+        .iter()
+        .map(|part| match &part.error {
+            Some(error) => format!("{} ({}): {}", part.id, part.kind.as_str(), error.detail),
+            None => format!("{} ({}) was cancelled", part.id, part.kind.as_str()),
+        })
+        .collect();
+    JobError::new("part-failed", reasons.join("; "))
+}
+
+/// All its hosts have removed it.
+async fn image_gone(conn: &mut Conn, job: &Job, image: ImageId) -> Result<(), QueueError> {
+    if store::images::get(conn, job.user, image).await?.is_some() {
+        store::images::remove(conn, image).await?;
+    }
+    Ok(())
+}
+
+/// The next thing on the way of a host out of service: its containers, its images, what is left of its users there,
+/// and last its identity.
+async fn host_next(
+    conn: &mut Conn,
+    job: &Job,
+    host: HostId,
+    parts: &[Job],
+    turn: &mut Turn,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let Some(row) = store::hosts::find(conn, host).await? else { return Ok(()) };
+    // A host that never had an agent has nothing on it.
+    if row.agent.is_some() {
+        clear_host(conn, job, host, None, parts, turn, now).await?;
+    }
+    if turn.wake.is_empty() {
+        retire_host(conn, host, turn, now).await?;
+    }
+    Ok(())
+}
+
+/// Enqueues what must still go from a host: of one user, or of everybody.
+async fn clear_host(
+    conn: &mut Conn,
+    job: &Job,
+    host: HostId,
+    only: Option<UserId>,
+    parts: &[Job],
+    turn: &mut Turn,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let part = |owner: UserId, kind: JobKind, subject: Subject, command: Command| Request {
+        id: JobId::new(),
+        user: owner,
+        work: Some((host, command)),
+        parent: Some(job.id),
+        kind,
+        subject,
+        wait: Some(PATIENCE),
+    };
+    let containers = store::containers::on_host(conn, host).await?;
+    for container in containers.iter().filter(|c| only.is_none_or(|user| c.user == user)) {
+        let remove = RemoveContainer { container: container.id, user: container.user, volumes: true };
+        let request = part(
+            container.user,
+            JobKind::ContainerDelete,
+            Subject::Container(container.id),
+            Command::RemoveContainer(remove),
+        );
+        enqueue(conn, request, now).await?;
+        turn.wake.push(host);
+    }
+    if !turn.wake.is_empty() {
+        return Ok(());
+    }
+    for image in store::images::on_host(conn, host).await? {
+        let Some(owner) = store::images::owner(conn, image.image).await? else { continue };
+        if only.is_some_and(|user| owner != user) {
+            continue;
+        }
+        let remove = Command::RemoveImage(RemoveImage { image: image.image, user: owner });
+        enqueue(conn, part(owner, JobKind::ImageRemove, Subject::Image(image.image), remove), now).await?;
+        turn.wake.push(host);
+    }
+    if !turn.wake.is_empty() {
+        return Ok(());
+    }
+    let user = only.unwrap_or(job.user);
+    let done =
+        parts.iter().any(|p| p.kind == JobKind::UserRemove && p.host == Some(host) && p.subject == Subject::User(user));
+    if !done {
+        let remove = Command::RemoveUser(RemoveUser { user, volumes: true });
+        enqueue(conn, part(user, JobKind::UserRemove, Subject::User(user), remove), now).await?;
+        turn.wake.push(host);
+    }
+    Ok(())
+}
+
+/// Voids a host's identity and removes its row.
+async fn retire_host(conn: &mut Conn, host: HostId, turn: &mut Turn, now: Timestamp) -> Result<(), QueueError> {
+    store::enrolment::revoke_certificates(conn, host, now).await?;
+    store::hosts::remove(conn, host).await?;
+    turn.revoked.push(host);
+    Ok(())
+}
+
+/// The next thing on the way of a user out of service: his things on every host, then his hosts, then his rows.
+async fn user_next(
+    conn: &mut Conn,
+    job: &Job,
+    user: UserId,
+    parts: &[Job],
+    turn: &mut Turn,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let own = store::hosts::all_of_user(conn, user).await?;
+    let mut hosts = own.clone();
+    hosts.extend(store::containers::all_of_user(conn, user).await?.into_iter().map(|c| c.host));
+    let images = store::images::all_of_user(conn, user).await?;
+    hosts.extend(store::images::presence(conn, &images).await?.into_iter().map(|p| p.host));
+    hosts.sort_unstable();
+    hosts.dedup();
+    let mut woken = Vec::new();
+    for host in hosts {
+        let known = store::hosts::find(conn, host).await?;
+        if known.is_some_and(|row| row.agent.is_some() || row.state != HostState::Pending) {
+            let mut one = Turn::default();
+            clear_host(conn, job, host, Some(user), parts, &mut one, now).await?;
+            woken.extend(one.wake);
+        }
+    }
+    if !woken.is_empty() {
+        turn.wake = woken;
+        return Ok(());
+    }
+    for image in images {
+        store::images::remove(conn, image).await?;
+    }
+    for host in own {
+        retire_host(conn, host, turn, now).await?;
+    }
+    store::jobs::remove_of_user(conn, user).await?;
+    store::users::remove(conn, user).await?;
+    Ok(())
+}

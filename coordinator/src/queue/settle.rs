@@ -1,0 +1,195 @@
+//! The end of a job, with its effect on what it is about: one transaction, so that neither is ever there without the
+//! other. Also carries out the decisions of `domain::job` that do not end one.
+
+use super::{QueueError, Request, enqueue};
+use crate::domain::container::{DesiredState, Observed, ObservedState};
+use crate::domain::event::Event;
+use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
+use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
+use crate::domain::{Kind, Timestamp};
+use crate::store::{self, Conn};
+use dockerforge_protocol::command::{Command, RemoveContainer, RemoveImage};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use dockerforge_protocol::inventory::ContainerState;
+use dockerforge_protocol::report::Product;
+use uuid::Uuid;
+
+/// Carries out a decision about a job's current attempt; whether anything changed.
+pub async fn apply(conn: &mut Conn, job: &Job, decision: Decision, now: Timestamp) -> Result<bool, QueueError> {
+    match decision {
+        Decision::Ignore => Ok(false),
+        Decision::Run => Ok(store::jobs::set_running(conn, job.current(), now).await?),
+        Decision::Requeue { delay, counts } => {
+            let run_after = now.checked_add(delay).unwrap_or(now);
+            Ok(store::jobs::requeue(conn, job.current(), counts, run_after).await?)
+        }
+        Decision::End(ending) => settle(conn, job, &ending, now).await,
+    }
+}
+
+/// Ends a job; whether it had not ended before.
+pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp) -> Result<bool, QueueError> {
+    if !store::jobs::end(conn, job.current(), ending, now).await? {
+        return Ok(false);
+    }
+    match (job.kind, job.subject) {
+        (JobKind::ContainerCreate, Subject::Container(id)) => container_created(conn, job, id, ending, now).await?,
+        (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
+        (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
+            image_made(conn, job, id, ending, now).await?
+        }
+        (JobKind::ImageRemove, Subject::Image(id)) => {
+            if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
+                store::images::remove_presence(conn, id, host).await?;
+            }
+        }
+        _ => {}
+    }
+    let detail = match ending {
+        Ending::Failed { error, .. } => Some(error.detail.clone()),
+        Ending::Succeeded(_) | Ending::Cancelled { .. } => None,
+    };
+    let kind = match ending {
+        Ending::Succeeded(_) => "job.succeeded",
+        Ending::Failed { .. } => "job.failed",
+        Ending::Cancelled { .. } => "job.cancelled",
+    };
+    note(conn, job, kind, Kind::Job, job.id.uuid(), detail, now).await?;
+    Ok(true)
+}
+
+async fn container_created(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let Some(host) = job.host else { return Ok(()) };
+    match ending {
+        Ending::Succeeded(Product::Container { docker_id }) => {
+            // An inventory that came before the result knows more than the result does.
+            let known = store::containers::get(conn, job.user, id).await?.map(|c| c.observed);
+            if known.is_some_and(|observed| observed.docker_id.as_deref() != Some(docker_id)) {
+                let observed = Observed {
+                    state: ObservedState::Docker(ContainerState::Running),
+                    docker_id: Some(docker_id.clone()),
+                    at: Some(now),
+                    ..Observed::default()
+                };
+                store::containers::set_observed(conn, host, id, &observed).await?;
+            }
+            note(conn, job, "container.created", Kind::Container, id.uuid(), None, now).await
+        }
+        Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
+            store::containers::remove(conn, id).await?;
+            note(conn, job, "container.not_created", Kind::Container, id.uuid(), None, now).await
+        }
+        // Something of it may be on the host: it is taken away like any container.
+        Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
+            store::containers::set_desired(conn, id, DesiredState::Removed).await?;
+            let remove = RemoveContainer { container: id, user: job.user, volumes: false };
+            let request = Request {
+                id: JobId::new(),
+                user: job.user,
+                work: Some((host, Command::RemoveContainer(remove))),
+                parent: job.parent,
+                kind: JobKind::ContainerDelete,
+                subject: Subject::Container(id),
+                wait: Some(jiff::SignedDuration::from_hours(24 * 30)),
+            };
+            enqueue(conn, request, now).await.map(|_| ())
+        }
+    }
+}
+
+async fn container_deleted(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    match ending {
+        Ending::Succeeded(_) => {
+            store::containers::remove(conn, id).await?;
+            note(conn, job, "container.deleted", Kind::Container, id.uuid(), None, now).await
+        }
+        // It stays, and is meant to be there again.
+        Ending::Cancelled { .. } => Ok(store::containers::set_desired(conn, id, DesiredState::Running).await?),
+        // It is still meant to be gone; the next DELETE tries again.
+        Ending::Failed { .. } => Ok(()),
+    }
+}
+
+async fn image_made(
+    conn: &mut Conn,
+    job: &Job,
+    id: ImageId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let Some(host) = job.host else { return Ok(()) };
+    match ending {
+        Ending::Succeeded(Product::Image { docker_id, size }) => {
+            let presence = ImageOnHost {
+                image: id,
+                host,
+                state: PresenceState::Present,
+                docker_id: Some(docker_id.clone()),
+                size: Some(*size),
+            };
+            store::images::set_presence(conn, &presence).await?;
+            let kept =
+                store::images::get(conn, job.user, id).await?.is_some_and(|image| image.state == ImageState::Pending);
+            if kept {
+                store::images::set_state(conn, id, ImageState::Ready).await?;
+            }
+            note(conn, job, "image.created", Kind::Image, id.uuid(), None, now).await
+        }
+        Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
+            store::images::remove(conn, id).await?;
+            note(conn, job, "image.not_created", Kind::Image, id.uuid(), None, now).await
+        }
+        Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
+            delete_image(conn, job, id, host, now).await
+        }
+    }
+}
+
+/// What an interrupted build may have left is taken away like any image.
+async fn delete_image(conn: &mut Conn, job: &Job, id: ImageId, host: HostId, now: Timestamp) -> Result<(), QueueError> {
+    store::images::set_state(conn, id, ImageState::Deleting).await?;
+    let whole = Request {
+        id: JobId::new(),
+        user: job.user,
+        work: None,
+        parent: job.parent,
+        kind: JobKind::ImageDelete,
+        subject: Subject::Image(id),
+        wait: Some(jiff::SignedDuration::from_hours(24 * 30)),
+    };
+    let parent = enqueue(conn, whole.clone(), now).await?;
+    let remove = Command::RemoveImage(RemoveImage { image: id, user: job.user });
+    let part = Request {
+        id: JobId::new(),
+        work: Some((host, remove)),
+        parent: Some(parent),
+        kind: JobKind::ImageRemove,
+        ..whole
+    };
+    enqueue(conn, part, now).await.map(|_| ())
+}
+
+async fn note(
+    conn: &mut Conn,
+    job: &Job,
+    kind: &'static str,
+    resource: Kind,
+    id: Uuid,
+    detail: Option<String>,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let event = Event { user: job.user, kind, resource, id, detail };
+    Ok(store::records::event(conn, &event, now).await?)
+}

@@ -1,0 +1,198 @@
+//! Containers.
+
+use super::idempotency::{self, Key};
+use super::{Result, Services, once};
+use crate::access::{Permit, Read, Write};
+use crate::domain::container::{Container, DesiredState, Observed};
+use crate::domain::host::HostState;
+use crate::domain::job::{Ending, JobKind, JobState, Subject};
+use crate::domain::page::Page;
+use crate::domain::{Kind, Refusal, Violation, image};
+use crate::queue::{self, Request};
+use crate::store::{self, Conn, containers::Filter};
+use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use dockerforge_protocol::report::Product;
+use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
+use jiff::SignedDuration;
+
+/// A container to be made.
+#[derive(Clone)]
+pub struct NewContainer {
+    /// Its name.
+    pub name: ResourceName,
+    /// Of which image.
+    pub image: ImageId,
+    /// On which host.
+    pub host: HostId,
+    /// What it is to be.
+    pub spec: ContainerSpec,
+    /// How long it may wait for its host.
+    pub wait: Option<SignedDuration>,
+}
+
+/// A container, and whether its host can say anything about it now.
+pub struct Seen {
+    /// The container as it was seen last.
+    pub container: Container,
+    /// Whether its host is silent, so that nobody knows how it is now.
+    pub unknown: bool,
+}
+
+impl Services {
+    /// Asks for a container.
+    pub async fn container_create(
+        &self,
+        permit: &Permit<Write>,
+        key: Option<&Key>,
+        new: NewContainer,
+    ) -> Result<JobId> {
+        let problems = new.spec.problems();
+        if !problems.is_empty() {
+            let violations = problems.into_iter().map(|(pointer, detail)| Violation { pointer, detail });
+            return Err(Refusal::Invalid(violations.collect()).into());
+        }
+        let host = new.host;
+        let result = once!({
+            let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
+            self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new).await })).await
+        });
+        let job = result.map_err(|e| e.naming(&new.name))?;
+        self.signals.wake_host(host);
+        Ok(job)
+    }
+
+    /// One container.
+    pub async fn container_get(&self, permit: &Permit<Read>, id: ContainerId) -> Result<Seen> {
+        let mut conn = self.store.read().await?;
+        let container =
+            store::containers::get(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Container))?;
+        let mut seen = self.seen(&mut conn, vec![container]).await?;
+        seen.pop().ok_or_else(|| Refusal::NotFound(Kind::Container).into())
+    }
+
+    /// A page of containers.
+    pub async fn container_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Seen>> {
+        let mut conn = self.store.read().await?;
+        let containers = store::containers::list(&mut conn, permit.user(), filter, page).await?;
+        self.seen(&mut conn, containers).await
+    }
+
+    async fn seen(&self, conn: &mut Conn, containers: Vec<Container>) -> Result<Vec<Seen>> {
+        let mut hosts: Vec<HostId> = containers.iter().map(|c| c.host).collect();
+        hosts.sort_unstable();
+        hosts.dedup();
+        let states = store::hosts::states(conn, &hosts).await?;
+        let silent = |id: HostId| states.iter().any(|(host, state)| *host == id && *state == HostState::Unreachable);
+        Ok(containers.into_iter().map(|container| Seen { unknown: silent(container.host), container }).collect())
+    }
+
+    /// Asks for a container to be gone. Asked again while it is on its way out, answers the job that does it.
+    pub async fn container_delete(&self, permit: &Permit<Write>, id: ContainerId, volumes: bool) -> Result<JobId> {
+        let permit = permit.clone();
+        let (job, host, changed) =
+            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, volumes).await })).await?;
+        changed.into_iter().for_each(|job| self.signals.job_changed(job));
+        self.signals.wake_host(host);
+        Ok(job)
+    }
+}
+
+async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new: NewContainer) -> Result<JobId> {
+    let now = crate::clock::now();
+    let (user, job) = (permit.user(), JobId::new());
+    if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
+        return Ok(JobId::from_uuid(replay.id));
+    }
+    let mut violations = Vec::new();
+    let host = store::hosts::get(conn, user, new.host).await?;
+    match host.as_ref().map(|h| h.state) {
+        None => violations.push(Violation::new("/host", format!("there is no host {}", new.host))),
+        Some(HostState::Deleting) => violations.push(Violation::new("/host", format!("{} is being deleted", new.host))),
+        Some(_) => {}
+    }
+    let image = store::images::get_visible(conn, user, new.image).await?;
+    if image.is_none() {
+        violations.push(Violation::new("/image", format!("there is no image {}", new.image)));
+    }
+    let Some(image) = image.filter(|_| violations.is_empty()) else { return Err(Refusal::Invalid(violations).into()) };
+    let presence = store::images::presence(conn, &[image.id]).await?;
+    image::usable_on(&image, presence.iter().find(|p| p.host == new.host), new.host)?;
+
+    let container = Container {
+        id: ContainerId::new(),
+        user,
+        host: new.host,
+        image: image.id,
+        name: new.name.clone(),
+        spec: new.spec.clone(),
+        desired: DesiredState::Running,
+        observed: Observed::default(),
+        created_at: now,
+    };
+    store::containers::insert(conn, &container).await?;
+    let command = Command::CreateContainer(CreateContainer {
+        container: container.id,
+        user,
+        name: new.name,
+        image: image.id,
+        spec: new.spec,
+    });
+    let request = Request {
+        id: job,
+        user,
+        work: Some((new.host, command)),
+        parent: None,
+        kind: JobKind::ContainerCreate,
+        subject: Subject::Container(container.id),
+        wait: new.wait,
+    };
+    queue::enqueue(conn, request, now).await?;
+    store::records::audit(conn, permit.origin(), "container.create", Kind::Container, container.id.uuid(), now).await?;
+    Ok(job)
+}
+
+async fn delete(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    id: ContainerId,
+    volumes: bool,
+) -> Result<(JobId, HostId, Vec<JobId>)> {
+    let now = crate::clock::now();
+    let user = permit.user();
+    let container = store::containers::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Container))?;
+    let open = store::jobs::open_about(conn, Subject::Container(id)).await?;
+    if let Some(under_way) = open.iter().find(|job| job.kind == JobKind::ContainerDelete) {
+        return Ok((under_way.id, container.host, Vec::new()));
+    }
+    store::containers::set_desired(conn, id, DesiredState::Removed).await?;
+    let mut changed = Vec::new();
+    let mut untouched = false;
+    for job in &open {
+        changed.push(job.id);
+        if job.state == JobState::Queued && job.attempt == 0 {
+            // No host has heard of it: it ends here, and the container with it.
+            untouched = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
+        } else if job.state == JobState::Queued {
+            store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;
+        } else {
+            store::jobs::set_cancelling(conn, job.id).await?;
+        }
+    }
+    let remove = RemoveContainer { container: id, user, volumes };
+    let request = Request {
+        id: JobId::new(),
+        user,
+        work: Some((container.host, Command::RemoveContainer(remove))),
+        parent: None,
+        kind: JobKind::ContainerDelete,
+        subject: Subject::Container(id),
+        wait: None,
+    };
+    let job = queue::enqueue(conn, request, now).await?;
+    if untouched && let Some(job) = store::jobs::find(conn, job).await? {
+        queue::settle(conn, &job, &Ending::Succeeded(Product::Nothing), now).await?;
+    }
+    store::records::audit(conn, permit.origin(), "container.delete", Kind::Container, id.uuid(), now).await?;
+    Ok((job, container.host, changed))
+}

@@ -1,0 +1,209 @@
+//! Hosts: registering one, its join token, taking it out of service.
+
+use super::idempotency::{self, Key};
+use super::{Result, Services, once, random};
+use crate::access::{Permit, Read, Write};
+use crate::domain::host::{Host, HostState};
+use crate::domain::job::{Ending, JobError, JobKind, JobState, Subject};
+use crate::domain::page::Page;
+use crate::domain::{Kind, Refusal, Timestamp};
+use crate::queue::{self, Request};
+use crate::store::{self, Conn};
+use dockerforge_protocol::enrolment::JoinToken;
+use dockerforge_protocol::ids::{HostId, JobId, JoinTokenId};
+use dockerforge_protocol::report::Product;
+use dockerforge_protocol::spec::{Labels, ResourceName};
+use jiff::SignedDuration;
+use secrecy::SecretString;
+
+/// How long a join token is good.
+pub const TOKEN_LIFE: SignedDuration = SignedDuration::from_mins(15);
+
+/// What makes a machine this host.
+pub struct Join {
+    /// The token in full.
+    pub token: SecretString,
+    /// When it stops being good.
+    pub expires_at: Timestamp,
+}
+
+impl Services {
+    /// Registers a host.
+    pub async fn host_create(
+        &self,
+        permit: &Permit<Write>,
+        key: Option<&Key>,
+        name: ResourceName,
+        labels: Labels,
+    ) -> Result<(Host, Join)> {
+        let token = self.fresh_token()?;
+        let taken = name.clone();
+        let result = once!({
+            let (permit, key, name, labels, token) =
+                (permit.clone(), key.cloned(), name.clone(), labels.clone(), token.clone());
+            self.store
+                .write(move |conn| {
+                    Box::pin(async move { create(conn, &permit, key.as_ref(), name, labels, token).await })
+                })
+                .await
+        });
+        result.map_err(|e| e.naming(&taken))
+    }
+
+    /// A fresh join token for a host that has no working agent.
+    pub async fn host_token(&self, permit: &Permit<Write>, id: HostId) -> Result<Join> {
+        let token = self.fresh_token()?;
+        let permit = permit.clone();
+        self.store
+            .write(move |conn| {
+                Box::pin(async move {
+                    let now = crate::clock::now();
+                    let host =
+                        store::hosts::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
+                    match host.state {
+                        HostState::Online => return Err(Refusal::HostConnected(id).into()),
+                        HostState::Deleting => return Err(Refusal::BeingDeleted(Kind::Host).into()),
+                        HostState::Pending | HostState::Unreachable => {}
+                    }
+                    let expires_at = now.checked_add(TOKEN_LIFE).unwrap_or(now);
+                    store::enrolment::insert_token(conn, token.id, id, &token.secret_hash(), now, expires_at).await?;
+                    store::records::audit(conn, permit.origin(), "host.token", Kind::Host, id.uuid(), now).await?;
+                    Ok(Join { token: token.reveal().into(), expires_at })
+                })
+            })
+            .await
+    }
+
+    fn fresh_token(&self) -> Result<JoinToken> {
+        Ok(JoinToken { id: JoinTokenId::new(), secret: random()?, ca_pin: self.authority.pin() })
+    }
+
+    /// One host.
+    pub async fn host_get(&self, permit: &Permit<Read>, id: HostId) -> Result<Host> {
+        store::hosts::get(&mut self.store.read().await?, permit.user(), id)
+            .await?
+            .ok_or_else(|| Refusal::NotFound(Kind::Host).into())
+    }
+
+    /// A page of hosts.
+    pub async fn host_list(
+        &self,
+        permit: &Permit<Read>,
+        name: Option<&str>,
+        state: Option<HostState>,
+        page: Page,
+    ) -> Result<Vec<Host>> {
+        Ok(store::hosts::list(&mut self.store.read().await?, permit.user(), name, state, page).await?)
+    }
+
+    /// Takes a host out of service: what is ours on it goes, then its identity. With `force` nothing is asked of it, and
+    /// what is on it stays there.
+    pub async fn host_delete(&self, permit: &Permit<Write>, id: HostId, force: bool) -> Result<JobId> {
+        let permit = permit.clone();
+        let deleted =
+            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, force).await })).await?;
+        if deleted.revoked {
+            (self.revoked)(id);
+        }
+        deleted.changed.into_iter().for_each(|job| self.signals.job_changed(job));
+        self.signals.wake_host(id);
+        self.signals.wake_conductor();
+        Ok(deleted.job)
+    }
+}
+
+async fn create(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    key: Option<&Key>,
+    name: ResourceName,
+    labels: Labels,
+    token: JoinToken,
+) -> Result<(Host, Join)> {
+    let now = crate::clock::now();
+    let user = permit.user();
+    let host = Host {
+        id: HostId::new(),
+        user,
+        name,
+        state: HostState::Pending,
+        labels,
+        created_at: now,
+        enrolled_at: None,
+        last_seen_at: None,
+        agent: None,
+        session_epoch: 0,
+        docker_ping_age_ms: None,
+        usage: None,
+    };
+    let text = token.reveal();
+    if let Some(replay) = idempotency::begin(conn, user, key, Kind::Host, host.id.uuid(), Some(&text), now).await? {
+        let host =
+            store::hosts::get(conn, user, HostId::from_uuid(replay.id)).await?.ok_or(Refusal::NotFound(Kind::Host))?;
+        let expires_at = host.created_at.checked_add(TOKEN_LIFE).unwrap_or(now);
+        return Ok((host, Join { token: replay.secret.unwrap_or_default().into(), expires_at }));
+    }
+    store::hosts::insert(conn, &host).await?;
+    let expires_at = now.checked_add(TOKEN_LIFE).unwrap_or(now);
+    store::enrolment::insert_token(conn, token.id, host.id, &token.secret_hash(), now, expires_at).await?;
+    store::records::audit(conn, permit.origin(), "host.create", Kind::Host, host.id.uuid(), now).await?;
+    Ok((host, Join { token: text.into(), expires_at }))
+}
+
+struct Deleted {
+    job: JobId,
+    changed: Vec<JobId>,
+    revoked: bool,
+}
+
+async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: HostId, force: bool) -> Result<Deleted> {
+    let now = crate::clock::now();
+    let user = permit.user();
+    store::hosts::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
+    let under_way = store::jobs::open_about(conn, Subject::Host(id)).await?;
+    let known = under_way.iter().find(|job| job.kind == JobKind::HostDelete);
+    if let Some(job) = known.filter(|_| !force) {
+        return Ok(Deleted { job: job.id, changed: Vec::new(), revoked: false });
+    }
+    store::hosts::mark_deleting(conn, id).await?;
+    let job = match known {
+        Some(job) => job.id,
+        None => {
+            let subject = Subject::Host(id);
+            let request = Request {
+                id: JobId::new(),
+                user,
+                work: None,
+                parent: None,
+                kind: JobKind::HostDelete,
+                subject,
+                wait: None,
+            };
+            queue::enqueue(conn, request, now).await?
+        }
+    };
+    let mut changed = vec![job];
+    for open in store::jobs::open_on_host(conn, id).await? {
+        changed.push(open.id);
+        if force {
+            let error = JobError::new("host-deleted", "its host was deleted without asking it");
+            queue::settle(conn, &open, &Ending::Failed { error, confirmed: true }, now).await?;
+        } else if open.kind.creates() && open.state == JobState::Queued {
+            queue::settle(conn, &open, &Ending::Cancelled { confirmed: open.attempt == 0 }, now).await?;
+        } else if open.kind.creates() {
+            store::jobs::set_cancelling(conn, open.id).await?;
+        }
+    }
+    if force {
+        for container in store::containers::on_host(conn, id).await? {
+            store::containers::remove(conn, container.id).await?;
+        }
+        store::enrolment::revoke_certificates(conn, id, now).await?;
+        store::hosts::remove(conn, id).await?;
+        if let Some(job) = store::jobs::find(conn, job).await? {
+            queue::settle(conn, &job, &Ending::Succeeded(Product::Nothing), now).await?;
+        }
+    }
+    store::records::audit(conn, permit.origin(), "host.delete", Kind::Host, id.uuid(), now).await?;
+    Ok(Deleted { job, changed, revoked: force })
+}

@@ -1,0 +1,195 @@
+//! Images.
+
+use super::idempotency::{self, Key};
+use super::{Result, Services, once};
+use crate::access::{Permit, Read, Write};
+use crate::domain::host::HostState;
+use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, deletable};
+use crate::domain::job::{JobKind, JobState, Subject};
+use crate::domain::page::Page;
+use crate::domain::{Kind, Refusal};
+use crate::queue::{self, Request};
+use crate::store::{self, Conn};
+use dockerforge_protocol::command::{BuildImage, Command, PullImage, RemoveImage};
+use dockerforge_protocol::ids::{HostId, ImageId, JobId};
+use dockerforge_protocol::spec::{Labels, ResourceName};
+use jiff::SignedDuration;
+
+/// An image to be made.
+#[derive(Clone)]
+pub struct NewImage {
+    /// Its name.
+    pub name: ResourceName,
+    /// On which host.
+    pub host: HostId,
+    /// Where it comes from.
+    pub source: ImageSource,
+    /// Its labels.
+    pub labels: Labels,
+    /// How long it may wait for its host.
+    pub wait: Option<SignedDuration>,
+}
+
+/// An image, and where it is.
+pub struct Placed {
+    /// The image.
+    pub image: Image,
+    /// On which hosts, and how.
+    pub hosts: Vec<ImageOnHost>,
+}
+
+impl Services {
+    /// Asks for an image.
+    pub async fn image_create(&self, permit: &Permit<Write>, key: Option<&Key>, new: NewImage) -> Result<JobId> {
+        let host = new.host;
+        let result = once!({
+            let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
+            self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new).await })).await
+        });
+        let job = result.map_err(|e| e.naming(&new.name))?;
+        self.signals.wake_host(host);
+        Ok(job)
+    }
+
+    /// Whether an image could be made on a host, before anything large is received for it.
+    pub async fn image_expect(&self, permit: &Permit<Write>, host: HostId) -> Result<()> {
+        host_for(&mut self.store.read().await?, permit, host).await
+    }
+
+    /// One image.
+    pub async fn image_get(&self, permit: &Permit<Read>, id: ImageId) -> Result<Placed> {
+        let mut conn = self.store.read().await?;
+        let image =
+            store::images::get_visible(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
+        let hosts = store::images::presence(&mut conn, &[id]).await?;
+        Ok(Placed { hosts: self.shown(permit, &image, hosts), image })
+    }
+
+    /// A page of images.
+    pub async fn image_list(
+        &self,
+        permit: &Permit<Read>,
+        name: Option<&str>,
+        host: Option<HostId>,
+        page: Page,
+    ) -> Result<Vec<Placed>> {
+        let mut conn = self.store.read().await?;
+        let images = store::images::list(&mut conn, permit.user(), name, host, page).await?;
+        let ids: Vec<ImageId> = images.iter().map(|image| image.id).collect();
+        let all = store::images::presence(&mut conn, &ids).await?;
+        Ok(images
+            .into_iter()
+            .map(|image| {
+                let hosts = all.iter().filter(|p| p.image == image.id).cloned().collect();
+                Placed { hosts: self.shown(permit, &image, hosts), image }
+            })
+            .collect())
+    }
+
+    /// Where a public image is on its owner's hosts is its owner's business.
+    #[allow(clippy::unused_self, reason = "reads as part of the use case")]
+    fn shown(&self, permit: &Permit<Read>, image: &Image, hosts: Vec<ImageOnHost>) -> Vec<ImageOnHost> {
+        if image.user == permit.user() { hosts } else { Vec::new() }
+    }
+
+    /// Asks for an image to be gone from everywhere. Asked again while it is on its way out, answers the job that does it.
+    pub async fn image_delete(&self, permit: &Permit<Write>, id: ImageId) -> Result<JobId> {
+        let permit = permit.clone();
+        let (job, hosts) =
+            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id).await })).await?;
+        hosts.into_iter().for_each(|host| self.signals.wake_host(host));
+        self.signals.wake_conductor();
+        Ok(job)
+    }
+}
+
+async fn host_for(conn: &mut Conn, permit: &Permit<Write>, host: HostId) -> Result<()> {
+    match store::hosts::get(conn, permit.user(), host).await?.map(|h| h.state) {
+        None => Err(Refusal::invalid("/host", format!("there is no host {host}")).into()),
+        Some(HostState::Deleting) => Err(Refusal::invalid("/host", format!("{host} is being deleted")).into()),
+        Some(_) => Ok(()),
+    }
+}
+
+async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new: NewImage) -> Result<JobId> {
+    let now = crate::clock::now();
+    let (user, job) = (permit.user(), JobId::new());
+    if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
+        return Ok(JobId::from_uuid(replay.id));
+    }
+    host_for(conn, permit, new.host).await?;
+    let image = Image {
+        id: ImageId::new(),
+        user,
+        name: new.name,
+        state: ImageState::Pending,
+        public: false,
+        source: new.source,
+        labels: new.labels,
+        created_at: now,
+    };
+    store::images::insert(conn, &image).await?;
+    let presence =
+        ImageOnHost { image: image.id, host: new.host, state: PresenceState::Pending, docker_id: None, size: None };
+    store::images::set_presence(conn, &presence).await?;
+    let (kind, command) = match &image.source {
+        ImageSource::Reference(reference) => {
+            (JobKind::ImagePull, Command::PullImage(PullImage { image: image.id, user, reference: reference.clone() }))
+        }
+        ImageSource::Dockerfile(recipe) => (
+            JobKind::ImageBuild,
+            Command::BuildImage(BuildImage {
+                image: image.id,
+                user,
+                context: recipe.context.clone(),
+                dockerfile: recipe.dockerfile.clone(),
+                build_args: recipe.build_args.clone(),
+                no_cache: recipe.no_cache,
+            }),
+        ),
+    };
+    let subject = Subject::Image(image.id);
+    let request =
+        Request { id: job, user, work: Some((new.host, command)), parent: None, kind, subject, wait: new.wait };
+    queue::enqueue(conn, request, now).await?;
+    store::records::audit(conn, permit.origin(), "image.create", Kind::Image, image.id.uuid(), now).await?;
+    Ok(job)
+}
+
+async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<(JobId, Vec<HostId>)> {
+    let now = crate::clock::now();
+    let user = permit.user();
+    let image = store::images::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
+    let open = store::jobs::open_about(conn, Subject::Image(id)).await?;
+    if let Some(under_way) = open.iter().find(|job| job.kind == JobKind::ImageDelete) {
+        return Ok((under_way.id, Vec::new()));
+    }
+    // A creation under way is cancelled by its job, so that nobody deletes by mistake what another is still waiting for.
+    if open.iter().any(|job| job.kind.creates() && job.state != JobState::Cancelling) {
+        return Err(Refusal::ImageNotReady { image: id }.into());
+    }
+    deletable(&image, store::containers::using_image(conn, id).await?)?;
+    store::images::set_state(conn, id, ImageState::Deleting).await?;
+    let subject = Subject::Image(id);
+    let whole =
+        Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::ImageDelete, subject, wait: None };
+    let job = queue::enqueue(conn, whole, now).await?;
+    let mut hosts = Vec::new();
+    for presence in store::images::presence(conn, &[id]).await? {
+        let remove = Command::RemoveImage(RemoveImage { image: id, user });
+        let work = Some((presence.host, remove));
+        let part = Request {
+            id: JobId::new(),
+            user,
+            work,
+            parent: Some(job),
+            kind: JobKind::ImageRemove,
+            subject,
+            wait: None,
+        };
+        queue::enqueue(conn, part, now).await?;
+        hosts.push(presence.host);
+    }
+    store::records::audit(conn, permit.origin(), "image.delete", Kind::Image, id.uuid(), now).await?;
+    Ok((job, hosts))
+}

@@ -1,0 +1,83 @@
+//! Jobs: what the queue shows, cancelling, and waiting.
+
+use super::{Result, Services};
+use crate::access::{Permit, Read, Write};
+use crate::domain::job::{Cancellation, Ending, Job, on_cancel};
+use crate::domain::page::Page;
+use crate::domain::{Kind, Refusal};
+use crate::queue;
+use crate::store::{self, Conn, jobs::Filter};
+use dockerforge_protocol::ids::{HostId, JobId};
+use std::time::Duration;
+
+/// How long to wait at most for a wake-up before looking: another replica may have changed the row.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+impl Services {
+    /// One job.
+    pub async fn job_get(&self, permit: &Permit<Read>, id: JobId) -> Result<Job> {
+        let mut conn = self.store.read().await?;
+        store::jobs::get(&mut conn, permit.user(), id).await?.ok_or_else(|| Refusal::NotFound(Kind::Job).into())
+    }
+
+    /// A page of jobs.
+    pub async fn job_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Job>> {
+        Ok(store::jobs::list(&mut self.store.read().await?, permit.user(), filter, page).await?)
+    }
+
+    /// One job once it has ended, or as it is when the time is over.
+    pub async fn job_wait(&self, permit: &Permit<Read>, id: JobId, time: Duration) -> Result<Job> {
+        let end = tokio::time::Instant::now() + time;
+        // Registered before the first look, so that no change falls in between.
+        let mut watch = self.signals.watch_job(id);
+        loop {
+            let job = self.job_get(permit, id).await?;
+            if job.state.is_terminal() || tokio::time::Instant::now() >= end {
+                return Ok(job);
+            }
+            let _ = tokio::time::timeout_at(end.min(tokio::time::Instant::now() + LOOK_AGAIN), watch.changed()).await;
+        }
+    }
+
+    /// A piece of a job's log from an offset on; with the job as it was before the piece was read, so that a log that
+    /// ends there ends for good if the job had ended.
+    pub async fn job_log(&self, permit: &Permit<Read>, id: JobId, offset: u64, limit: usize) -> Result<(Job, Vec<u8>)> {
+        let mut conn = self.store.read().await?;
+        let job = store::jobs::get(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Job))?;
+        let bytes =
+            if offset < job.log_size { store::logs::read(&mut conn, id, offset, limit).await? } else { Vec::new() };
+        Ok((job, bytes))
+    }
+
+    /// Cancels a job: at once if nobody works on it, else as soon as its host says that it has stopped.
+    pub async fn job_cancel(&self, permit: &Permit<Write>, id: JobId) -> Result<()> {
+        let permit = permit.clone();
+        let host = self.store.write(move |conn| Box::pin(async move { cancel(conn, &permit, id).await })).await?;
+        self.signals.job_changed(id);
+        self.signals.wake_conductor();
+        if let Some(host) = host {
+            self.signals.wake_host(host);
+        }
+        Ok(())
+    }
+}
+
+async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId) -> Result<Option<HostId>> {
+    let now = crate::clock::now();
+    let job = store::jobs::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Job))?;
+    if job.kind.is_conducted() || job.parent.is_some() {
+        return Err(if job.state.is_terminal() { Refusal::JobEnded(id) } else { Refusal::NotCancellable(id) }.into());
+    }
+    match on_cancel(job.state) {
+        Cancellation::TooLate => return Err(Refusal::JobEnded(id).into()),
+        // An attempt that was made before may have left something.
+        Cancellation::Ended => {
+            queue::settle(conn, &job, &Ending::Cancelled { confirmed: job.attempt == 0 }, now).await?;
+        }
+        Cancellation::Asked => {
+            store::jobs::set_cancelling(conn, id).await?;
+        }
+    }
+    store::records::audit(conn, permit.origin(), "job.cancel", Kind::Job, id.uuid(), now).await?;
+    Ok(job.host)
+}

@@ -1,0 +1,105 @@
+//! The use cases, a file a resource: permit and input → a decision of the domain → one transaction. Called by `http`.
+//! Nothing here knows of HTTP; nothing here writes outside a transaction.
+
+pub mod containers;
+pub mod enrolment;
+pub mod hosts;
+pub mod idempotency;
+pub mod images;
+pub mod jobs;
+pub mod users;
+
+use crate::build::Contexts;
+use crate::domain::Refusal;
+use crate::pki::{Authority, PkiError};
+use crate::queue::{QueueError, Signals};
+use crate::store::{Constraint, Store, StoreError};
+use dockerforge_protocol::ids::HostId;
+use std::sync::Arc;
+
+/// What the use cases work with. Cheap to clone.
+#[derive(Clone)]
+pub struct Services {
+    /// The database.
+    pub store: Store,
+    /// The wake-ups.
+    pub signals: Signals,
+    /// The certificate authority.
+    pub authority: Arc<Authority>,
+    /// The build contexts.
+    pub contexts: Contexts,
+    /// Called with each host whose identity was revoked, after the commit: ends its live session.
+    pub revoked: Arc<dyn Fn(HostId) + Send + Sync>,
+    /// The URL that agents dial.
+    pub agent_url: String,
+}
+
+/// Why a use case did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// A rule forbids it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The database failed.
+    #[error(transparent)]
+    Store(StoreError),
+    /// A certificate could not be made.
+    #[error(transparent)]
+    Pki(#[from] PkiError),
+    /// No random bytes could be had.
+    #[error("the system gave no random bytes")]
+    Random(#[source] getrandom::Error),
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<QueueError> for ServiceError {
+    fn from(error: QueueError) -> Self {
+        match error {
+            QueueError::Refused(refusal) => Self::Refused(refusal),
+            QueueError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl ServiceError {
+    /// Turns a taken name into the refusal that says so.
+    fn naming(self, name: &impl ToString) -> Self {
+        match self {
+            Self::Store(StoreError::Constraint(Constraint::Name(kind))) => {
+                Refusal::NameTaken { kind, name: name.to_string() }.into()
+            }
+            other => other,
+        }
+    }
+
+    /// Whether another request with the same Idempotency-Key was faster; the next try finds what it did.
+    fn is_outrun(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Constraint(Constraint::IdempotencyKey)))
+    }
+}
+
+/// A result of a use case.
+pub type Result<T> = std::result::Result<T, ServiceError>;
+
+/// 256 random bits from the system.
+fn random() -> Result<[u8; 32]> {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).map_err(ServiceError::Random)?;
+    Ok(bytes)
+}
+
+/// Does something once more if another request with the same Idempotency-Key was faster.
+macro_rules! once {
+    ($attempt:expr) => {
+        match $attempt {
+            Err(error) if error.is_outrun() => $attempt,
+            result => result,
+        }
+    };
+}
+pub(crate) use once;

@@ -1,0 +1,205 @@
+//! Containers.
+
+use super::rows::{document, json, maybe_time, text, time, word};
+use super::{Conn, StoreError, micros, on};
+use crate::domain::container::{Container, DesiredState, Observed, ObservedState};
+use crate::domain::page::Page;
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+#[derive(sqlx::FromRow)]
+struct ContainerRow {
+    id: Uuid,
+    user_id: Uuid,
+    host_id: Uuid,
+    image_id: Uuid,
+    name: String,
+    spec: String,
+    desired: String,
+    created_at: i64,
+    observed_state: String,
+    observed_docker_id: Option<String>,
+    observed_exit_code: Option<i64>,
+    observed_started_at: Option<i64>,
+    observed_ports: String,
+    observed_address: Option<String>,
+    observed_at: Option<i64>,
+}
+
+impl TryFrom<ContainerRow> for Container {
+    type Error = StoreError;
+    fn try_from(row: ContainerRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: ContainerId::from_uuid(row.id),
+            user: UserId::from_uuid(row.user_id),
+            host: HostId::from_uuid(row.host_id),
+            image: ImageId::from_uuid(row.image_id),
+            name: text("containers.name", &row.name)?,
+            spec: json("containers.spec", &row.spec)?,
+            desired: word("containers.desired", &row.desired, DesiredState::parse(&row.desired))?,
+            created_at: time("containers.created_at", row.created_at)?,
+            observed: Observed {
+                state: word(
+                    "containers.observed_state",
+                    &row.observed_state,
+                    ObservedState::parse(&row.observed_state),
+                )?,
+                docker_id: row.observed_docker_id,
+                exit_code: row.observed_exit_code,
+                started_at: maybe_time("containers.observed_started_at", row.observed_started_at)?,
+                ports: json("containers.observed_ports", &row.observed_ports)?,
+                address: row.observed_address.map(|a| text("containers.observed_address", &a)).transpose()?,
+                at: maybe_time("containers.observed_at", row.observed_at)?,
+            },
+        })
+    }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, user_id, host_id, image_id, name, spec, desired, created_at, observed_state, observed_docker_id, ",
+            "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at FROM containers ",
+            $rest
+        )
+    };
+}
+
+/// Which containers a list is of.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this name.
+    pub name: Option<String>,
+    /// On this host.
+    pub host: Option<HostId>,
+    /// Of this image.
+    pub image: Option<ImageId>,
+    /// In this observed state.
+    pub state: Option<ObservedState>,
+}
+
+/// A new container.
+pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreError> {
+    on!(conn, |c| {
+        sqlx::query(
+        "INSERT INTO containers (id, user_id, host_id, image_id, name, spec, desired, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+    )
+    .bind(container.id.uuid())
+    .bind(container.user.uuid())
+    .bind(container.host.uuid())
+    .bind(container.image.uuid())
+    .bind(container.name.as_str())
+    .bind(document(&container.spec))
+    .bind(container.desired.as_str())
+    .bind(micros(container.created_at))
+    .execute(c)
+    .await?
+    .rows_affected()
+    });
+    Ok(())
+}
+
+/// One container of a user's.
+pub async fn get(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<Option<Container>, StoreError> {
+    let row: Option<ContainerRow> = on!(conn, |c| sqlx::query_as(select!("WHERE id = $1 AND user_id = $2"))
+        .bind(id.uuid())
+        .bind(user.uuid())
+        .fetch_optional(c)
+        .await?);
+    row.map(Container::try_from).transpose()
+}
+
+/// A page of a user's containers, newest first.
+pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Container>, StoreError> {
+    let rows: Vec<ContainerRow> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(select!("WHERE user_id = "));
+        q.push_bind(user.uuid());
+        if let Some(name) = &filter.name {
+            q.push(" AND name = ").push_bind(name.clone());
+        }
+        if let Some(host) = filter.host {
+            q.push(" AND host_id = ").push_bind(host.uuid());
+        }
+        if let Some(image) = filter.image {
+            q.push(" AND image_id = ").push_bind(image.uuid());
+        }
+        if let Some(state) = filter.state {
+            q.push(" AND observed_state = ").push_bind(state.as_str());
+        }
+        if let Some(after) = page.after {
+            q.push(" AND id < ").push_bind(after);
+        }
+        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
+        q.build_query_as().fetch_all(c).await?
+    });
+    rows.into_iter().map(Container::try_from).collect()
+}
+
+/// All containers on a host, whoever's they are.
+pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Container>, StoreError> {
+    let rows: Vec<ContainerRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE host_id = $1 ORDER BY id")).bind(host.uuid()).fetch_all(c).await?);
+    rows.into_iter().map(Container::try_from).collect()
+}
+
+/// All containers of a user's.
+pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Container>, StoreError> {
+    let rows: Vec<ContainerRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE user_id = $1 ORDER BY id")).bind(user.uuid()).fetch_all(c).await?);
+    rows.into_iter().map(Container::try_from).collect()
+}
+
+/// Which containers, whoever's they are, were made of an image.
+pub async fn using_image(conn: &mut Conn, image: ImageId) -> Result<Vec<ContainerId>, StoreError> {
+    let ids: Vec<Uuid> =
+        on!(conn, |c| sqlx::query_scalar("SELECT id FROM containers WHERE image_id = $1 ORDER BY id LIMIT 100")
+            .bind(image.uuid())
+            .fetch_all(c)
+            .await?);
+    Ok(ids.into_iter().map(ContainerId::from_uuid).collect())
+}
+
+/// Says what a container is meant to do from now on.
+pub async fn set_desired(conn: &mut Conn, id: ContainerId, desired: DesiredState) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET desired = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(desired.as_str())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Says what its host shows of a container. The host is part of the condition: an agent changes its own host's rows.
+pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: &Observed) -> Result<(), StoreError> {
+    on!(conn, |c| {
+        sqlx::query(
+        "UPDATE containers SET observed_state = $3, observed_docker_id = $4, observed_exit_code = $5, observed_started_at = $6, \
+         observed_ports = $7, observed_address = $8, observed_at = $9 WHERE id = $1 AND host_id = $2"
+    )
+    .bind(id.uuid())
+    .bind(host.uuid())
+    .bind(seen.state.as_str())
+    .bind(seen.docker_id.as_deref())
+    .bind(seen.exit_code)
+    .bind(seen.started_at.map(micros))
+    .bind(document(&seen.ports))
+    .bind(seen.address.map(|a| a.to_string()))
+    .bind(seen.at.map(micros))
+    .execute(c)
+    .await?
+    .rows_affected()
+    });
+    Ok(())
+}
+
+/// Removes the row of a container that is gone.
+pub async fn remove(conn: &mut Conn, id: ContainerId) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("DELETE FROM containers WHERE id = $1")
+        .bind(id.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}

@@ -1,0 +1,312 @@
+//! Hosts.
+
+use super::rows::{document, json, maybe_json, maybe_time, text, time, unsigned, word};
+use super::{Conn, StoreError, is_postgres, micros, on};
+use crate::domain::Timestamp;
+use crate::domain::host::{AgentFacts, Host, HostState};
+use crate::domain::page::Page;
+use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
+use dockerforge_protocol::inventory::{DockerInfo, Heartbeat};
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+#[derive(sqlx::FromRow)]
+struct HostRow {
+    id: Uuid,
+    user_id: Uuid,
+    name: String,
+    state: String,
+    labels: String,
+    created_at: i64,
+    enrolled_at: Option<i64>,
+    last_seen_at: Option<i64>,
+    hostname: Option<String>,
+    agent_version: Option<String>,
+    instance: Option<Uuid>,
+    boot_id: Option<String>,
+    slots: Option<i64>,
+    capacity: Option<String>,
+    docker: Option<String>,
+    docker_ping_age_ms: Option<i64>,
+    usage: Option<String>,
+    session_epoch: i64,
+}
+
+impl TryFrom<HostRow> for Host {
+    type Error = StoreError;
+    fn try_from(row: HostRow) -> Result<Self, StoreError> {
+        let agent = match (row.hostname, row.agent_version, row.instance, row.boot_id, row.slots, row.capacity) {
+            (Some(hostname), Some(agent_version), Some(instance), Some(boot_id), Some(slots), Some(capacity)) => {
+                Some(AgentFacts {
+                    hostname,
+                    agent_version,
+                    instance: InstanceId::from_uuid(instance),
+                    boot_id,
+                    slots: unsigned("hosts.slots", slots)?,
+                    capacity: json("hosts.capacity", &capacity)?,
+                    docker: maybe_json("hosts.docker", row.docker.as_deref())?,
+                })
+            }
+            _ => None,
+        };
+        Ok(Self {
+            id: HostId::from_uuid(row.id),
+            user: UserId::from_uuid(row.user_id),
+            name: text("hosts.name", &row.name)?,
+            state: word("hosts.state", &row.state, HostState::parse(&row.state))?,
+            labels: json("hosts.labels", &row.labels)?,
+            created_at: time("hosts.created_at", row.created_at)?,
+            enrolled_at: maybe_time("hosts.enrolled_at", row.enrolled_at)?,
+            last_seen_at: maybe_time("hosts.last_seen_at", row.last_seen_at)?,
+            agent,
+            session_epoch: unsigned("hosts.session_epoch", row.session_epoch)?,
+            docker_ping_age_ms: row
+                .docker_ping_age_ms
+                .map(|age| unsigned("hosts.docker_ping_age_ms", age))
+                .transpose()?,
+            usage: maybe_json("hosts.usage", row.usage.as_deref())?,
+        })
+    }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, user_id, name, state, labels, created_at, enrolled_at, last_seen_at, hostname, agent_version, instance, ",
+            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch FROM hosts ",
+            $rest
+        )
+    };
+}
+
+/// A new host.
+pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query(
+        "INSERT INTO hosts (id, user_id, name, state, labels, created_at) VALUES ($1, $2, $3, $4, $5, $6)"
+    )
+    .bind(host.id.uuid())
+    .bind(host.user.uuid())
+    .bind(host.name.as_str())
+    .bind(host.state.as_str())
+    .bind(document(&host.labels))
+    .bind(micros(host.created_at))
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(())
+}
+
+/// One host of a user's.
+pub async fn get(conn: &mut Conn, user: UserId, id: HostId) -> Result<Option<Host>, StoreError> {
+    let row: Option<HostRow> = on!(conn, |c| sqlx::query_as(select!("WHERE id = $1 AND user_id = $2"))
+        .bind(id.uuid())
+        .bind(user.uuid())
+        .fetch_optional(c)
+        .await?);
+    row.map(Host::try_from).transpose()
+}
+
+/// One host, for the coordinator's own work; never for a user's request.
+pub async fn find(conn: &mut Conn, id: HostId) -> Result<Option<Host>, StoreError> {
+    let row: Option<HostRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
+    row.map(Host::try_from).transpose()
+}
+
+/// A page of a user's hosts, newest first.
+pub async fn list(
+    conn: &mut Conn,
+    user: UserId,
+    name: Option<&str>,
+    state: Option<HostState>,
+    page: Page,
+) -> Result<Vec<Host>, StoreError> {
+    let rows: Vec<HostRow> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(select!("WHERE user_id = "));
+        q.push_bind(user.uuid());
+        if let Some(name) = name {
+            q.push(" AND name = ").push_bind(name.to_owned());
+        }
+        if let Some(state) = state {
+            q.push(" AND state = ").push_bind(state.as_str());
+        }
+        if let Some(after) = page.after {
+            q.push(" AND id < ").push_bind(after);
+        }
+        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
+        q.build_query_as().fetch_all(c).await?
+    });
+    rows.into_iter().map(Host::try_from).collect()
+}
+
+/// All hosts of a user's.
+pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<HostId>, StoreError> {
+    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM hosts WHERE user_id = $1 ORDER BY id")
+        .bind(user.uuid())
+        .fetch_all(c)
+        .await?);
+    Ok(ids.into_iter().map(HostId::from_uuid).collect())
+}
+
+/// How many hosts have a live session, so that the heartbeat's period can grow with them.
+pub async fn count_online(conn: &mut Conn) -> Result<u64, StoreError> {
+    let count: i64 =
+        on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM hosts WHERE state = 'online'").fetch_one(c).await?);
+    unsigned("hosts.count", count)
+}
+
+/// Begins a session: a new epoch, and what the agent told of itself. Answers the epoch, or nothing if the host is gone.
+pub async fn begin_session(
+    conn: &mut Conn,
+    id: HostId,
+    facts: &AgentFacts,
+    now: Timestamp,
+) -> Result<Option<u64>, StoreError> {
+    let epoch: Option<i64> = on!(conn, |c| {
+        sqlx::query_scalar(
+        "UPDATE hosts SET session_epoch = session_epoch + 1, last_seen_at = $2, hostname = $3, agent_version = $4, instance = $5, \
+         boot_id = $6, slots = $7, capacity = $8, docker = $9, docker_ping_age_ms = NULL, \
+         state = CASE WHEN state = 'deleting' THEN state ELSE 'online' END \
+         WHERE id = $1 RETURNING session_epoch"
+    )
+    .bind(id.uuid())
+    .bind(micros(now))
+    .bind(&facts.hostname)
+    .bind(&facts.agent_version)
+    .bind(facts.instance.uuid())
+    .bind(&facts.boot_id)
+    .bind(i64::from(facts.slots))
+    .bind(document(&facts.capacity))
+    .bind(facts.docker.as_ref().map(document))
+    .fetch_optional(c)
+    .await?
+    });
+    epoch.map(|epoch| unsigned("hosts.session_epoch", epoch)).transpose()
+}
+
+/// Whether this session is still the host's newest. Held for the rest of the transaction, so that nothing of a
+/// superseded session is committed beside a newer one's welcome.
+pub async fn fence(conn: &mut Conn, id: HostId, epoch: u64) -> Result<bool, StoreError> {
+    const SQL: &str = "SELECT 1 FROM hosts WHERE id = $1 AND session_epoch = $2";
+    const LOCKED: &str = "SELECT 1 FROM hosts WHERE id = $1 AND session_epoch = $2 FOR SHARE";
+    let sql = if is_postgres(conn) { LOCKED } else { SQL };
+    let epoch = i64::try_from(epoch).unwrap_or(i64::MAX);
+    let row = on!(conn, |c| sqlx::query(sql).bind(id.uuid()).bind(epoch).fetch_optional(c).await?.is_some());
+    Ok(row)
+}
+
+/// Notes a sign of life.
+pub async fn heard(conn: &mut Conn, id: HostId, beat: &Heartbeat, now: Timestamp) -> Result<(), StoreError> {
+    let age = beat.docker_ping_age_ms.map(|age| i64::try_from(age).unwrap_or(i64::MAX));
+    on!(conn, |c| sqlx::query(
+        "UPDATE hosts SET last_seen_at = $2, docker_ping_age_ms = $3, usage = $4, \
+         state = CASE WHEN state = 'unreachable' THEN 'online' ELSE state END WHERE id = $1"
+    )
+    .bind(id.uuid())
+    .bind(micros(now))
+    .bind(age)
+    .bind(document(&beat.usage))
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(())
+}
+
+/// Notes that Docker came, went or changed.
+pub async fn set_docker(conn: &mut Conn, id: HostId, docker: Option<&DockerInfo>) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE hosts SET docker = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(docker.map(document))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Notes that an agent got the host's identity.
+pub async fn set_enrolled(conn: &mut Conn, id: HostId, now: Timestamp) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE hosts SET enrolled_at = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(micros(now))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Puts a host on its way out.
+pub async fn mark_deleting(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE hosts SET state = 'deleting' WHERE id = $1")
+        .bind(id.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Marks the hosts that were not heard of since `before` as unreachable; answers which.
+pub async fn mark_unreachable(conn: &mut Conn, before: Timestamp) -> Result<Vec<(HostId, UserId)>, StoreError> {
+    let rows: Vec<(Uuid, Uuid)> = on!(conn, |c| sqlx::query_as(
+        "UPDATE hosts SET state = 'unreachable' WHERE state = 'online' AND last_seen_at < $1 RETURNING id, user_id"
+    )
+    .bind(micros(before))
+    .fetch_all(c)
+    .await?);
+    Ok(rows.into_iter().map(|(host, user)| (HostId::from_uuid(host), UserId::from_uuid(user))).collect())
+}
+
+/// Hosts that were not heard of since `before`, deleting ones among them.
+pub async fn silent_since(conn: &mut Conn, before: Timestamp) -> Result<Vec<HostId>, StoreError> {
+    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM hosts WHERE last_seen_at < $1")
+        .bind(micros(before))
+        .fetch_all(c)
+        .await?);
+    Ok(ids.into_iter().map(HostId::from_uuid).collect())
+}
+
+/// Removes the row of a host and what hangs on it. Its containers' rows must be gone.
+pub async fn remove(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
+    for sql in [
+        "DELETE FROM join_tokens WHERE host_id = $1",
+        "DELETE FROM certificates WHERE host_id = $1",
+        "DELETE FROM image_hosts WHERE host_id = $1",
+        "DELETE FROM hosts WHERE id = $1",
+    ] {
+        on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());
+    }
+    Ok(())
+}
+
+/// Whether there is a host that was not heard of since `before` and is not known for it yet, or has jobs in work.
+pub async fn any_silent(conn: &mut Conn, before: Timestamp) -> Result<bool, StoreError> {
+    let row = on!(conn, |c| {
+        sqlx::query(
+        "SELECT 1 FROM hosts WHERE last_seen_at < $1 AND (state = 'online' OR EXISTS \
+         (SELECT 1 FROM jobs WHERE jobs.host_id = hosts.id AND jobs.ended_at IS NULL AND jobs.state IN ('assigned', 'running'))) LIMIT 1"
+    )
+    .bind(micros(before))
+    .fetch_optional(c)
+    .await?
+    .is_some()
+    });
+    Ok(row)
+}
+
+/// The states of hosts, for things that were found on them.
+pub async fn states(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<(HostId, HostState)>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<(Uuid, String)> = on!(conn, |c| {
+        let mut q = QueryBuilder::new("SELECT id, state FROM hosts WHERE id IN (");
+        let mut list = q.separated(", ");
+        for id in ids {
+            list.push_bind(id.uuid());
+        }
+        q.push(")");
+        q.build_query_as().fetch_all(c).await?
+    });
+    rows.into_iter()
+        .map(|(id, state)| Ok((HostId::from_uuid(id), word("hosts.state", &state, HostState::parse(&state))?)))
+        .collect()
+}

@@ -1,0 +1,259 @@
+//! Images, and which hosts they are on.
+
+use super::rows::{document, json, text, time, unsigned, word};
+use super::{Conn, StoreError, micros, on};
+use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, Recipe};
+use crate::domain::page::Page;
+use dockerforge_protocol::command::ContextRef;
+use dockerforge_protocol::ids::{HostId, ImageId, UserId};
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+#[derive(sqlx::FromRow)]
+struct ImageRow {
+    id: Uuid,
+    user_id: Uuid,
+    name: String,
+    state: String,
+    public: bool,
+    reference: Option<String>,
+    context_sha256: Option<String>,
+    context_size: Option<i64>,
+    dockerfile: Option<String>,
+    build_args: Option<String>,
+    no_cache: bool,
+    labels: String,
+    created_at: i64,
+}
+
+impl TryFrom<ImageRow> for Image {
+    type Error = StoreError;
+    fn try_from(row: ImageRow) -> Result<Self, StoreError> {
+        let source = match (row.reference, row.context_sha256, row.context_size, row.dockerfile, row.build_args) {
+            (Some(reference), ..) => ImageSource::Reference(text("images.reference", &reference)?),
+            (None, Some(sha256), Some(size), Some(dockerfile), Some(build_args)) => ImageSource::Dockerfile(Recipe {
+                context: ContextRef { sha256, size: unsigned("images.context_size", size)? },
+                dockerfile,
+                build_args: json("images.build_args", &build_args)?,
+                no_cache: row.no_cache,
+            }),
+            _ => return Err(StoreError::corrupt("images.reference", "neither built nor pulled")),
+        };
+        Ok(Self {
+            id: ImageId::from_uuid(row.id),
+            user: UserId::from_uuid(row.user_id),
+            name: text("images.name", &row.name)?,
+            state: word("images.state", &row.state, ImageState::parse(&row.state))?,
+            public: row.public,
+            source,
+            labels: json("images.labels", &row.labels)?,
+            created_at: time("images.created_at", row.created_at)?,
+        })
+    }
+}
+
+#[derive(sqlx::FromRow)]
+struct PresenceRow {
+    image_id: Uuid,
+    host_id: Uuid,
+    state: String,
+    docker_id: Option<String>,
+    size: Option<i64>,
+}
+
+impl TryFrom<PresenceRow> for ImageOnHost {
+    type Error = StoreError;
+    fn try_from(row: PresenceRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            image: ImageId::from_uuid(row.image_id),
+            host: HostId::from_uuid(row.host_id),
+            state: word("image_hosts.state", &row.state, PresenceState::parse(&row.state))?,
+            docker_id: row.docker_id,
+            size: row.size.map(|size| unsigned("image_hosts.size", size)).transpose()?,
+        })
+    }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT id, user_id, name, state, public, reference, context_sha256, context_size, dockerfile, build_args, ",
+            "no_cache, labels, created_at FROM images ",
+            $rest
+        )
+    };
+}
+
+/// A new image.
+pub async fn insert(conn: &mut Conn, image: &Image) -> Result<(), StoreError> {
+    let (reference, recipe) = match &image.source {
+        ImageSource::Reference(reference) => (Some(reference.to_string()), None),
+        ImageSource::Dockerfile(recipe) => (None, Some(recipe)),
+    };
+    on!(conn, |c| {
+        sqlx::query(
+        "INSERT INTO images (id, user_id, name, state, public, reference, context_sha256, context_size, dockerfile, build_args, no_cache, labels, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+    )
+    .bind(image.id.uuid())
+    .bind(image.user.uuid())
+    .bind(image.name.as_str())
+    .bind(image.state.as_str())
+    .bind(image.public)
+    .bind(reference)
+    .bind(recipe.map(|r| r.context.sha256.clone()))
+    .bind(recipe.map(|r| i64::try_from(r.context.size).unwrap_or(i64::MAX)))
+    .bind(recipe.map(|r| r.dockerfile.clone()))
+    .bind(recipe.map(|r| document(&r.build_args)))
+    .bind(recipe.is_some_and(|r| r.no_cache))
+    .bind(document(&image.labels))
+    .bind(micros(image.created_at))
+    .execute(c)
+    .await?
+    .rows_affected()
+    });
+    Ok(())
+}
+
+/// One image that a user may see: his own, or a public one.
+pub async fn get_visible(conn: &mut Conn, user: UserId, id: ImageId) -> Result<Option<Image>, StoreError> {
+    let row: Option<ImageRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE id = $1 AND (user_id = $2 OR public = TRUE)"))
+            .bind(id.uuid())
+            .bind(user.uuid())
+            .fetch_optional(c)
+            .await?);
+    row.map(Image::try_from).transpose()
+}
+
+/// One image of a user's own.
+pub async fn get(conn: &mut Conn, user: UserId, id: ImageId) -> Result<Option<Image>, StoreError> {
+    let row: Option<ImageRow> = on!(conn, |c| sqlx::query_as(select!("WHERE id = $1 AND user_id = $2"))
+        .bind(id.uuid())
+        .bind(user.uuid())
+        .fetch_optional(c)
+        .await?);
+    row.map(Image::try_from).transpose()
+}
+
+/// A page of the images that a user may see, newest first.
+pub async fn list(
+    conn: &mut Conn,
+    user: UserId,
+    name: Option<&str>,
+    host: Option<HostId>,
+    page: Page,
+) -> Result<Vec<Image>, StoreError> {
+    let rows: Vec<ImageRow> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(select!("WHERE (public = TRUE OR user_id = "));
+        q.push_bind(user.uuid()).push(")");
+        if let Some(name) = name {
+            q.push(" AND name = ").push_bind(name.to_owned());
+        }
+        if let Some(host) = host {
+            q.push(" AND EXISTS (SELECT 1 FROM image_hosts h WHERE h.image_id = images.id AND h.host_id = ")
+                .push_bind(host.uuid())
+                .push(")");
+        }
+        if let Some(after) = page.after {
+            q.push(" AND id < ").push_bind(after);
+        }
+        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
+        q.build_query_as().fetch_all(c).await?
+    });
+    rows.into_iter().map(Image::try_from).collect()
+}
+
+/// All images of a user's own, by id.
+pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<ImageId>, StoreError> {
+    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM images WHERE user_id = $1 ORDER BY id")
+        .bind(user.uuid())
+        .fetch_all(c)
+        .await?);
+    Ok(ids.into_iter().map(ImageId::from_uuid).collect())
+}
+
+/// Changes an image's state.
+pub async fn set_state(conn: &mut Conn, id: ImageId, state: ImageState) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE images SET state = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(state.as_str())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Removes the row of an image, and where it was.
+pub async fn remove(conn: &mut Conn, id: ImageId) -> Result<(), StoreError> {
+    for sql in ["DELETE FROM image_hosts WHERE image_id = $1", "DELETE FROM images WHERE id = $1"] {
+        on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());
+    }
+    Ok(())
+}
+
+/// Where the images of a page are, in the order of image and host.
+pub async fn presence(conn: &mut Conn, ids: &[ImageId]) -> Result<Vec<ImageOnHost>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<PresenceRow> = on!(conn, |c| {
+        let mut q =
+            QueryBuilder::new("SELECT image_id, host_id, state, docker_id, size FROM image_hosts WHERE image_id IN (");
+        let mut list = q.separated(", ");
+        for id in ids {
+            list.push_bind(id.uuid());
+        }
+        q.push(") ORDER BY image_id, host_id");
+        q.build_query_as().fetch_all(c).await?
+    });
+    rows.into_iter().map(ImageOnHost::try_from).collect()
+}
+
+/// The images on a host.
+pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<ImageOnHost>, StoreError> {
+    let rows: Vec<PresenceRow> = on!(conn, |c| sqlx::query_as(
+        "SELECT image_id, host_id, state, docker_id, size FROM image_hosts WHERE host_id = $1 ORDER BY image_id"
+    )
+    .bind(host.uuid())
+    .fetch_all(c)
+    .await?);
+    rows.into_iter().map(ImageOnHost::try_from).collect()
+}
+
+/// Says how an image stands on a host.
+pub async fn set_presence(conn: &mut Conn, presence: &ImageOnHost) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query(
+        "INSERT INTO image_hosts (image_id, host_id, state, docker_id, size) VALUES ($1, $2, $3, $4, $5) \
+         ON CONFLICT (image_id, host_id) DO UPDATE SET state = $3, docker_id = $4, size = $5"
+    )
+    .bind(presence.image.uuid())
+    .bind(presence.host.uuid())
+    .bind(presence.state.as_str())
+    .bind(presence.docker_id.as_deref())
+    .bind(presence.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)))
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(())
+}
+
+/// An image is not on a host any more, nor meant to be.
+pub async fn remove_presence(conn: &mut Conn, image: ImageId, host: HostId) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("DELETE FROM image_hosts WHERE image_id = $1 AND host_id = $2")
+        .bind(image.uuid())
+        .bind(host.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Whose an image is, for the coordinator's own work; never for a user's request.
+pub async fn owner(conn: &mut Conn, id: ImageId) -> Result<Option<UserId>, StoreError> {
+    let owner: Option<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT user_id FROM images WHERE id = $1")
+        .bind(id.uuid())
+        .fetch_optional(c)
+        .await?);
+    Ok(owner.map(UserId::from_uuid))
+}

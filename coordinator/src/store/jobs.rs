@@ -1,0 +1,421 @@
+//! All SQL of the queue. Every change of a job is one UPDATE whose condition names the state and the attempt it
+//! changes: of two that decide at once, one finds nothing to change.
+
+use super::rows::{document, maybe_json, maybe_time, time, unsigned, word};
+use super::{Conn, StoreError, is_postgres, micros, on};
+use crate::domain::Timestamp;
+use crate::domain::job::{Ending, Job, JobError, JobKind, JobState, NewJob, Subject};
+use crate::domain::page::Page;
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
+use dockerforge_protocol::report::{Attempt, Progress};
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+#[derive(sqlx::FromRow)]
+struct JobRow {
+    id: Uuid,
+    user_id: Uuid,
+    host_id: Option<Uuid>,
+    parent_id: Option<Uuid>,
+    kind: String,
+    subject_kind: String,
+    subject_id: Uuid,
+    state: String,
+    attempt: i64,
+    command: Option<String>,
+    progress_step: Option<String>,
+    progress_percent: Option<i64>,
+    error_kind: Option<String>,
+    error_detail: Option<String>,
+    product: Option<String>,
+    log_size: i64,
+    log_base: i64,
+    created_at: i64,
+    started_at: Option<i64>,
+    ended_at: Option<i64>,
+    deadline_at: i64,
+}
+
+macro_rules! columns {
+    () => {
+        "id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, attempt, command, progress_step, progress_percent, \
+         error_kind, error_detail, product, log_size, log_base, created_at, started_at, ended_at, deadline_at"
+    };
+}
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT ", columns!(), " FROM jobs ", $rest)
+    };
+}
+
+fn subject_parts(subject: Subject) -> (&'static str, Uuid) {
+    match subject {
+        Subject::Container(id) => ("container", id.uuid()),
+        Subject::Image(id) => ("image", id.uuid()),
+        Subject::Host(id) => ("host", id.uuid()),
+        Subject::User(id) => ("user", id.uuid()),
+    }
+}
+
+fn subject(kind: &str, id: Uuid) -> Result<Subject, StoreError> {
+    match kind {
+        "container" => Ok(Subject::Container(ContainerId::from_uuid(id))),
+        "image" => Ok(Subject::Image(ImageId::from_uuid(id))),
+        "host" => Ok(Subject::Host(HostId::from_uuid(id))),
+        "user" => Ok(Subject::User(UserId::from_uuid(id))),
+        other => Err(StoreError::corrupt("jobs.subject_kind", other)),
+    }
+}
+
+impl TryFrom<JobRow> for Job {
+    type Error = StoreError;
+    fn try_from(row: JobRow) -> Result<Self, StoreError> {
+        let percent = row.progress_percent.map(|p| unsigned("jobs.progress_percent", p)).transpose()?;
+        Ok(Self {
+            id: JobId::from_uuid(row.id),
+            user: UserId::from_uuid(row.user_id),
+            host: row.host_id.map(HostId::from_uuid),
+            parent: row.parent_id.map(JobId::from_uuid),
+            kind: word("jobs.kind", &row.kind, JobKind::parse(&row.kind))?,
+            subject: subject(&row.subject_kind, row.subject_id)?,
+            state: word("jobs.state", &row.state, JobState::parse(&row.state))?,
+            attempt: unsigned("jobs.attempt", row.attempt)?,
+            command: maybe_json("jobs.command", row.command.as_deref())?,
+            progress: row.progress_step.map(|step| Progress { step, percent }),
+            error: row.error_kind.zip(row.error_detail).map(|(kind, detail)| JobError { kind, detail }),
+            product: maybe_json("jobs.product", row.product.as_deref())?,
+            log_size: unsigned("jobs.log_size", row.log_size)?,
+            log_base: unsigned("jobs.log_base", row.log_base)?,
+            created_at: time("jobs.created_at", row.created_at)?,
+            started_at: maybe_time("jobs.started_at", row.started_at)?,
+            ended_at: maybe_time("jobs.ended_at", row.ended_at)?,
+            deadline_at: time("jobs.deadline_at", row.deadline_at)?,
+        })
+    }
+}
+
+fn jobs(rows: Vec<JobRow>) -> Result<Vec<Job>, StoreError> {
+    rows.into_iter().map(Job::try_from).collect()
+}
+
+/// Which jobs a list is of.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// In this state.
+    pub state: Option<JobState>,
+    /// Of this kind.
+    pub kind: Option<JobKind>,
+    /// On this host.
+    pub host: Option<HostId>,
+}
+
+/// Enqueues a job.
+pub async fn insert(conn: &mut Conn, job: &NewJob) -> Result<(), StoreError> {
+    let (subject_kind, subject_id) = subject_parts(job.subject);
+    // One that the coordinator carries out itself is in work as soon as it is there.
+    let (state, started) = match job.host {
+        Some(_) => (JobState::Queued, None),
+        None => (JobState::Running, Some(micros(job.created_at))),
+    };
+    on!(conn, |c| {
+        sqlx::query(
+        "INSERT INTO jobs (id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, command, run_after, deadline_at, created_at, started_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $10, $12)"
+    )
+    .bind(job.id.uuid())
+    .bind(job.user.uuid())
+    .bind(job.host.map(HostId::uuid))
+    .bind(job.parent.map(JobId::uuid))
+    .bind(job.kind.as_str())
+    .bind(subject_kind)
+    .bind(subject_id)
+    .bind(state.as_str())
+    .bind(job.command.as_ref().map(document))
+    .bind(micros(job.created_at))
+    .bind(micros(job.deadline_at))
+    .bind(started)
+    .execute(c)
+    .await?
+    .rows_affected()
+    });
+    Ok(())
+}
+
+/// One job of a user's.
+pub async fn get(conn: &mut Conn, user: UserId, id: JobId) -> Result<Option<Job>, StoreError> {
+    let row: Option<JobRow> = on!(conn, |c| sqlx::query_as(select!("WHERE id = $1 AND user_id = $2"))
+        .bind(id.uuid())
+        .bind(user.uuid())
+        .fetch_optional(c)
+        .await?);
+    row.map(Job::try_from).transpose()
+}
+
+/// One job, for the coordinator's own work; never for a user's request.
+pub async fn find(conn: &mut Conn, id: JobId) -> Result<Option<Job>, StoreError> {
+    let row: Option<JobRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
+    row.map(Job::try_from).transpose()
+}
+
+/// A page of a user's jobs, newest first.
+pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(select!("WHERE user_id = "));
+        q.push_bind(user.uuid());
+        if let Some(state) = filter.state {
+            q.push(" AND state = ").push_bind(state.as_str());
+        }
+        if let Some(kind) = filter.kind {
+            q.push(" AND kind = ").push_bind(kind.as_str());
+        }
+        if let Some(host) = filter.host {
+            q.push(" AND host_id = ").push_bind(host.uuid());
+        }
+        if let Some(after) = page.after {
+            q.push(" AND id < ").push_bind(after);
+        }
+        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
+        q.build_query_as().fetch_all(c).await?
+    });
+    jobs(rows)
+}
+
+/// How many unfinished jobs a user has.
+pub async fn count_open(conn: &mut Conn, user: UserId) -> Result<i64, StoreError> {
+    Ok(on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE user_id = $1 AND ended_at IS NULL")
+        .bind(user.uuid())
+        .fetch_one(c)
+        .await?))
+}
+
+/// The unfinished jobs of a host, oldest first, without those that wait.
+pub async fn active_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!(
+        "WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued' ORDER BY id"
+    ))
+    .bind(host.uuid())
+    .fetch_all(c)
+    .await?);
+    jobs(rows)
+}
+
+/// All unfinished jobs of a host, oldest first.
+pub async fn open_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE host_id = $1 AND ended_at IS NULL ORDER BY id"))
+            .bind(host.uuid())
+            .fetch_all(c)
+            .await?);
+    jobs(rows)
+}
+
+/// The unfinished jobs about one thing, oldest first.
+pub async fn open_about(conn: &mut Conn, about: Subject) -> Result<Vec<Job>, StoreError> {
+    let (kind, id) = subject_parts(about);
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!(
+        "WHERE subject_id = $2 AND subject_kind = $1 AND ended_at IS NULL ORDER BY id"
+    ))
+    .bind(kind)
+    .bind(id)
+    .fetch_all(c)
+    .await?);
+    jobs(rows)
+}
+
+/// The unfinished jobs of a user, oldest first.
+pub async fn open_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE user_id = $1 AND ended_at IS NULL ORDER BY id"))
+            .bind(user.uuid())
+            .fetch_all(c)
+            .await?);
+    jobs(rows)
+}
+
+/// The parts of a job, oldest first.
+pub async fn parts(conn: &mut Conn, parent: JobId) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!("WHERE parent_id = $1 ORDER BY id"))
+        .bind(parent.uuid())
+        .fetch_all(c)
+        .await?);
+    jobs(rows)
+}
+
+/// The unfinished jobs that the coordinator carries out itself, oldest first.
+pub async fn open_conducted(conn: &mut Conn) -> Result<Vec<JobId>, StoreError> {
+    let ids: Vec<Uuid> =
+        on!(conn, |c| sqlx::query_scalar("SELECT id FROM jobs WHERE host_id IS NULL AND ended_at IS NULL ORDER BY id")
+            .fetch_all(c)
+            .await?);
+    Ok(ids.into_iter().map(JobId::from_uuid).collect())
+}
+
+/// Which contexts unfinished builds still need.
+pub async fn contexts_in_use(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
+    Ok(on!(conn, |c| sqlx::query_scalar(
+        "SELECT DISTINCT context_sha256 FROM images WHERE state = 'pending' AND context_sha256 IS NOT NULL"
+    )
+    .fetch_all(c)
+    .await?))
+}
+
+/// Claims what a host can take: at most `slots` in work at a time, oldest first, nothing about a thing that another
+/// unfinished job is about and came before. Each claimed job begins its next attempt.
+pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) -> Result<Vec<Job>, StoreError> {
+    let active: i64 = on!(conn, |c| sqlx::query_scalar(
+        "SELECT COUNT(*) FROM jobs WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued'"
+    )
+    .bind(host.uuid())
+    .fetch_one(c)
+    .await?);
+    let free = i64::from(slots) - active;
+    if free <= 0 {
+        return Ok(Vec::new());
+    }
+    macro_rules! sql {
+        ($lock:literal) => {
+            concat!(
+                "UPDATE jobs SET state = 'assigned', attempt = attempt + 1, log_base = log_size WHERE id IN (",
+                "SELECT q.id FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND q.run_after <= $2 ",
+                "AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.subject_id = q.subject_id AND o.host_id = q.host_id AND o.ended_at IS NULL ",
+                "AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id)) ORDER BY q.id LIMIT $3 ",
+                $lock,
+                ") AND state = 'queued' RETURNING ",
+                columns!()
+            )
+        };
+    }
+    let sql = if is_postgres(conn) { sql!("FOR UPDATE SKIP LOCKED") } else { sql!("") };
+    let rows: Vec<JobRow> =
+        on!(conn, |c| sqlx::query_as(sql).bind(host.uuid()).bind(micros(now)).bind(free).fetch_all(c).await?);
+    let mut claimed = jobs(rows)?;
+    claimed.sort_by_key(|job| job.id);
+    Ok(claimed)
+}
+
+/// assigned or unknown → running; whether it was so.
+pub async fn set_running(conn: &mut Conn, attempt: Attempt, now: Timestamp) -> Result<bool, StoreError> {
+    let changed = on!(conn, |c| {
+        sqlx::query(
+        "UPDATE jobs SET state = 'running', started_at = COALESCE(started_at, $3) WHERE id = $1 AND attempt = $2 AND state IN ('assigned', 'unknown')"
+    )
+    .bind(attempt.job.uuid())
+    .bind(i64::from(attempt.number))
+    .bind(micros(now))
+    .execute(c)
+    .await?
+    .rows_affected()
+    });
+    Ok(changed == 1)
+}
+
+/// Back to the queue, not before `run_after`; whether the attempt was still in work.
+pub async fn requeue(
+    conn: &mut Conn,
+    attempt: Attempt,
+    counts: bool,
+    run_after: Timestamp,
+) -> Result<bool, StoreError> {
+    let changed = on!(conn, |c| {
+        sqlx::query(
+        "UPDATE jobs SET state = 'queued', attempt = attempt - $3, run_after = $4, progress_step = NULL, progress_percent = NULL \
+         WHERE id = $1 AND attempt = $2 AND state IN ('assigned', 'running', 'unknown')"
+    )
+    .bind(attempt.job.uuid())
+    .bind(i64::from(attempt.number))
+    .bind(i64::from(!counts))
+    .bind(micros(run_after))
+    .execute(c)
+    .await?
+    .rows_affected()
+    });
+    Ok(changed == 1)
+}
+
+/// Asks for a job to be stopped; whether it was in work.
+pub async fn set_cancelling(conn: &mut Conn, id: JobId) -> Result<bool, StoreError> {
+    let changed = on!(conn, |c| sqlx::query(
+        "UPDATE jobs SET state = 'cancelling' WHERE id = $1 AND state IN ('assigned', 'running', 'unknown')"
+    )
+    .bind(id.uuid())
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(changed == 1)
+}
+
+/// Ends a job; whether it had not ended before: the first ending stands.
+pub async fn end(conn: &mut Conn, attempt: Attempt, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {
+    let (product, error) = match ending {
+        Ending::Succeeded(product) => (Some(document(product)), None),
+        Ending::Failed { error, .. } => (None, Some(error)),
+        Ending::Cancelled { .. } => (None, None),
+    };
+    let changed = on!(conn, |c| sqlx::query(
+        "UPDATE jobs SET state = $3, product = $4, error_kind = $5, error_detail = $6, ended_at = $7 \
+         WHERE id = $1 AND attempt = $2 AND ended_at IS NULL"
+    )
+    .bind(attempt.job.uuid())
+    .bind(i64::from(attempt.number))
+    .bind(ending.state().as_str())
+    .bind(product)
+    .bind(error.map(|e| e.kind.as_str()))
+    .bind(error.map(|e| e.detail.as_str()))
+    .bind(micros(now))
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(changed == 1)
+}
+
+/// Notes how far a job is.
+pub async fn set_progress(conn: &mut Conn, attempt: Attempt, progress: &Progress) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query(
+        "UPDATE jobs SET progress_step = $3, progress_percent = $4 WHERE id = $1 AND attempt = $2 AND ended_at IS NULL"
+    )
+    .bind(attempt.job.uuid())
+    .bind(i64::from(attempt.number))
+    .bind(progress.step.as_str())
+    .bind(progress.percent.map(i64::from))
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(())
+}
+
+/// assigned, running → unknown for all jobs of a host.
+pub async fn set_unknown(conn: &mut Conn, host: HostId) -> Result<u64, StoreError> {
+    Ok(on!(conn, |c| sqlx::query(
+        "UPDATE jobs SET state = 'unknown' WHERE host_id = $1 AND state IN ('assigned', 'running') AND ended_at IS NULL"
+    )
+    .bind(host.uuid())
+    .execute(c)
+    .await?
+    .rows_affected()))
+}
+
+/// Jobs whose deadline passed before `before`, in one of two conditions: still waiting, or in work.
+pub async fn overdue(conn: &mut Conn, waiting: bool, before: Timestamp) -> Result<Vec<Job>, StoreError> {
+    const WAITING: &str = select!(
+        "WHERE ended_at IS NULL AND host_id IS NOT NULL AND state = 'queued' AND deadline_at < $1 ORDER BY id LIMIT 100"
+    );
+    const IN_WORK: &str = select!(
+        "WHERE ended_at IS NULL AND host_id IS NOT NULL AND state <> 'queued' AND deadline_at < $1 ORDER BY id LIMIT 100"
+    );
+    let sql = if waiting { WAITING } else { IN_WORK };
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(sql).bind(micros(before)).fetch_all(c).await?);
+    jobs(rows)
+}
+
+/// Removes all jobs of a user, their logs with them. None may be unfinished.
+pub async fn remove_of_user(conn: &mut Conn, user: UserId) -> Result<(), StoreError> {
+    for sql in [
+        "DELETE FROM job_logs WHERE job_id IN (SELECT id FROM jobs WHERE user_id = $1)",
+        "UPDATE jobs SET parent_id = NULL WHERE parent_id IN (SELECT id FROM jobs WHERE user_id = $1)",
+        "DELETE FROM jobs WHERE user_id = $1",
+    ] {
+        on!(conn, |c| sqlx::query(sql).bind(user.uuid()).execute(c).await?.rows_affected());
+    }
+    Ok(())
+}

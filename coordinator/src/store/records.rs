@@ -1,0 +1,66 @@
+//! What happened, and who did it: rows that are only ever added, in the transaction of the change they are about.
+
+use super::{Conn, StoreError, micros, on};
+use crate::domain::event::Event;
+use crate::domain::{Kind, Timestamp};
+use dockerforge_protocol::ids::{RequestId, UserId};
+use std::net::IpAddr;
+use uuid::Uuid;
+
+/// Who asks, on whose behalf, from where, with which request: the head of every audit line.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Who asks.
+    pub actor: UserId,
+    /// On whose behalf.
+    pub user: UserId,
+    /// With which request.
+    pub request: RequestId,
+    /// From where.
+    pub remote: IpAddr,
+}
+
+/// Adds an event.
+pub async fn event(conn: &mut Conn, event: &Event, now: Timestamp) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query(
+        "INSERT INTO events (at, user_id, kind, resource_kind, resource_id, detail) VALUES ($1, $2, $3, $4, $5, $6)"
+    )
+    .bind(micros(now))
+    .bind(event.user.uuid())
+    .bind(event.kind)
+    .bind(event.resource.as_str())
+    .bind(event.id)
+    .bind(event.detail.as_deref())
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(())
+}
+
+/// Adds an audit line: `action` as `container.create`.
+pub async fn audit(
+    conn: &mut Conn,
+    origin: &Origin,
+    action: &'static str,
+    resource: Kind,
+    id: Uuid,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    on!(conn, |c| {
+        sqlx::query(
+        "INSERT INTO audit (at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+    )
+    .bind(micros(now))
+    .bind(origin.actor.uuid())
+    .bind(origin.user.uuid())
+    .bind(action)
+    .bind(resource.as_str())
+    .bind(id)
+    .bind(origin.request.to_string())
+    .bind(origin.remote.to_string())
+    .execute(c)
+    .await?
+    .rows_affected()
+    });
+    Ok(())
+}

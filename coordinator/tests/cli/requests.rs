@@ -1,0 +1,293 @@
+//! What is sent: bodies, build contexts, idempotency keys, and what is sent again after a failure.
+
+use super::stub::*;
+use serde_json::json;
+use std::{collections::BTreeMap, fs, io::Read, os::unix::fs::symlink};
+
+fn accepting() -> impl Fn(&Asked) -> axum::response::Response {
+    |asked| match asked.line.split(' ').next() {
+        Some("POST" | "DELETE") => answer(202, &job("queued", 0)),
+        _ => names(asked),
+    }
+}
+
+#[test]
+fn a_container_is_asked_for_with_all_its_options_and_only_those() {
+    let stub = Stub::start(accepting());
+    let ran = stub.run(&[
+        "container",
+        "create",
+        "web",
+        "--image",
+        "blog",
+        "--host",
+        "vps",
+        "-e",
+        "A=b=c",
+        "-e",
+        "B=",
+        "-p",
+        "8080:80",
+        "-p",
+        "53/udp",
+        "-v",
+        "data:/data:ro",
+        "--cpus",
+        "0.5",
+        "--memory",
+        "128m",
+        "--pids",
+        "100",
+        "--restart",
+        "always",
+        "-l",
+        "tier=front",
+        "--deadline",
+        "60",
+        "--",
+        "sh",
+        "-c",
+        "echo --wait",
+    ]);
+    let ran = ran.ended(0);
+    assert_eq!(ran.out, format!("job        {JOB}\ncontainer  {CONTAINER}\n"));
+    assert_eq!(ran.err, format!("container.create is queued; follow it: dockerforge job wait {JOB}\n"));
+    assert_eq!(
+        stub.only("POST /v1/containers").json(),
+        json!({"name": "web", "image": IMAGE, "host": HOST, "command": ["sh", "-c", "echo --wait"],
+            "env": {"A": "b=c", "B": ""},
+            "ports": [{"container": 80, "host": 8080, "protocol": "tcp"}, {"container": 53, "protocol": "udp"}],
+            "volumes": [{"volume": "data", "target": "/data", "read_only": true}],
+            "resources": {"cpus": 0.5, "memory": 134_217_728, "pids": 100}, "restart": "always",
+            "labels": {"tier": "front"}, "deadline": 60})
+    );
+    stub.run(&["container", "create", "bare", "--image", IMAGE, "--host", HOST]).ended(0);
+    assert_eq!(stub.asked().last().unwrap().json(), json!({"name": "bare", "image": IMAGE, "host": HOST}));
+}
+
+#[test]
+fn deletions_and_pulls_say_what_was_asked() {
+    let stub = Stub::start(accepting());
+    stub.run(&["host", "rm", "vps", "--force"]).ended(0);
+    stub.run(&["container", "rm", "web", "--volumes"]).ended(0);
+    stub.run(&["container", "rm", CONTAINER]).ended(0);
+    stub.run(&["image", "rm", "blog"]).ended(0);
+    stub.run(&["user", "rm", "acme"]).ended(0);
+    let deleted: Vec<_> = stub.lines().into_iter().filter(|line| line.starts_with("DELETE")).collect();
+    assert_eq!(
+        deleted,
+        [
+            format!("DELETE /v1/hosts/{HOST}?force=true"),
+            format!("DELETE /v1/containers/{CONTAINER}?volumes=true"),
+            format!("DELETE /v1/containers/{CONTAINER}"),
+            format!("DELETE /v1/images/{IMAGE}"),
+            format!("DELETE /v1/users/{USER}"),
+        ]
+    );
+    stub.run(&["image", "pull", "d12", "debian:12", "--host", "vps"]).ended(0);
+    let body = stub.asked().last().unwrap().json();
+    assert_eq!(body, json!({"name": "d12", "host": HOST, "reference": "debian:12"}));
+}
+
+#[test]
+fn acting_for_a_user_names_him_in_every_request_but_the_one_that_finds_him() {
+    let stub = Stub::start(accepting());
+    stub.run(&["--as", "acme", "container", "rm", "web"]).ended(0);
+    let acted: Vec<_> = stub.asked().iter().map(|a| a.header("dockerforge-user").to_owned()).collect();
+    assert_eq!(acted, ["", USER, USER]);
+}
+
+#[test]
+fn a_post_whose_connection_fails_is_sent_again_with_the_same_key() {
+    // Two connections close before an answer; the third answer breaks off; the fourth is whole.
+    let stub = Stub::dropping(2, |asked| match asked.earlier {
+        0 => pieces("application/json", vec!["{\"id\":".to_owned()], true),
+        _ => answer(201, &json!({"id": USER, "name": "acme", "key": "dfk_new"})),
+    });
+    let ran = stub.run(&["user", "create", "acme"]).ended(0);
+    assert_eq!(ran.out, format!("user  {USER}\nkey  dfk_new\n"));
+    let keys: Vec<_> = stub.asked().iter().map(|a| a.header("idempotency-key").to_owned()).collect();
+    assert_eq!(keys.len(), 2);
+    assert!(keys[0] == keys[1] && keys[0].parse::<uuid::Uuid>().is_ok(), "{keys:?}");
+    // Another command is another wish.
+    stub.run(&["user", "create", "acme"]).ended(0);
+    assert_ne!(stub.asked().last().unwrap().header("idempotency-key"), keys[0]);
+}
+
+#[test]
+fn a_post_is_given_up_after_three_repetitions() {
+    let stub = Stub::dropping(4, |_| answer(201, &json!({})));
+    let ran = stub.run(&["user", "create", "acme"]).ended(4);
+    assert!(ran.err.contains("was lost before its answer was complete"), "{ran:?}");
+    assert_eq!(stub.asked().len(), 0, "a fifth attempt was made");
+}
+
+#[test]
+fn a_deletion_that_may_have_arrived_is_not_sent_again() {
+    let stub = Stub::dropping(1, accepting());
+    stub.run(&["container", "rm", CONTAINER]).ended(4);
+    assert_eq!(stub.asked().len(), 0);
+}
+
+fn unpacked(body: &[u8]) -> BTreeMap<String, String> {
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(body));
+    archive
+        .entries()
+        .unwrap()
+        .map(|entry| {
+            let mut entry = entry.unwrap();
+            let path = entry.path().unwrap().to_str().unwrap().to_owned();
+            let mut text = String::new();
+            entry.read_to_string(&mut text).unwrap();
+            let what = match entry.header().entry_type() {
+                tar::EntryType::Directory => "dir".to_owned(),
+                tar::EntryType::Symlink => format!("-> {}", entry.link_name().unwrap().unwrap().display()),
+                _ => format!("{:o} {text}", entry.header().mode().unwrap()),
+            };
+            assert_eq!(entry.header().uid().unwrap(), 0);
+            (path, what)
+        })
+        .collect()
+}
+
+#[test]
+fn a_folder_is_sent_without_what_its_ignore_file_names_and_again_with_the_same_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = format!("keep/{}.txt", "long".repeat(50));
+    for (path, text) in [
+        ("Dockerfile", "FROM busybox\n"),
+        (".dockerignore", "Dockerfile\n.dockerignore\nsecret\n**/*.log\n!keep/this.log\n"),
+        ("app.sh", "#!/bin/sh\n"),
+        ("secret/key", "k"),
+        ("keep/this.log", "l"),
+        ("keep/that.log", "l"),
+        (&long, "x"),
+    ] {
+        let path = folder.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        let mode = if text.starts_with('#') { 0o755 } else { 0o644 };
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    }
+    symlink("app.sh", folder.path().join("link")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+
+    let stub = Stub::start(|asked| match (asked.line.starts_with("POST"), asked.earlier) {
+        (true, 0) => pieces("application/json", vec!["{".to_owned()], true),
+        (true, _) => answer(202, &job("queued", 0)),
+        _ => names(asked),
+    });
+    let path = folder.path().to_str().unwrap();
+    stub.run(&[
+        "image",
+        "build",
+        "blog",
+        path,
+        "--host",
+        "vps",
+        "--build-arg",
+        "A=b&c",
+        "--build-arg",
+        "B=",
+        "--no-cache",
+    ])
+    .ended(0);
+    let sent: Vec<_> = stub.asked().into_iter().filter(|a| a.line.starts_with("POST")).collect();
+    assert_eq!(sent.len(), 2);
+    assert!(sent[0].body == sent[1].body, "the repetition had another body");
+    assert_eq!(sent[0].header("idempotency-key"), sent[1].header("idempotency-key"));
+    assert_eq!(
+        sent[0].line,
+        format!(
+            "POST /v1/images?name=blog&host={HOST}&dockerfile=Dockerfile&build_arg=A%3Db%26c&build_arg=B%3D&no_cache=true"
+        )
+    );
+    assert_eq!(sent[0].header("content-type"), "application/gzip");
+    let entries = unpacked(&sent[0].body);
+    let expected = [
+        (".dockerignore", "644 Dockerfile\n.dockerignore\nsecret\n**/*.log\n!keep/this.log\n"),
+        ("Dockerfile", "644 FROM busybox\n"),
+        ("app.sh", "755 #!/bin/sh\n"),
+        ("keep/", "dir"),
+        (&long, "644 x"),
+        ("keep/this.log", "644 l"),
+        ("link", "-> app.sh"),
+    ];
+    let entries: Vec<_> = entries.iter().map(|(k, v)| (k.trim_end_matches('/'), v.as_str())).collect();
+    let expected: Vec<_> = expected.iter().map(|(k, v)| (k.trim_end_matches('/'), *v)).collect();
+    assert_eq!(entries, expected);
+}
+
+#[test]
+fn a_dockerfile_alone_and_one_of_another_name_are_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("docker")).unwrap();
+    fs::write(folder.path().join("docker/Prod"), "FROM a\n").unwrap();
+    let (path, file) = (folder.path().to_str().unwrap(), folder.path().join("docker/Prod"));
+    let stub = Stub::start(accepting());
+    for name in ["docker/Prod", file.to_str().unwrap()] {
+        stub.run(&["image", "build", "b", path, "-f", name, "--host", HOST]).ended(0);
+        let sent = stub.asked().pop().unwrap();
+        assert!(sent.line.ends_with("&dockerfile=docker%2FProd"), "{}", sent.line);
+        assert!(unpacked(&sent.body).contains_key("docker/Prod"));
+    }
+    stub.run(&["image", "build", "b", "-f", file.to_str().unwrap(), "--host", HOST]).ended(0);
+    assert_eq!(
+        unpacked(&stub.asked().pop().unwrap().body),
+        [("Dockerfile".to_owned(), "644 FROM a\n".to_owned())].into()
+    );
+    stub.run_with(&["image", "build", "b", "-f", "-", "--host", HOST], b"FROM stdin\n").ended(0);
+    assert_eq!(unpacked(&stub.asked().pop().unwrap().body)["Dockerfile"], "644 FROM stdin\n");
+}
+
+#[test]
+fn a_context_that_cannot_be_sent_says_why() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_str().unwrap();
+    let stub = Stub::start(accepting());
+    let ran = stub.run(&["image", "build", "b", path, "--host", HOST]).ended(1);
+    assert!(ran.err.contains("there is no Dockerfile in"), "{ran:?}");
+    let ran = stub.run(&["image", "build", "b", "/nowhere/at/all", "--host", HOST]).ended(1);
+    assert!(ran.err.contains("/nowhere/at/all"), "{ran:?}");
+    fs::write(folder.path().join("Dockerfile"), "FROM a\n").unwrap();
+    let outside = ["image", "build", "b", path, "-f", "../Dockerfile", "--host", HOST];
+    assert!(stub.run(&outside).ended(1).err.contains("there is no ../Dockerfile in"));
+    assert_eq!(stub.asked().len(), 0);
+    // What cannot be read shows only while it is packed: Linux refuses to read this one, to root too.
+    fs::create_dir(folder.path().join("deep")).unwrap();
+    let odd = std::ffi::OsStr::new("deep");
+    let odd = folder.path().join(odd).join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff"));
+    fs::write(odd, "x").unwrap();
+    let ran = stub.run(&["image", "build", "b", path, "--host", HOST]).ended(1);
+    assert!(ran.err.contains("the build context cannot be sent") && ran.err.contains("not UTF-8"), "{ran:?}");
+}
+
+#[test]
+fn a_context_that_is_refused_before_all_of_it_was_sent_shows_the_refusal() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("Dockerfile"), "FROM a\n").unwrap();
+    let noise: Vec<u8> = (0..400_000).flat_map(|_| *uuid::Uuid::new_v4().as_bytes()).collect();
+    fs::write(folder.path().join("noise"), noise).unwrap();
+    let path = folder.path().to_str().unwrap();
+    let stub = Stub::hasty(|_| problem(422, "Invalid request", "no such host", &json!([])));
+    let ran = stub.run(&["image", "build", "b", path, "--host", HOST]).ended(1);
+    assert_eq!(ran.err, "error: Invalid request: no such host\n");
+}
+
+#[test]
+fn tokens_are_listed_and_revoked_by_name() {
+    const TOKEN: &str = "tok_01890000000070008000000000000001";
+    let tokens = || json!([{"id": TOKEN, "name": "ci", "created_at": "x"}, {"id": "tok_2", "name": "ci-2"}]);
+    let stub = Stub::start(move |asked| match asked.line.as_str() {
+        line if line.starts_with(&format!("GET /v1/users/{USER}/tokens")) => list(&tokens()),
+        line if line.starts_with("DELETE") => {
+            axum::response::IntoResponse::into_response(axum::http::StatusCode::NO_CONTENT)
+        }
+        _ => names(asked),
+    });
+    let ran = stub.run(&["user", "token", "ls", "acme"]).ended(0);
+    assert_eq!(ran.out.lines().nth(1).unwrap(), format!("ci    {TOKEN}  x"));
+    let ran = stub.run(&["user", "token", "rm", "acme", "ci"]).ended(0);
+    assert_eq!((ran.out.as_str(), ran.err), ("", format!("the token {TOKEN} is revoked\n")));
+    stub.only(&format!("DELETE /v1/users/{USER}/tokens/{TOKEN}"));
+}

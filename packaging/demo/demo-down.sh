@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# Removes every trace of `make demo`: the agent and the coordinator, what they made in Docker (only objects with the
+# demo cluster's label), the base image and the demo's folder. Can be repeated; says what it leaves.
+#
+#   demo-down.sh [--keep-docker]     --keep-docker: do not stop a Docker that the set-up started
+set -euo pipefail
+HERE=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+SAY_AS=demo-down
+# shellcheck source=packaging/demo/lib.sh
+. "$HERE/lib.sh"
+
+stop() {
+  local pid
+  if pid=$(pid_of "$2" "$3"); then
+    say "stopping the $1 (pid $pid)"
+    stop_process "$pid" 15
+  fi
+  rm -f "$2"
+}
+
+# The cluster that the demo was: the agent knows it, and the objects in Docker carry it.
+cluster() { jq -er '.cluster' "$DEMO_DIR/agent/identity.json" 2>/dev/null; }
+
+# remove KIND LIST-COMMAND…: removes what the command lists, if anything.
+remove() {
+  local kind=$1 found
+  shift
+  mapfile -t found < <("$@" 2>/dev/null | sort -u)
+  [ "${#found[@]}" -gt 0 ] || return 0
+  say "removing ${#found[@]} $kind(s)"
+  case $kind in
+    container) docker container rm -f -v "${found[@]}" >/dev/null ;;
+    image) docker image rm -f "${found[@]}" >/dev/null ;;
+    network) docker network rm "${found[@]}" >/dev/null ;;
+    volume) docker volume rm -f "${found[@]}" >/dev/null ;;
+  esac || say "not every $kind could be removed"
+}
+
+if [ -d "$DEMO_DIR" ]; then
+  stop agent "$AGENT_PID" "$DEMO_DIR/agent"
+  stop coordinator "$COORDINATOR_PID" "$DEMO_DIR/coordinator"
+fi
+if docker_answers >/dev/null; then
+  if id=$(cluster); then
+    label=label=dev.dockerforge.cluster=$id
+    remove container docker container ls -aq --filter "$label"
+    remove image docker image ls -aq --filter "$label"
+    remove network docker network ls -q --filter "$label"
+    remove volume docker volume ls -q --filter "$label"
+  fi
+  # By its name: other names of the same image are not ours.
+  remove image docker image ls --format '{{.Repository}}:{{.Tag}}' "$DEMO_BASE"
+fi
+if [ -d "$DEMO_DIR" ]; then
+  say "removing $DEMO_DIR"
+  rm -rf -- "$DEMO_DIR"
+fi
+if [ "${1:-}" != --keep-docker ]; then
+  "$CHECKOUT/packaging/setup/setup.sh" stop-docker
+  say "done; the compiled programs in target/ and Debian's packages stay"
+fi
