@@ -96,13 +96,21 @@ impl Drop for Ledger {
 /// Naming the invariant that does not hold.
 pub async fn hold(cluster: &Cluster, api: &Api, ledger: &mut Ledger, seconds: u64) {
     ledger.all_end(api, seconds).await;
-    for (witness, name) in &ledger.strangers {
-        let running = witness.inspect(name).await.and_then(|c| c.state).and_then(|state| state.running);
-        assert_eq!(running, Some(true), "I7: {name}, which is not ours, was touched");
-    }
+    strangers_untouched(ledger).await;
     for (witness, cluster_id) in cluster.witnesses() {
         containers_agree(&witness, &cluster_id, api, seconds).await;
         images_agree(&witness, &cluster_id, api, seconds).await;
+    }
+}
+
+/// I7: what is not ours runs on as it was started.
+///
+/// # Panics
+/// If it does not.
+pub async fn strangers_untouched(ledger: &Ledger) {
+    for (witness, name) in &ledger.strangers {
+        let running = witness.inspect(name).await.and_then(|c| c.state).and_then(|state| state.running);
+        assert_eq!(running, Some(true), "I7: {name}, which is not ours, was touched");
     }
 }
 

@@ -2,9 +2,11 @@
 //! purpose: what a coordinator says is compared with what was promised, not with itself.
 
 mod answer;
+mod sse;
 mod types;
 
 pub use answer::Answer;
+pub use sse::{Event, Events};
 pub use types::{
     Container, Host, Image, ImageOnHost, Job, JobLog, Join, NewUser, ObservedState, Page, Problem, Published, Token,
     User, Violation,

@@ -276,7 +276,8 @@ pub struct Problem {
     pub r#type: String,
     /// The kind in words.
     pub title: String,
-    /// The HTTP status.
+    /// The HTTP status; none in a job's error, which is no answer.
+    #[serde(default)]
     pub status: u16,
     /// What happened this time.
     pub detail: String,

@@ -39,7 +39,10 @@ async fn a_container_is_what_was_asked_for_and_answers_over_http() {
     })
     .await;
     assert_eq!((shown.desired_state.as_str(), shown.observed.state.as_str()), ("running", "running"));
-    assert_eq!((shown.name.as_str(), shown.image.as_str(), shown.host.as_str()), ("blog", image.as_str(), agent.host.as_str()));
+    assert_eq!(
+        (shown.name.as_str(), shown.image.as_str(), shown.host.as_str()),
+        ("blog", image.as_str(), agent.host.as_str())
+    );
     assert_eq!(shown.env["GREETING"], "$ ' \\ \" é");
     assert_eq!(shown.resources, asked["resources"]);
     assert_eq!((shown.restart.as_str(), shown.labels["com.example/tier"].as_str()), ("on-failure", "web"));
@@ -64,14 +67,18 @@ async fn a_container_is_what_was_asked_for_and_answers_over_http() {
     assert_eq!(labelled["com.example/tier"], "web");
     assert_eq!(labelled[labels::SPEC_HASH].len(), 64);
     let host = real.host_config.unwrap();
-    assert_eq!((host.nano_cpus, host.memory, host.memory_swap), (Some(500_000_000), Some(67_108_864), Some(67_108_864)));
+    assert_eq!(
+        (host.nano_cpus, host.memory, host.memory_swap),
+        (Some(500_000_000), Some(67_108_864), Some(67_108_864))
+    );
     assert_eq!((host.pids_limit, host.privileged), (Some(50), Some(false)));
     assert_eq!(host.restart_policy.and_then(|p| p.name).map(|n| n.to_string()).as_deref(), Some("on-failure"));
     let log = host.log_config.unwrap();
     assert_eq!(log.typ.as_deref(), Some("json-file"));
     assert!(log.config.unwrap().contains_key("max-size"), "logs are rotated");
     assert_eq!(host.network_mode, Some(network_name(ana.user.id.parse().unwrap())));
-    let mut mounts: Vec<_> = real.mounts.unwrap().into_iter().map(|m| (m.destination.unwrap(), m.name.unwrap(), m.rw.unwrap())).collect();
+    let mut mounts: Vec<_> =
+        real.mounts.unwrap().into_iter().map(|m| (m.destination.unwrap(), m.name.unwrap(), m.rw.unwrap())).collect();
     mounts.sort();
     let volume = |name: &str| volume_name(ana.user.id.parse().unwrap(), &name.parse().unwrap());
     assert_eq!(mounts, [("/conf".to_owned(), volume("conf"), false), ("/data".to_owned(), volume("data"), true)]);
@@ -223,18 +230,43 @@ async fn values_that_cannot_be_are_refused_all_at_once_with_their_pointers() {
     };
     refused(&api, json!({"name": "Blog", "image": "x", "host": "y"}), &["/name", "/image", "/host"]).await;
     refused(&api, with("name", json!("a".repeat(64))), &["/name"]).await;
-    refused(&api, with("ports", json!([{"container": 0}, {"container": 70_000}])), &["/ports/0/container", "/ports/1/container"]).await;
+    refused(
+        &api,
+        with("ports", json!([{"container": 0}, {"container": 70_000}])),
+        &["/ports/0/container", "/ports/1/container"],
+    )
+    .await;
     refused(&api, with("ports", json!([{"container": 80, "host": 65_536}])), &["/ports/0/host"]).await;
     refused(&api, with("ports", json!([{"container": 80, "protocol": "sctp"}])), &["/ports/0/protocol"]).await;
-    refused(&api, with("ports", json!([{"container": 80, "host": 8080}, {"container": 81, "host": 8080}])), &["/ports/1/host"]).await;
-    refused(&api, with("volumes", json!([{"volume": "../x", "target": "data"}])), &["/volumes/0/volume", "/volumes/0/target"]).await;
+    refused(
+        &api,
+        with("ports", json!([{"container": 80, "host": 8080}, {"container": 81, "host": 8080}])),
+        &["/ports/1/host"],
+    )
+    .await;
+    refused(
+        &api,
+        with("volumes", json!([{"volume": "../x", "target": "data"}])),
+        &["/volumes/0/volume", "/volumes/0/target"],
+    )
+    .await;
     refused(&api, with("volumes", json!([{"volume": "/", "target": "/host"}])), &["/volumes/0/volume"]).await;
     refused(&api, with("volumes", json!([{"volume": "a", "target": "/x/../../etc"}])), &["/volumes/0/target"]).await;
-    refused(&api, with("volumes", json!([{"volume": "a", "target": "/x"}, {"volume": "b", "target": "/x"}])), &["/volumes/1/target"]).await;
+    refused(
+        &api,
+        with("volumes", json!([{"volume": "a", "target": "/x"}, {"volume": "b", "target": "/x"}])),
+        &["/volumes/1/target"],
+    )
+    .await;
     refused(&api, with("env", json!({"A=B": "x"})), &["/env/A=B"]).await;
     refused(&api, with("env", json!({"A": "x\u{0}y"})), &["/env/A"]).await;
     refused(&api, with("labels", json!({"dev.dockerforge.cluster": "x"})), &["/labels/dev.dockerforge.cluster"]).await;
-    refused(&api, with("resources", json!({"cpus": 0, "memory": 1, "pids": 0})), &["/resources/cpus", "/resources/memory", "/resources/pids"]).await;
+    refused(
+        &api,
+        with("resources", json!({"cpus": 0, "memory": 1, "pids": 0})),
+        &["/resources/cpus", "/resources/memory", "/resources/pids"],
+    )
+    .await;
     refused(&api, with("restart", json!("sometimes")), &["/restart"]).await;
     refused(&api, with("deadline", json!(0)), &["/deadline"]).await;
     refused(&api, with("image", json!(image)), &["/image"]).await;
@@ -265,11 +297,15 @@ async fn an_image_that_is_not_there_yet_or_elsewhere_is_refused() {
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
     let (other, _) = api.create_host("other").await;
-    let slow = api.build(&agent.host, "slow", &format!("FROM {}\nRUN sleep 600", dockerforge_tests::env::BASE_IMAGE)).await;
+    let slow =
+        api.build(&agent.host, "slow", &format!("FROM {}\nRUN sleep 600", dockerforge_tests::env::BASE_IMAGE)).await;
     let body = json!({"name": "c", "image": slow.resource_id(), "host": agent.host});
     api.post("/v1/containers", &body).await.problem(409, "image-not-ready");
     let image = agent.image("base", SLEEPER).await;
-    let problem = api.post("/v1/containers", &json!({"name": "c", "image": image, "host": other.id})).await.problem(422, "invalid");
+    let problem = api
+        .post("/v1/containers", &json!({"name": "c", "image": image, "host": other.id}))
+        .await
+        .problem(422, "invalid");
     assert_eq!(problem.pointers(), ["/image"]);
     assert!(problem.errors[0].detail.contains(&other.id), "{problem:?}");
     assert_eq!(api.all::<Container>("/v1/containers").await.len(), 0);

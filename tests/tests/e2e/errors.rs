@@ -17,14 +17,20 @@ async fn raw(api: &Api, path: &str, body: &str) -> Answer {
 async fn json_that_cannot_be_read_is_refused_with_its_position() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
-    for body in ["", "{", "{\"name\": \"a\",}", "{\"name\" \"a\"}", "{\"name\": \"a\"} {}", "\u{0}", "{\"name\": \"\\ud800\"}"] {
+    for body in
+        ["", "{", "{\"name\": \"a\",}", "{\"name\" \"a\"}", "{\"name\": \"a\"} {}", "\u{0}", "{\"name\": \"\\ud800\"}"]
+    {
         let problem = raw(&api, "/v1/hosts", body).await.problem(400, "bad-request");
         assert!(problem.detail.contains("line") && problem.detail.contains("column"), "{body:?}: {}", problem.detail);
     }
     let nested = format!("{{\"name\": {}1{}}}", "[".repeat(100_000), "]".repeat(100_000));
     let status = raw(&api, "/v1/hosts", &nested).await.status;
     assert!(status == 400 || status == 422, "{status}");
-    api.call(Method::POST, "/v1/hosts").body("application/json", vec![0xff, 0xfe, b'{']).send().await.problem(400, "bad-request");
+    api.call(Method::POST, "/v1/hosts")
+        .body("application/json", vec![0xff, 0xfe, b'{'])
+        .send()
+        .await
+        .problem(400, "bad-request");
     assert_eq!(api.all::<Host>("/v1/hosts").await.len(), 0);
 }
 
@@ -39,12 +45,32 @@ async fn json_of_another_shape_is_refused_with_the_pointer() {
         ("/v1/hosts", "{\"name\": null}", "/name"),
         ("/v1/hosts", "{\"name\": \"a\", \"labels\": {\"x\": 1}}", "/labels/x"),
         ("/v1/hosts", "{\"name\": \"a\", \"labels\": []}", "/labels"),
-        ("/v1/containers", "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"ports\": [{\"container\": \"80\"}]}", "/ports/0/container"),
-        ("/v1/containers", "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"ports\": [{\"container\": 80.5}]}", "/ports/0/container"),
+        (
+            "/v1/containers",
+            "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"ports\": [{\"container\": \"80\"}]}",
+            "/ports/0/container",
+        ),
+        (
+            "/v1/containers",
+            "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"ports\": [{\"container\": 80.5}]}",
+            "/ports/0/container",
+        ),
         ("/v1/containers", "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"command\": \"ls\"}", "/command"),
-        ("/v1/containers", "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"resources\": {\"memory\": -1}}", "/resources/memory"),
-        ("/v1/containers", "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"resources\": {\"cpus\": \"2\"}}", "/resources/cpus"),
-        ("/v1/containers", "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"volumes\": [{\"volume\": \"a\"}]}", "/volumes/0"),
+        (
+            "/v1/containers",
+            "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"resources\": {\"memory\": -1}}",
+            "/resources/memory",
+        ),
+        (
+            "/v1/containers",
+            "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"resources\": {\"cpus\": \"2\"}}",
+            "/resources/cpus",
+        ),
+        (
+            "/v1/containers",
+            "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"volumes\": [{\"volume\": \"a\"}]}",
+            "/volumes/0",
+        ),
         ("/v1/images", "{\"name\": \"a\", \"host\": \"h\", \"dockerfile\": [\"FROM x\"]}", "/dockerfile"),
     ] {
         let problem = raw(&api, path, body).await.problem(422, "invalid");
@@ -63,15 +89,24 @@ async fn keys_that_are_unknown_missing_or_doubled_are_refused_by_name() {
         ("/v1/hosts", "{\"name\": \"a\", \"name\": \"b\"}", "name"),
         ("/v1/hosts", "{\"Name\": \"a\"}", "Name"),
         ("/v1/hosts", "{\"name\": \"a\", \"labels\": {\"x\": \"1\", \"x\": \"2\"}}", "x"),
-        ("/v1/images", "{\"name\": \"a\", \"host\": \"h\", \"dockerfile\": \"x\", \"remote\": \"http://127.0.0.1/\"}", "remote"),
-        ("/v1/containers", "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"env\": {\"A\": \"1\", \"A\": \"2\"}}", "A"),
+        (
+            "/v1/images",
+            "{\"name\": \"a\", \"host\": \"h\", \"dockerfile\": \"x\", \"remote\": \"http://127.0.0.1/\"}",
+            "remote",
+        ),
+        (
+            "/v1/containers",
+            "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"env\": {\"A\": \"1\", \"A\": \"2\"}}",
+            "A",
+        ),
         ("/v1/containers", "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"resources\": {\"cpu\": 1}}", "cpu"),
         (tokens.as_str(), "{\"name\": \"a\", \"scope\": \"admin\"}", "scope"),
     ] {
         let problem = raw(&api, path, body).await.problem(422, "invalid");
         assert!(problem.detail.contains(&format!("`{key}`")), "{body}: {}", problem.detail);
     }
-    let problem = raw(&cluster.admin(), "/v1/users", "{\"name\": \"a\", \"Admin\": true}").await.problem(422, "invalid");
+    let problem =
+        raw(&cluster.admin(), "/v1/users", "{\"name\": \"a\", \"Admin\": true}").await.problem(422, "invalid");
     assert!(problem.detail.contains("`Admin`"));
     assert_eq!(api.all::<Host>("/v1/hosts").await.len(), 0);
 }
@@ -82,7 +117,11 @@ async fn what_is_too_large_of_another_type_or_nowhere_is_refused() {
     let (_, api) = cluster.user("ana").await;
     let huge = format!("{{\"name\": \"{}\"}}", "a".repeat(2 << 20));
     raw(&api, "/v1/hosts", &huge).await.problem(413, "too-large");
-    api.call(Method::POST, "/v1/hosts").body("text/plain", "{\"name\": \"a\"}").send().await.problem(415, "unsupported-media-type");
+    api.call(Method::POST, "/v1/hosts")
+        .body("text/plain", "{\"name\": \"a\"}")
+        .send()
+        .await
+        .problem(415, "unsupported-media-type");
     api.call(Method::POST, "/v1/hosts").send().await.problem(415, "unsupported-media-type");
     for path in ["/v1/nothing", "/nothing", "/v1", "/", "/v1/hosts/", "/v2/hosts", "/v1/hosts/a/b/c", "/v1//hosts"] {
         api.get(path).await.problem(404, "no-such-route");
@@ -98,7 +137,13 @@ async fn what_is_too_large_of_another_type_or_nowhere_is_refused() {
         answer.problem(405, "method-not-allowed");
         assert!(allow.contains(allowed), "{path}: {allow}");
     }
-    for path in ["/v1/hosts/vps", "/v1/hosts/ctr_0192f0c1a2b37c4d8e5f60718293a4b5", "/v1/queue/1", "/v1/hosts/..%2f..%2fetc", "/v1/images/%00"] {
+    for path in [
+        "/v1/hosts/vps",
+        "/v1/hosts/ctr_0192f0c1a2b37c4d8e5f60718293a4b5",
+        "/v1/queue/1",
+        "/v1/hosts/..%2f..%2fetc",
+        "/v1/images/%00",
+    ] {
         api.get(path).await.problem(404, "not-found");
     }
     let long = format!("/v1/hosts/{}", "a".repeat(60_000));

@@ -76,9 +76,19 @@ async fn one_idempotency_key_is_one_job_and_one_answer() {
     assert_eq!(one.json, two.json);
     // A refused request burns no key.
     let bad = json!({"name": "!", "host": host.id, "dockerfile": "x"});
-    api.call(Method::POST, "/v1/images").json(&bad).header("idempotency-key", "k-3").send().await.problem(422, "invalid");
+    api.call(Method::POST, "/v1/images")
+        .json(&bad)
+        .header("idempotency-key", "k-3")
+        .send()
+        .await
+        .problem(422, "invalid");
     api.call(Method::POST, "/v1/images").json(&other).header("idempotency-key", "k-3").send().await.accepted();
-    api.call(Method::POST, "/v1/images").json(&other).header("idempotency-key", "").send().await.problem(400, "bad-request");
+    api.call(Method::POST, "/v1/images")
+        .json(&other)
+        .header("idempotency-key", "")
+        .send()
+        .await
+        .problem(400, "bad-request");
 }
 
 #[tokio::test]
@@ -177,7 +187,9 @@ async fn the_queue_is_listed_newest_first_filtered_and_paged() {
     assert_eq!(ids(&format!("?host={}", two.id)).await.len(), 3);
     assert_eq!(ids("?kind=container.create").await.len(), 0);
     assert_eq!(ids("?kind=image.build&state=queued").await.len(), 6);
-    for (query, pointer) in [("state=sleeping", "state"), ("kind=x", "kind"), ("host=vps", "host"), ("limit=x", "limit")] {
+    for (query, pointer) in
+        [("state=sleeping", "state"), ("kind=x", "kind"), ("host=vps", "host"), ("limit=x", "limit")]
+    {
         let problem = api.get(&format!("/v1/queue?{query}")).await.problem(422, "invalid");
         assert_eq!(problem.pointers(), [pointer], "{query}: {problem:?}");
     }
