@@ -161,7 +161,7 @@ impl App {
         );
         let handle = Handle::new();
         let router = http::router(state);
-        let server = serve_api(config, api_listener, router, &handle, &tasks).await?;
+        let server = serve_api(config, api_listener, router, &handle, &tasks)?;
         tracing::info!(%api, %agents, database = store.describe(), %cluster, "serving");
         Ok(Self { api, agents, server, handle, streams, hub, tasks })
     }
@@ -260,14 +260,14 @@ fn sweep(contexts: Contexts, tasks: Tasks) -> impl Fn(HashSet<String>) + Send + 
                 Ok(0) => {}
                 Ok(removed) => tracing::info!(removed, "build contexts that nothing needs were removed"),
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "build contexts could not be swept")
+                    tracing::warn!(error = &error as &dyn std::error::Error, "build contexts could not be swept");
                 }
             }
         });
     }
 }
 
-async fn serve_api(
+fn serve_api(
     config: &Config,
     listener: TcpListener,
     router: axum::Router,

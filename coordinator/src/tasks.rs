@@ -69,12 +69,13 @@ impl Tasks {
         F: Future<Output = ()> + Send + 'static,
     {
         let counted = Counted::new(name, &self.running);
-        self.tracker.track_future(async move {
-            let _counted = counted;
-            if let Err(panic) = AssertUnwindSafe(future).catch_unwind().await {
+        // Not an async block, which would set aside the memory of the future twice.
+        self.tracker.track_future(AssertUnwindSafe(future).catch_unwind().map(move |result| {
+            if let Err(panic) = result {
                 tracing::error!(task = name, panic = panic_text(&*panic), "a task panicked");
             }
-        })
+            drop(counted);
+        }))
     }
 
     /// Cancelled when the set shuts down.

@@ -44,7 +44,7 @@ pub(super) async fn apply(
                 }
             }
             FromAgent::NotTaken { attempt, refusal } => {
-                not_taken(conn, host, attempt, &refusal, now, &mut effects).await?
+                not_taken(conn, host, attempt, &refusal, now, &mut effects).await?;
             }
             FromAgent::Progress { attempt, progress } => {
                 if own(conn, host, attempt).await?.is_some() {
@@ -54,7 +54,7 @@ pub(super) async fn apply(
             }
             FromAgent::Log { attempt, offset, bytes } => log(conn, host, attempt, offset, &bytes, &mut effects).await?,
             FromAgent::Finished { attempt, outcome, .. } => {
-                finished(conn, host, attempt, outcome, now, &mut effects).await?
+                finished(conn, host, attempt, outcome, now, &mut effects).await?;
             }
             FromAgent::Inventory(inventory) => inventory_of(conn, host, &inventory, now).await?,
             FromAgent::Heartbeat(beat) => store::hosts::heard(conn, host, &beat, now).await?,

@@ -410,11 +410,12 @@ pub fn on_hello(job: &Job, held: Option<HeldState>) -> (Verdict, Decision) {
         (JobState::Cancelling, Some(HeldState::Interrupted)) => {
             (Verdict::Forget, Decision::End(Ending::Cancelled { confirmed: false }))
         }
-        (_, Some(HeldState::Interrupted)) => (Verdict::Forget, again(job)),
         // Never reached the agent: the assignment is sent again with the same attempt.
         (JobState::Assigned, None) => (Verdict::Forget, Decision::Ignore),
         (JobState::Cancelling, None) => (Verdict::Forget, Decision::End(Ending::Cancelled { confirmed: false })),
-        (JobState::Running | JobState::Unknown, None) => (Verdict::Forget, again(job)),
+        (_, Some(HeldState::Interrupted)) | (JobState::Running | JobState::Unknown, None) => {
+            (Verdict::Forget, again(job))
+        }
     }
 }
 

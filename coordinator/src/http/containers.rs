@@ -105,7 +105,7 @@ pub struct ResourcesBody {
     #[schema(example = 0.5)]
     cpus: Option<f64>,
     /// Memory, bytes: at least 6 MiB.
-    #[schema(example = 134217728)]
+    #[schema(example = 134_217_728)]
     memory: Option<u64>,
     /// Processes.
     #[schema(example = 100)]

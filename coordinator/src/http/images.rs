@@ -253,10 +253,10 @@ async fn from_json(state: &State, request: Request) -> Result<(NewImage, [u8; 32
         (None, None) => check.refuse("", "expected either reference or dockerfile"),
         (Some(_), Some(_)) => check.refuse("/dockerfile", "expected either reference or dockerfile, not both"),
         (Some(_), None) if !build_args.is_empty() || body.no_cache => {
-            check.refuse("/reference", "what is pulled is not built: no build_args, no no_cache")
+            check.refuse("/reference", "what is pulled is not built: no build_args, no no_cache");
         }
         (None, Some(text)) if text.trim().is_empty() => {
-            check.refuse("/dockerfile", "expected the text of a Dockerfile")
+            check.refuse("/dockerfile", "expected the text of a Dockerfile");
         }
         _ => {}
     }

@@ -124,7 +124,7 @@ fn routes() -> OpenApiRouter<State> {
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, paths) = routes().split_for_parts();
     let mut document = ApiDoc::openapi().nest("/v1", paths);
-    document.info.version = env!("CARGO_PKG_VERSION").to_owned();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));

@@ -17,7 +17,7 @@ use dockerforge_protocol::enrolment::SESSION_PATH;
 use std::net::SocketAddr;
 
 /// Bytes set aside to read into. A longer message takes what it needs while it is read.
-const READ_BUFFER: usize = 8 * 1024;
+const READ_BUFFER: usize = 4 * 1024;
 /// Bytes that are gathered before they are written, unless flushed sooner.
 const WRITE_BUFFER: usize = 8 * 1024;
 

@@ -56,8 +56,12 @@ async fn look(store: &Store, signals: &Signals, revoked: &(impl Fn(HostId) + Syn
             store.write(move |conn| Box::pin(async move { advance(conn, job, crate::clock::now()).await })).await?;
         moved |= !turn.changed.is_empty() || !turn.wake.is_empty();
         turn.revoked.into_iter().for_each(revoked);
-        turn.wake.into_iter().for_each(|host| signals.wake_host(host));
-        turn.changed.into_iter().for_each(|job| signals.job_changed(job));
+        for host in turn.wake {
+            signals.wake_host(host);
+        }
+        for job in turn.changed {
+            signals.job_changed(job);
+        }
     }
     Ok(moved)
 }

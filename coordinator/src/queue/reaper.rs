@@ -48,10 +48,10 @@ pub async fn run(
         if let Err(error) = look(&store, &signals).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the reaper could not look");
         }
-        if looks.is_multiple_of(600) {
-            if let Err(error) = tidy(&store, &sweep).await {
-                tracing::error!(error = &error as &dyn std::error::Error, "the reaper could not tidy up");
-            }
+        if looks.is_multiple_of(600)
+            && let Err(error) = tidy(&store, &sweep).await
+        {
+            tracing::error!(error = &error as &dyn std::error::Error, "the reaper could not tidy up");
         }
         looks += 1;
         tokio::select! {

@@ -36,7 +36,7 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         (JobKind::ContainerCreate, Subject::Container(id)) => container_created(conn, job, id, ending, now).await?,
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
-            image_made(conn, job, id, ending, now).await?
+            image_made(conn, job, id, ending, now).await?;
         }
         (JobKind::ImageRemove, Subject::Image(id)) => {
             if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {

@@ -92,7 +92,9 @@ impl Services {
         let permit = permit.clone();
         let (job, host, changed) =
             self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, volumes).await })).await?;
-        changed.into_iter().for_each(|job| self.signals.job_changed(job));
+        for job in changed {
+            self.signals.job_changed(job);
+        }
         self.signals.wake_host(host);
         Ok(job)
     }

@@ -105,7 +105,9 @@ impl Services {
         if deleted.revoked {
             (self.revoked)(id);
         }
-        deleted.changed.into_iter().for_each(|job| self.signals.job_changed(job));
+        for job in deleted.changed {
+            self.signals.job_changed(job);
+        }
         self.signals.wake_host(id);
         self.signals.wake_conductor();
         Ok(deleted.job)
@@ -166,21 +168,20 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: HostId, force: bool
         return Ok(Deleted { job: job.id, changed: Vec::new(), revoked: false });
     }
     store::hosts::mark_deleting(conn, id).await?;
-    let job = match known {
-        Some(job) => job.id,
-        None => {
-            let subject = Subject::Host(id);
-            let request = Request {
-                id: JobId::new(),
-                user,
-                work: None,
-                parent: None,
-                kind: JobKind::HostDelete,
-                subject,
-                wait: None,
-            };
-            queue::enqueue(conn, request, now).await?
-        }
+    let job = if let Some(job) = known {
+        job.id
+    } else {
+        let subject = Subject::Host(id);
+        let request = Request {
+            id: JobId::new(),
+            user,
+            work: None,
+            parent: None,
+            kind: JobKind::HostDelete,
+            subject,
+            wait: None,
+        };
+        queue::enqueue(conn, request, now).await?
     };
     let mut changed = vec![job];
     for open in store::jobs::open_on_host(conn, id).await? {

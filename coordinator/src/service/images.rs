@@ -97,7 +97,9 @@ impl Services {
         let permit = permit.clone();
         let (job, hosts) =
             self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id).await })).await?;
-        hosts.into_iter().for_each(|host| self.signals.wake_host(host));
+        for host in hosts {
+            self.signals.wake_host(host);
+        }
         self.signals.wake_conductor();
         Ok(job)
     }

@@ -276,12 +276,14 @@ pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) ->
     macro_rules! sql {
         ($lock:literal) => {
             concat!(
-                "UPDATE jobs SET state = 'assigned', attempt = attempt + 1, log_base = log_size WHERE id IN (",
+                // Materialised: PostgreSQL may otherwise run the inner query once a row, each time with its own LIMIT.
+                "WITH picked AS MATERIALIZED (",
                 "SELECT q.id FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND q.run_after <= $2 ",
                 "AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.subject_id = q.subject_id AND o.host_id = q.host_id AND o.ended_at IS NULL ",
                 "AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id)) ORDER BY q.id LIMIT $3 ",
                 $lock,
-                ") AND state = 'queued' RETURNING ",
+                ") UPDATE jobs SET state = 'assigned', attempt = attempt + 1, log_base = log_size ",
+                "WHERE id IN (SELECT id FROM picked) AND state = 'queued' RETURNING ",
                 columns!()
             )
         };

@@ -49,16 +49,16 @@ pub async fn append(conn: &mut Conn, attempt: Attempt, position: u64, bytes: &[u
 /// Bytes from `offset` on, at most about `limit`.
 pub async fn read(conn: &mut Conn, job: JobId, offset: u64, limit: usize) -> Result<Vec<u8>, StoreError> {
     let from = i64::try_from(offset).unwrap_or(i64::MAX);
-    let pieces = i64::try_from(limit / 1024).unwrap_or(64).clamp(1, 64);
+    let to = from.saturating_add(i64::try_from(limit).unwrap_or(i64::MAX));
     // The piece that holds the offset is the last one that begins at or before it.
     let rows: Vec<(Uuid, i64, Vec<u8>)> = on!(conn, |c| {
         sqlx::query_as(
         "SELECT job_id, position, bytes FROM job_logs WHERE job_id = $1 AND position >= \
-         COALESCE((SELECT MAX(position) FROM job_logs WHERE job_id = $1 AND position <= $2), 0) ORDER BY position LIMIT $3"
+         COALESCE((SELECT MAX(position) FROM job_logs WHERE job_id = $1 AND position <= $2), 0) AND position < $3 ORDER BY position LIMIT 4096"
     )
     .bind(job.uuid())
     .bind(from)
-    .bind(pieces)
+    .bind(to)
     .fetch_all(c)
     .await?
     });

@@ -88,7 +88,7 @@ async fn write_all(mut conn: Conn, mut queue: mpsc::Receiver<Work>) {
         // What had not run when the transaction broke is dropped; its callers are told that the database stopped.
         batch.clear();
         for one in settled {
-            (one.answer)(committed.as_ref().map(|_| ()).map_err(again));
+            (one.answer)(committed.as_ref().copied().map_err(again));
         }
     }
 }

@@ -26,7 +26,7 @@ impl<W: Write> TarWriter<W> {
 
     /// Writes the header of a member under its normalised name; the content of a file follows.
     pub(super) fn header(&mut self, member: &Member, path: &str, target: Option<&str>) -> Result<(), ArchiveError> {
-        let mut header = Header::new_ustar();
+        let mut header = blank();
         header.set_entry_type(match member.kind {
             Kind::File => EntryType::Regular,
             Kind::Directory => EntryType::Directory,
@@ -62,7 +62,7 @@ impl<W: Write> TarWriter<W> {
 
     /// A pax header for the member that follows.
     fn extended(&mut self, records: &[u8]) -> Result<(), ArchiveError> {
-        let mut header = Header::new_ustar();
+        let mut header = blank();
         header.set_entry_type(EntryType::XHeader);
         set_name(&mut header, "pax");
         header.set_mode(0o644);
@@ -111,6 +111,18 @@ pub fn single_file(name: &str, content: &[u8], writer: impl Write) -> Result<(St
     out.bytes(content)?;
     out.bytes(&vec![0; content.len().next_multiple_of(BLOCK) - content.len()])?;
     out.finish()
+}
+
+/// A header of root's, with no device numbers: a number that is left out is malformed to strict readers.
+fn blank() -> Header {
+    let mut header = Header::new_ustar();
+    header.set_uid(0);
+    header.set_gid(0);
+    if let Some(ustar) = header.as_ustar_mut() {
+        ustar.set_device_major(0);
+        ustar.set_device_minor(0);
+    }
+    header
 }
 
 /// Puts a name into a header if it fits: 100 bytes, or 155 and 100 parted at a slash.

@@ -1,0 +1,227 @@
+//! bollard's types from and into ours: used by the engine alone. What must hold: nothing is passed on that our types do
+//! not name, and a failure keeps Docker's own words.
+
+use crate::docker::{Container, ContainerLine, ContextStream, DockerError, Events, Hint, NewContainer, Output};
+use bollard::Docker;
+use bollard::errors::Error;
+use bollard::models::{
+    BuildInfo, ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
+    ContainerSummaryStateEnum, CreateImageInfo, EndpointSettings, EventMessage, EventMessageTypeEnum, HostConfig,
+    HostConfigLogConfig, Mount, MountType, NetworkingConfig, PortBinding, PortSummaryTypeEnum, RestartPolicy,
+    RestartPolicyNameEnum, SystemVersion,
+};
+use bollard::query_parameters::BuildImageOptions;
+use dockerforge_protocol::command::labels;
+use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
+use dockerforge_protocol::spec::PortProtocol;
+use futures_util::StreamExt;
+use std::collections::{BTreeSet, HashMap};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Which of our failures bollard's is.
+pub(super) fn error(call: &'static str, error: Error) -> DockerError {
+    match error {
+        Error::DockerResponseServerError { status_code, message } => server_error(status_code, message),
+        Error::DockerStreamError { error } => server_error(0, error),
+        Error::JsonDataError { .. } | Error::JsonSerdeError { .. } | Error::StrParseError { .. } => {
+            DockerError::Protocol { call, source: Box::new(error) }
+        }
+        other => DockerError::Unavailable { call, source: Box::new(other) },
+    }
+}
+
+fn server_error(status: u16, message: String) -> DockerError {
+    if message.contains("no space left on device") {
+        return DockerError::DiskFull { message };
+    }
+    match status {
+        404 => DockerError::NotFound { message },
+        409 => DockerError::Conflict { message },
+        503 => DockerError::Unavailable { call: "daemon", source: message.into() },
+        _ => DockerError::Refused { status, message },
+    }
+}
+
+/// The engine as the hello tells it.
+pub(super) fn info(version: SystemVersion) -> DockerInfo {
+    DockerInfo {
+        version: version.version.unwrap_or_default(),
+        api_version: version.api_version.unwrap_or_default(),
+        platform: format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default()),
+    }
+}
+
+/// An event as a hint; none where it is about a container that is not ours.
+pub(super) fn hint(event: EventMessage) -> Option<Hint> {
+    let actor = event.actor?;
+    let ours = actor.attributes.as_ref().is_some_and(|attributes| attributes.contains_key(labels::CLUSTER));
+    let about_image = event.typ == Some(EventMessageTypeEnum::IMAGE);
+    (about_image || ours).then(|| Hint { id: actor.id.unwrap_or_default() })
+}
+
+/// One message of a pull.
+pub(super) fn pull_output(item: Result<CreateImageInfo, Error>) -> Result<Output, DockerError> {
+    let info = item.map_err(|e| error("image pull", e))?;
+    if let Some(detail) = info.error_detail {
+        return Err(server_error(0, detail.message.unwrap_or_default()));
+    }
+    let bytes = info.progress_detail.and_then(|p| {
+        Some((u64::try_from(p.current?).ok()?, u64::try_from(p.total?).ok()?)).filter(|(_, total)| *total > 0)
+    });
+    Ok(Output { text: info.status.unwrap_or_default(), layer: info.id, bytes })
+}
+
+fn build_output(item: Result<BuildInfo, Error>) -> Result<Output, DockerError> {
+    let info = item.map_err(|e| error("image build", e))?;
+    if let Some(detail) = info.error_detail {
+        return Err(server_error(0, detail.message.unwrap_or_default()));
+    }
+    let text = match (info.stream, info.status) {
+        (Some(text), _) => text,
+        // A base image that is pulled for the build: its byte counts would flood the log.
+        (None, Some(status)) if info.progress_detail.as_ref().is_none_or(|p| p.current.is_none()) => {
+            info.id.map_or_else(|| format!("{status}\n"), |id| format!("{id}: {status}\n"))
+        }
+        _ => String::new(),
+    };
+    Ok(Output { text, layer: None, bytes: None })
+}
+
+/// A build as a stream that owns its client: bollard's own stream borrows it, so the two live in one future that hands
+/// its items through a channel of one place, and that is polled and dropped with the stream.
+pub(super) fn build_stream(client: Docker, options: BuildImageOptions, context: ContextStream) -> Events<Output> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
+    let pump = async move {
+        let body = bollard::body_try_stream(context);
+        let mut stream = std::pin::pin!(client.build_image(options, None, Some(body)));
+        while let Some(item) = stream.next().await {
+            if sender.send(build_output(item)).await.is_err() {
+                break;
+            }
+        }
+    };
+    let items = futures_util::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|item| (item, receiver))
+    });
+    let pump = futures_util::stream::once(pump).filter_map(|()| async { None });
+    futures_util::stream::select(items, pump).boxed()
+}
+
+/// Docker's create body from ours.
+pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
+    let key = |port: u16, protocol: PortProtocol| format!("{port}/{protocol}");
+    let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
+    for &(port, protocol, host) in &new.ports {
+        // An empty address and port let Docker choose; a zero would be a port.
+        let binding = PortBinding { host_ip: None, host_port: Some(host.map_or_else(String::new, |p| p.to_string())) };
+        bindings.entry(key(port, protocol)).or_default().get_or_insert_default().push(binding);
+    }
+    let exposed: BTreeSet<String> = bindings.keys().cloned().collect();
+    let mounts = new.volumes.iter().map(|(name, target, read_only)| Mount {
+        target: Some(target.clone()),
+        source: Some(name.clone()),
+        typ: Some(MountType::VOLUME),
+        read_only: Some(*read_only),
+        ..Default::default()
+    });
+    let restart = match new.restart {
+        "always" => RestartPolicyNameEnum::ALWAYS,
+        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
+        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
+        _ => RestartPolicyNameEnum::NO,
+    };
+    let log = HashMap::from([("max-size".to_owned(), "10m".to_owned()), ("max-file".to_owned(), "3".to_owned())]);
+    let host_config = HostConfig {
+        memory: new.memory,
+        // The same as the memory: no swap on top.
+        memory_swap: new.memory,
+        nano_cpus: new.nano_cpus,
+        pids_limit: new.pids,
+        log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log) }),
+        network_mode: Some(new.network.clone()),
+        port_bindings: (!bindings.is_empty()).then_some(bindings),
+        restart_policy: Some(RestartPolicy { name: Some(restart), maximum_retry_count: None }),
+        mounts: Some(mounts.collect()),
+        ..Default::default()
+    };
+    let endpoint = EndpointSettings { aliases: Some(vec![new.alias.clone()]), ..Default::default() };
+    ContainerCreateBody {
+        image: Some(new.image.clone()),
+        cmd: (!new.command.is_empty()).then(|| new.command.clone()),
+        env: Some(new.env.clone()),
+        labels: Some(new.labels.clone().into_iter().collect()),
+        exposed_ports: (!exposed.is_empty()).then(|| exposed.into_iter().collect()),
+        host_config: Some(host_config),
+        networking_config: Some(NetworkingConfig {
+            endpoints_config: Some(HashMap::from([(new.network.clone(), endpoint)])),
+        }),
+        ..Default::default()
+    }
+}
+
+/// A container in detail from Docker's answer.
+pub(super) fn container(found: ContainerInspectResponse) -> Container {
+    let docker = found.state.unwrap_or_default();
+    let state = match docker.status {
+        Some(ContainerStateStatusEnum::RUNNING) => ContainerState::Running,
+        Some(ContainerStateStatusEnum::PAUSED) => ContainerState::Paused,
+        Some(ContainerStateStatusEnum::RESTARTING) => ContainerState::Restarting,
+        Some(ContainerStateStatusEnum::REMOVING) => ContainerState::Removing,
+        Some(ContainerStateStatusEnum::EXITED) => ContainerState::Exited,
+        Some(ContainerStateStatusEnum::DEAD) => ContainerState::Dead,
+        _ => ContainerState::Created,
+    };
+    let ended = matches!(state, ContainerState::Exited | ContainerState::Dead);
+    let volumes = found.mounts.unwrap_or_default().into_iter().filter(|m| m.typ.as_deref() == Some("volume"));
+    Container {
+        id: found.id.unwrap_or_default(),
+        labels: found.config.and_then(|c| c.labels).unwrap_or_default().into_iter().collect(),
+        state,
+        exit_code: docker.exit_code.filter(|_| ended),
+        started_at: docker.started_at.as_deref().and_then(micros),
+        volumes: volumes.filter_map(|m| m.name).collect(),
+    }
+}
+
+/// Docker's time in microseconds since 1970; its year 1 means never.
+fn micros(text: &str) -> Option<i64> {
+    let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+    i64::try_from(time.unix_timestamp_nanos() / 1000).ok().filter(|&us| us > 0)
+}
+
+/// A container of a list from Docker's answer.
+pub(super) fn line(found: ContainerSummary) -> ContainerLine {
+    let state = match found.state {
+        Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::STOPPING) => ContainerState::Running,
+        Some(ContainerSummaryStateEnum::PAUSED) => ContainerState::Paused,
+        Some(ContainerSummaryStateEnum::RESTARTING) => ContainerState::Restarting,
+        Some(ContainerSummaryStateEnum::REMOVING) => ContainerState::Removing,
+        Some(ContainerSummaryStateEnum::EXITED) => ContainerState::Exited,
+        Some(ContainerSummaryStateEnum::DEAD) => ContainerState::Dead,
+        Some(ContainerSummaryStateEnum::CREATED | ContainerSummaryStateEnum::EMPTY) | None => ContainerState::Created,
+    };
+    // One port is listed twice where it is bound on IPv4 and IPv6.
+    let ports: BTreeSet<ObservedPort> = found
+        .ports
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|port| {
+            let protocol = match port.typ {
+                Some(PortSummaryTypeEnum::UDP) => PortProtocol::Udp,
+                _ => PortProtocol::Tcp,
+            };
+            Some(ObservedPort { container: port.private_port, host: port.public_port?, protocol })
+        })
+        .collect();
+    let networks = found.network_settings.and_then(|n| n.networks).unwrap_or_default();
+    let mut addresses: Vec<_> = networks.into_values().filter_map(|n| n.ip_address?.parse().ok()).collect();
+    addresses.sort_unstable();
+    ContainerLine {
+        id: found.id.unwrap_or_default(),
+        labels: found.labels.unwrap_or_default().into_iter().collect(),
+        state,
+        ports: ports.into_iter().collect(),
+        address: addresses.into_iter().next(),
+    }
+}

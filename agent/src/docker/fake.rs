@@ -1,0 +1,446 @@
+//! A Docker Engine in memory, for tests: it behaves as the real one where the executor relies on it (names are a
+//! compare-and-set, repeats are harmless, a build's tag appears with its end), records every call, fails the n-th call
+//! before or after its effect, and can hold a build. Never in a shipped binary.
+
+use super::{
+    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Hint, Image, LabelMap, Network,
+    NewBuild, NewContainer, Output, Volume,
+};
+use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
+use futures_util::{FutureExt, StreamExt};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{broadcast, watch};
+
+/// When a call fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// Docker did nothing.
+    Before,
+    /// Docker did it, and the answer was lost.
+    After,
+}
+
+/// What is on the fake host.
+#[derive(Debug, Default, Clone)]
+pub struct World {
+    /// By name.
+    pub networks: BTreeMap<String, Network>,
+    /// By name.
+    pub volumes: BTreeMap<String, Volume>,
+    /// Image id and what it is, by id.
+    pub images: BTreeMap<String, Image>,
+    /// By Docker id: the container, its name, its image's id.
+    pub containers: BTreeMap<String, (Container, NewContainer, String)>,
+    /// What registries have: reference → image id.
+    pub registry: BTreeMap<String, String>,
+    /// Every call, in order, with what it was about.
+    pub calls: Vec<String>,
+    fail: Option<(usize, Moment)>,
+    down: bool,
+    next_id: u64,
+}
+
+/// A Docker Engine in memory. Clones are the same engine.
+#[derive(Clone)]
+pub struct FakeEngine {
+    world: Arc<Mutex<World>>,
+    hints: broadcast::Sender<Hint>,
+    held: Arc<watch::Sender<bool>>,
+    log: Arc<Mutex<Vec<String>>>,
+    latency: Duration,
+}
+
+impl Default for FakeEngine {
+    fn default() -> Self {
+        Self::new(Duration::ZERO)
+    }
+}
+
+impl FakeEngine {
+    /// An empty host whose calls take that long.
+    #[must_use]
+    pub fn new(latency: Duration) -> Self {
+        Self {
+            world: Arc::default(),
+            hints: broadcast::channel(16).0,
+            held: Arc::new(watch::Sender::new(false)),
+            log: Arc::default(),
+            latency,
+        }
+    }
+
+    /// What is on the host.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts an image on the host.
+    pub fn add_image(&self, tag: &str) -> String {
+        let mut world = self.world();
+        let id = world.id("sha256:");
+        let image = Image { id: id.clone(), size: 1000, tags: vec![tag.to_owned()], labels: LabelMap::new() };
+        world.images.insert(id.clone(), image);
+        id
+    }
+
+    /// The n-th call from now on (from 0) fails, once.
+    pub fn fail_nth(&self, n: usize, moment: Moment) {
+        let mut world = self.world();
+        world.fail = Some((world.calls.len() + n, moment));
+    }
+
+    /// Every call fails from now on, or no longer does.
+    pub fn set_down(&self, down: bool) {
+        self.world().down = down;
+    }
+
+    /// Builds wait before their end, or go on.
+    pub fn hold_builds(&self, hold: bool) {
+        self.held.send_replace(hold);
+    }
+
+    /// What builds print, a line each.
+    pub fn set_build_log(&self, lines: Vec<String>) {
+        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = lines;
+    }
+
+    async fn act<T>(
+        &self,
+        call: &'static str,
+        about: &str,
+        effect: impl FnOnce(&mut World) -> Result<T, DockerError>,
+    ) -> Result<T, DockerError> {
+        if !self.latency.is_zero() {
+            tokio::time::sleep(self.latency).await;
+        }
+        let mut world = self.world();
+        let number = world.calls.len();
+        // The inventory's questions come at any time: counted, they would make the n-th call another one each time.
+        let counted = !matches!(call, "ping" | "version" | "events" | "container list");
+        if counted {
+            world.calls.push(format!("{call} {about}"));
+        }
+        let unavailable = || DockerError::Unavailable { call, source: "the test says so".into() };
+        if world.down {
+            return Err(unavailable());
+        }
+        let due = world.fail.filter(|(n, _)| counted && *n == number).map(|(_, moment)| moment);
+        if due == Some(Moment::Before) {
+            return Err(unavailable());
+        }
+        let answer = effect(&mut world);
+        if due == Some(Moment::After) { Err(unavailable()) } else { answer }
+    }
+
+    fn hint(&self, id: &str) {
+        // Without a listener there is nobody to tell.
+        let _ = self.hints.send(Hint { id: id.to_owned() });
+    }
+}
+
+impl World {
+    fn id(&mut self, prefix: &str) -> String {
+        self.next_id += 1;
+        format!("{prefix}{:064x}", self.next_id)
+    }
+
+    fn image(&self, reference: &str) -> Option<&Image> {
+        self.images.get(reference).or_else(|| self.images.values().find(|i| i.tags.iter().any(|t| t == reference)))
+    }
+
+    fn tag(&mut self, id: &str, tag: &str) {
+        for image in self.images.values_mut() {
+            image.tags.retain(|t| t != tag);
+        }
+        if let Some(image) = self.images.get_mut(id) {
+            image.tags.push(tag.to_owned());
+        }
+    }
+
+    fn container(&self, id: &str) -> Option<&(Container, NewContainer, String)> {
+        self.containers.get(id).or_else(|| self.containers.values().find(|(_, new, _)| new.name == id))
+    }
+}
+
+fn missing<T>(what: &str) -> Result<T, DockerError> {
+    Err(DockerError::NotFound { message: format!("No such object: {what}") })
+}
+
+fn conflict<T>(message: String) -> Result<T, DockerError> {
+    Err(DockerError::Conflict { message })
+}
+
+fn carries(labels: &LabelMap, filters: &[String]) -> bool {
+    filters.iter().all(|f| f.split_once('=').is_some_and(|(k, v)| labels.get(k).is_some_and(|found| found == v)))
+}
+
+impl Engine for FakeEngine {
+    fn ping(&self) -> Call<'_, ()> {
+        self.act("ping", "", |_| Ok(())).boxed()
+    }
+
+    fn version(&self) -> Call<'_, DockerInfo> {
+        let info = || DockerInfo { version: "fake".into(), api_version: "1.41".into(), platform: "linux/amd64".into() };
+        self.act("version", "", move |_| Ok(info())).boxed()
+    }
+
+    fn events(&self) -> Call<'_, Events<Hint>> {
+        let receiver = self.hints.subscribe();
+        let stream = futures_util::stream::unfold(receiver, |mut receiver| async move {
+            match receiver.recv().await {
+                Ok(hint) => Some((Ok(hint), receiver)),
+                Err(broadcast::error::RecvError::Lagged(_)) => Some((Ok(Hint { id: String::new() }), receiver)),
+                Err(broadcast::error::RecvError::Closed) => None,
+            }
+        });
+        self.act("events", "", move |_| Ok(stream.boxed())).boxed()
+    }
+
+    fn network_inspect<'a>(&'a self, name: &'a str) -> Call<'a, Network> {
+        self.act("network inspect", name, move |w| w.networks.get(name).cloned().map_or_else(|| missing(name), Ok))
+            .boxed()
+    }
+
+    fn network_create<'a>(&'a self, name: &'a str, labels: &'a LabelMap) -> Call<'a, ()> {
+        self.act("network create", name, move |w| {
+            if w.networks.contains_key(name) {
+                return conflict(format!("network with name {name} already exists"));
+            }
+            let id = w.id("");
+            w.networks.insert(name.to_owned(), Network { id, labels: labels.clone() });
+            Ok(())
+        })
+        .boxed()
+    }
+
+    fn network_remove<'a>(&'a self, name: &'a str) -> Call<'a, ()> {
+        self.act("network remove", name, move |w| w.networks.remove(name).map_or_else(|| missing(name), |_| Ok(())))
+            .boxed()
+    }
+
+    fn volume_inspect<'a>(&'a self, name: &'a str) -> Call<'a, Volume> {
+        self.act("volume inspect", name, move |w| w.volumes.get(name).cloned().map_or_else(|| missing(name), Ok))
+            .boxed()
+    }
+
+    fn volume_create<'a>(&'a self, name: &'a str, labels: &'a LabelMap) -> Call<'a, ()> {
+        self.act("volume create", name, move |w| {
+            let volume = Volume { name: name.to_owned(), labels: labels.clone() };
+            w.volumes.entry(name.to_owned()).or_insert(volume);
+            Ok(())
+        })
+        .boxed()
+    }
+
+    fn volume_remove<'a>(&'a self, name: &'a str) -> Call<'a, ()> {
+        self.act("volume remove", name, move |w| {
+            if w.containers.values().any(|(c, ..)| c.volumes.iter().any(|v| v == name)) {
+                return conflict(format!("remove {name}: volume is in use"));
+            }
+            w.volumes.remove(name).map_or_else(|| missing(name), |_| Ok(()))
+        })
+        .boxed()
+    }
+
+    fn volume_list<'a>(&'a self, labels: &'a [String]) -> Call<'a, Vec<Volume>> {
+        self.act("volume list", "", move |w| {
+            Ok(w.volumes.values().filter(|v| carries(&v.labels, labels)).cloned().collect())
+        })
+        .boxed()
+    }
+
+    fn image_inspect<'a>(&'a self, reference: &'a str) -> Call<'a, Image> {
+        self.act("image inspect", reference, move |w| {
+            w.image(reference).cloned().map_or_else(|| missing(reference), Ok)
+        })
+        .boxed()
+    }
+
+    fn image_tag<'a>(&'a self, reference: &'a str, tag: &'a str) -> Call<'a, ()> {
+        self.act("image tag", tag, move |w| match w.image(reference).map(|i| i.id.clone()) {
+            None => missing(reference),
+            Some(id) => {
+                w.tag(&id, tag);
+                Ok(())
+            }
+        })
+        .boxed()
+    }
+
+    fn image_remove<'a>(&'a self, reference: &'a str) -> Call<'a, ()> {
+        self.act("image remove", reference, move |w| {
+            let Some(image) = w.image(reference).cloned() else { return missing(reference) };
+            if image.tags.len() < 2 && w.containers.values().any(|(_, _, used)| *used == image.id) {
+                return conflict(format!("conflict: unable to remove {reference}: a container is using it"));
+            }
+            if let Some(kept) = w.images.get_mut(&image.id) {
+                kept.tags.retain(|t| t != reference);
+                if kept.tags.is_empty() {
+                    w.images.remove(&image.id);
+                }
+            }
+            Ok(())
+        })
+        .boxed()
+    }
+
+    fn image_list<'a>(&'a self, pattern: &'a str) -> Call<'a, Vec<Image>> {
+        let call = if pattern.ends_with('*') { "container list" } else { "image list" };
+        self.act(call, pattern, move |w| {
+            let matches = |tag: &String| match pattern.strip_suffix('*') {
+                Some(prefix) => tag.strip_prefix(prefix).is_some_and(|rest| !rest.contains('/')),
+                None => tag.rsplit_once(':').is_some_and(|(repository, _)| repository == pattern),
+            };
+            Ok(w.images.values().filter(|i| i.tags.iter().any(matches)).cloned().collect())
+        })
+        .boxed()
+    }
+
+    fn image_pull<'a>(&'a self, name: &'a str, tag: &'a str) -> Call<'a, Events<Output>> {
+        let separator = if tag.contains(':') { '@' } else { ':' };
+        self.act("image pull", name, move |w| {
+            let reference = format!("{name}{separator}{tag}");
+            let Some(id) = w.registry.get(&reference).cloned() else {
+                return missing(&format!("manifest for {reference} not found"));
+            };
+            let fresh = Image { id: id.clone(), size: 1000, tags: Vec::new(), labels: LabelMap::new() };
+            w.images.entry(id.clone()).or_insert(fresh);
+            w.tag(&id, &reference);
+            let output =
+                Output { text: format!("Status: Downloaded newer image for {reference}"), ..Output::default() };
+            Ok(futures_util::stream::iter([Ok(output)]).boxed())
+        })
+        .boxed()
+    }
+
+    fn image_build<'a>(&'a self, build: &'a NewBuild, mut context: ContextStream) -> Call<'a, Events<Output>> {
+        async move {
+            while let Some(piece) = context.next().await {
+                piece.map_err(|e| DockerError::Unavailable { call: "image build", source: e.into() })?;
+            }
+            self.act("image build", &build.tag, |_| Ok(())).await?;
+            let lines = self.log.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            let output = |text: String| Ok(Output { text, ..Output::default() });
+            let (engine, build) = (self.clone(), build.clone());
+            let end = async move {
+                let mut held = engine.held.subscribe();
+                let _ = held.wait_for(|held| !held).await;
+                let mut world = engine.world();
+                let id = world.id("sha256:");
+                let image = Image { id: id.clone(), size: 2000, tags: Vec::new(), labels: build.labels };
+                world.images.insert(id.clone(), image);
+                world.tag(&id, &build.tag);
+                drop(world);
+                engine.hint(&id);
+                output(format!("Successfully tagged {}\n", build.tag))
+            };
+            let steps = std::iter::once("Step 1/1 : FROM scratch\n".to_owned()).chain(lines).map(output);
+            Ok(futures_util::stream::iter(steps).chain(futures_util::stream::once(end)).boxed())
+        }
+        .boxed()
+    }
+
+    fn container_create<'a>(&'a self, new: &'a NewContainer) -> Call<'a, String> {
+        let made = self.act("container create", &new.name, |w| {
+            if let Some((found, ..)) = w.container(&new.name) {
+                return conflict(format!("The container name {} is already in use by {}", new.name, found.id));
+            }
+            let Some(image) = w.image(&new.image).map(|i| i.id.clone()) else { return missing(&new.image) };
+            let id = w.id("");
+            let container = Container {
+                id: id.clone(),
+                labels: new.labels.clone(),
+                state: ContainerState::Created,
+                exit_code: None,
+                started_at: None,
+                volumes: new.volumes.iter().map(|(name, ..)| name.clone()).collect(),
+            };
+            w.containers.insert(id.clone(), (container, new.clone(), image));
+            Ok(id)
+        });
+        async move {
+            let id = made.await?;
+            self.hint(&id);
+            Ok(id)
+        }
+        .boxed()
+    }
+
+    fn container_start<'a>(&'a self, id: &'a str) -> Call<'a, ()> {
+        let started = self.act("container start", id, move |w| {
+            let wanted: Vec<u16> = match w.container(id) {
+                Some((_, new, _)) => new.ports.iter().filter_map(|(.., host)| *host).collect(),
+                None => return missing(id),
+            };
+            let taken = w.containers.values().filter(|(c, ..)| c.state == ContainerState::Running && c.id != id);
+            let mut taken = taken.flat_map(|(_, new, _)| new.ports.iter().filter_map(|(.., host)| *host));
+            if let Some(port) = taken.find(|port| wanted.contains(port)) {
+                let message = format!("Bind for 0.0.0.0:{port} failed: port is already allocated");
+                return Err(DockerError::Refused { status: 500, message });
+            }
+            if let Some((container, new, _)) = w.containers.get_mut(id) {
+                if new.command.first().is_some_and(|c| c == "/does-not-exist") {
+                    let message = "exec: \"/does-not-exist\": no such file or directory".to_owned();
+                    return Err(DockerError::Refused { status: 400, message });
+                }
+                container.state = ContainerState::Running;
+                container.started_at = Some(1);
+            }
+            Ok(())
+        });
+        async move {
+            started.await?;
+            self.hint(id);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn container_stop<'a>(&'a self, id: &'a str, _grace: Duration) -> Call<'a, ()> {
+        self.act("container stop", id, move |w| match w.containers.get_mut(id) {
+            None => missing(id),
+            Some((container, ..)) => {
+                container.state = ContainerState::Exited;
+                container.exit_code = Some(0);
+                Ok(())
+            }
+        })
+        .boxed()
+    }
+
+    fn container_remove<'a>(&'a self, id: &'a str) -> Call<'a, ()> {
+        async move {
+            self.act("container remove", id, |w| w.containers.remove(id).map_or_else(|| missing(id), |_| Ok(())))
+                .await?;
+            self.hint(id);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn container_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Container> {
+        self.act("container inspect", id, move |w| w.container(id).map_or_else(|| missing(id), |(c, ..)| Ok(c.clone())))
+            .boxed()
+    }
+
+    fn container_list<'a>(&'a self, labels: &'a [String]) -> Call<'a, Vec<ContainerLine>> {
+        self.act("container list", "", move |w| {
+            let ours = w.containers.values().filter(|(c, ..)| carries(&c.labels, labels));
+            let line = |(c, new, _): &(Container, NewContainer, String)| ContainerLine {
+                id: c.id.clone(),
+                labels: c.labels.clone(),
+                state: c.state,
+                ports: new
+                    .ports
+                    .iter()
+                    .filter_map(|&(container, protocol, host)| Some(ObservedPort { container, host: host?, protocol }))
+                    .collect(),
+                address: None,
+            };
+            Ok(ours.map(line).collect())
+        })
+        .boxed()
+    }
+}

@@ -1,0 +1,157 @@
+//! [`Command::CreateContainer`](dockerforge_protocol::command::Command::CreateContainer) as ensure steps. What must
+//! hold: running it again after any interruption gives the same one container, and a container of another cluster,
+//! another id or another specification under our name is left alone.
+
+use super::work::{Work, failed};
+use super::{Ended, failure, network};
+use crate::docker::{Container, DockerError, NewContainer};
+use dockerforge_protocol::command::{CreateContainer, docker_name, labels, local_tag};
+use dockerforge_protocol::report::{FailureKind, Product};
+
+/// Makes sure that the container exists as specified, and runs.
+pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result<Product, Ended> {
+    work.done("accepted");
+    work.step("preparing the network", Some(10))?;
+    let network = network::ensure(work, command.user).await?;
+    work.done("network");
+
+    work.step("preparing volumes", Some(20))?;
+    let mut volumes = Vec::with_capacity(command.spec.volumes.len());
+    for mount in &command.spec.volumes {
+        let name = network::ensure_volume(work, command.user, &mount.volume).await?;
+        volumes.push((name, mount.target.to_string(), mount.read_only));
+    }
+    work.done("volumes");
+
+    work.step("looking for the image", Some(30))?;
+    let image = local_tag(command.image);
+    match work.settings.engine.image_inspect(&image).await {
+        Ok(_) => {}
+        Err(DockerError::NotFound { .. }) => {
+            let detail = format!("the image {} is not on the host", command.image);
+            return Err(failed(FailureKind::ImageNotFound, detail));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    work.done("image");
+
+    work.step("creating", Some(50))?;
+    let new = body(work, command, network, volumes);
+    let id = ensure_created(work, command, &new).await?;
+    work.done("created");
+
+    work.step("starting", Some(80))?;
+    if let Err(error) = work.settings.engine.container_start(&id).await {
+        return Err(not_started(work, command, &id, &error).await);
+    }
+    work.done("started");
+    Ok(Product::Container { docker_id: id })
+}
+
+/// Removes what a stopped creation left: the container, if this job made it.
+pub(super) async fn undo(work: &Work<'_>, command: &CreateContainer) {
+    let name = docker_name(command.container);
+    let removed = async {
+        let found = work.settings.engine.container_inspect(&name).await?;
+        let same_job = found.labels.get(labels::JOB) == Some(&work.attempt.job.to_string());
+        if is_asked(work, command, &found) && same_job {
+            work.settings.engine.container_remove(&found.id).await?;
+        }
+        Ok::<_, DockerError>(())
+    };
+    match removed.await {
+        Ok(()) | Err(DockerError::NotFound { .. }) => {}
+        Err(error) => tracing::warn!(%error, %name, job = %work.attempt.job, "what a stopped job made is left over"),
+    }
+}
+
+/// Whether a container found under the name is the one that was asked for.
+fn is_asked(work: &Work<'_>, command: &CreateContainer, found: &Container) -> bool {
+    let has = |key: &str, value: String| found.labels.get(key) == Some(&value);
+    work.is_ours(&found.labels, command.user)
+        && has(labels::CONTAINER, command.container.to_string())
+        && has(labels::SPEC_HASH, command.spec_hash())
+}
+
+async fn ensure_created(work: &Work<'_>, command: &CreateContainer, new: &NewContainer) -> Result<String, Ended> {
+    match work.settings.engine.container_create(new).await {
+        Ok(id) => Ok(id),
+        Err(DockerError::Conflict { message }) => {
+            let found = work.settings.engine.container_inspect(&new.name).await?;
+            if is_asked(work, command, &found) {
+                Ok(found.id)
+            } else {
+                let detail = format!("something else on the host has the name {}: {message}", new.name);
+                Err(failed(FailureKind::NameTaken, detail))
+            }
+        }
+        Err(error @ DockerError::NotFound { .. }) => {
+            // Only the image can be missing here; it went between the look and the creation.
+            Err(Ended::Failed(failure(&error, FailureKind::ImageNotFound)))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A container that does not start is removed, unless Docker's silence leaves open whether it did.
+async fn not_started(work: &Work<'_>, command: &CreateContainer, id: &str, error: &DockerError) -> Ended {
+    let text = error.to_string();
+    let refused = match error {
+        DockerError::Unavailable { .. } | DockerError::Timeout { .. } | DockerError::Protocol { .. } => {
+            return Ended::Failed(failure(error, FailureKind::DockerRefused));
+        }
+        _ => taken_port(command, &text),
+    };
+    if let Err(error) = work.settings.engine.container_remove(id).await
+        && !matches!(error, DockerError::NotFound { .. })
+    {
+        tracing::warn!(%error, %id, job = %work.attempt.job, "a container that does not start is left over");
+        // The next attempt adopts it, tries again and removes it.
+        return Ended::Failed(failure(&error, FailureKind::Internal));
+    }
+    match refused {
+        Some(port) => failed(FailureKind::PortTaken, format!("port {port} of the host is taken: {text}")),
+        None => Ended::Failed(failure(error, FailureKind::DockerRefused)),
+    }
+}
+
+/// The port of the host that Docker's words complain about.
+fn taken_port(command: &CreateContainer, text: &str) -> Option<String> {
+    if !text.contains("port is already allocated") && !text.contains("address already in use") {
+        return None;
+    }
+    let asked = command.spec.ports.iter().filter_map(|p| Some((p.host?.get(), p.protocol)));
+    let named = asked.clone().find(|(port, _)| text.contains(&format!(":{port}")));
+    named.or_else(|| asked.clone().next()).map(|(port, protocol)| format!("{port}/{protocol}"))
+}
+
+fn body(
+    work: &Work<'_>,
+    command: &CreateContainer,
+    network: String,
+    volumes: Vec<(String, String, bool)>,
+) -> NewContainer {
+    let spec = &command.spec;
+    // The user's labels cannot begin with our prefix, and ours are written last all the same.
+    let mut all: crate::docker::LabelMap =
+        spec.labels.iter().map(|(k, v)| (k.to_string(), v.as_str().to_owned())).collect();
+    all.extend(work.labels(command.user));
+    all.insert(labels::CONTAINER.to_owned(), command.container.to_string());
+    all.insert(labels::IMAGE.to_owned(), command.image.to_string());
+    all.insert(labels::SPEC_HASH.to_owned(), command.spec_hash());
+    NewContainer {
+        name: docker_name(command.container),
+        image: local_tag(command.image),
+        command: spec.command.clone(),
+        env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        labels: all,
+        network,
+        alias: command.name.to_string(),
+        ports: spec.ports.iter().map(|p| (p.container.get(), p.protocol, p.host.map(std::num::NonZero::get))).collect(),
+        volumes,
+        nano_cpus: spec.resources.cpus.map(|cpus| i64::from(cpus.get()) * 1_000_000),
+        memory: spec.resources.memory.and_then(|memory| i64::try_from(memory.get()).ok()),
+        pids: spec.resources.pids.map(|pids| i64::from(pids.get())),
+        restart: spec.restart.as_str(),
+    }
+}

@@ -1,0 +1,210 @@
+//! Builds and pulls. What must hold: a build's result gets its name only when it is whole (it is built under a
+//! temporary tag), stopping a job stops the work in Docker, and a user's own tags on the host are left as they were.
+
+use super::work::{Work, failed};
+use super::{Ended, failure};
+use crate::docker::{DockerError, Image, NewBuild};
+use dockerforge_protocol::command::{BuildImage, PullImage, labels, local_tag};
+use dockerforge_protocol::ids::ImageId;
+use dockerforge_protocol::report::{FailureKind, Product};
+use futures_util::StreamExt;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How often the progress of a pull is said.
+const PULL_PROGRESS: Duration = Duration::from_millis(500);
+
+fn temporary_repository(image: ImageId) -> String {
+    format!("dockerforge.invalid/tmp/{image}")
+}
+
+/// Builds an image from a context.
+pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Product, Ended> {
+    work.done("accepted");
+    let engine = &work.settings.engine;
+    let name = local_tag(command.image);
+    remove_temporary(work, command.image).await?;
+    match engine.image_inspect(&name).await {
+        // This job built it before it was interrupted.
+        Ok(found) if found.labels.get(labels::JOB) == Some(&work.attempt.job.to_string()) => return Ok(product(found)),
+        Ok(_) | Err(DockerError::NotFound { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+
+    work.step("fetching the context", Some(0))?;
+    let opened = work.unless_stopped(work.settings.contexts.open(work.attempt.job, &command.context)).await?;
+    let context = opened.map_err(|error| failed(FailureKind::ContextUnavailable, error.to_string()))?;
+    // The daemon's side of a broken context is a broken connection; what broke it is kept here.
+    let broken = Arc::new(Mutex::new(None::<String>));
+    let noticed = Arc::clone(&broken);
+    let context = context.inspect(move |piece| {
+        if let Err(error) = piece {
+            *noticed.lock().unwrap_or_else(PoisonError::into_inner) = Some(error.to_string());
+        }
+    });
+    work.done("context");
+
+    work.step("building", Some(1))?;
+    let tag = format!("{}:{}-{}", temporary_repository(command.image), work.attempt.number, work.attempt.job);
+    let mut with = work.labels(command.user);
+    with.insert(labels::IMAGE.to_owned(), command.image.to_string());
+    let new = NewBuild {
+        tag: tag.clone(),
+        dockerfile: command.dockerfile.clone(),
+        args: command.build_args.clone(),
+        labels: with,
+        no_cache: command.no_cache,
+    };
+    if let Err(ended) = run_build(work, &new, context.boxed()).await {
+        let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
+        return Err(match (ended, broken) {
+            (Ended::Failed(_), Some(why)) => failed(FailureKind::ContextUnavailable, why),
+            (ended, _) => ended,
+        });
+    }
+    work.done("built");
+
+    work.step("tagging", Some(99))?;
+    engine.image_tag(&tag, &name).await?;
+    work.done("tagged");
+    untag(work, &tag).await?;
+    let built = engine.image_inspect(&name).await?;
+    Ok(product(built))
+}
+
+/// Dropping the stream, here by a stop, makes the daemon stop the build.
+async fn run_build(work: &Work<'_>, new: &NewBuild, context: crate::docker::ContextStream) -> Result<(), Ended> {
+    let words = |error: DockerError| Ended::Failed(failure(&error, FailureKind::BuildFailed));
+    let mut output = work.unless_stopped(work.settings.engine.image_build(new, context)).await?.map_err(words)?;
+    let mut begun = false;
+    while let Some(item) = work.unless_stopped(output.next()).await? {
+        let text = item.map_err(words)?.text;
+        if !begun {
+            begun = true;
+            work.done("building");
+        }
+        if let Some((step, percent)) = parse_step(&text) {
+            work.progress(&step, Some(percent));
+        }
+        work.say(&text);
+    }
+    Ok(())
+}
+
+/// `Step 2/5 : RUN make` as progress.
+fn parse_step(text: &str) -> Option<(String, u8)> {
+    let (count, instruction) = text.strip_prefix("Step ")?.split_once(" : ")?;
+    let (at, of) = count.split_once('/')?;
+    let (at, of) = (at.parse::<u32>().ok()?, of.parse::<u32>().ok()?);
+    let percent = (at.saturating_sub(1) * 100).checked_div(of)?.min(98);
+    let instruction: String = instruction.trim().chars().take(200).collect();
+    Some((format!("build {at}/{of}: {instruction}"), u8::try_from(percent.max(1)).ok()?))
+}
+
+/// Removes what a stopped build left.
+pub(super) async fn undo_build(work: &Work<'_>, command: &BuildImage) {
+    if remove_temporary(work, command.image).await.is_err() {
+        tracing::warn!(job = %work.attempt.job, "the temporary tags of a stopped build are left over");
+    }
+}
+
+/// Removes the temporary tags of earlier attempts at this image. Jobs on one image run one after the other.
+async fn remove_temporary(work: &Work<'_>, image: ImageId) -> Result<(), Ended> {
+    let repository = temporary_repository(image);
+    for found in work.settings.engine.image_list(&repository).await? {
+        for tag in found.tags.iter().filter(|tag| tag.starts_with(&repository)) {
+            untag(work, tag).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn untag(work: &Work<'_>, tag: &str) -> Result<(), Ended> {
+    match work.settings.engine.image_remove(tag).await {
+        Ok(()) | Err(DockerError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn product(image: Image) -> Product {
+    Product::Image { docker_id: image.id, size: image.size }
+}
+
+/// Makes sure that a referenced image is on the host, under our name.
+pub(super) async fn pull(work: &Work<'_>, command: &PullImage) -> Result<Product, Ended> {
+    work.done("accepted");
+    let engine = &work.settings.engine;
+    let reference = command.reference.to_string();
+    let before = match engine.image_inspect(&reference).await {
+        Ok(found) => Some(found),
+        Err(DockerError::NotFound { .. }) => None,
+        Err(error) => return Err(error.into()),
+    };
+
+    work.step("pulling", Some(0))?;
+    let pulled = run_pull(work, command).await;
+    let failed_but_here = match pulled {
+        Ok(()) => false,
+        Err(Ended::Failed(failure)) if before.is_some() && failure.kind == FailureKind::ImageNotFound => {
+            work.say(&format!("{}\nthe registry does not give it; the image on the host is used\n", failure.detail));
+            true
+        }
+        Err(ended) => return Err(ended),
+    };
+    work.done("pulled");
+
+    work.step("tagging", Some(99))?;
+    let name = local_tag(command.image);
+    engine.image_tag(&reference, &name).await?;
+    work.done("tagged");
+    let now = engine.image_inspect(&name).await?;
+    if !failed_but_here {
+        match before {
+            None => untag(work, &reference).await?,
+            // The pull took the tag from the image that had it: it goes back.
+            Some(before) if before.id != now.id => engine.image_tag(&before.id, &reference).await?,
+            Some(_) => {}
+        }
+    }
+    Ok(product(now))
+}
+
+async fn run_pull(work: &Work<'_>, command: &PullImage) -> Result<(), Ended> {
+    let words = |error: DockerError| Ended::Failed(failure(&error, FailureKind::ImageNotFound));
+    let (name, tag) = (command.reference.name(), command.reference.tag_or_digest().to_owned());
+    let mut output = work.unless_stopped(work.settings.engine.image_pull(&name, &tag)).await?.map_err(words)?;
+    let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
+    let mut said = Instant::now();
+    while let Some(item) = work.unless_stopped(output.next()).await? {
+        let item = item.map_err(words)?;
+        match (item.bytes, item.layer) {
+            (Some(bytes), Some(layer)) => {
+                layers.insert(layer, bytes);
+                if said.elapsed() >= PULL_PROGRESS {
+                    said = Instant::now();
+                    let (done, all) = layers.values().fold((0, 0), |(d, a), (x, y)| (d + x, a + y));
+                    let percent = (done * 98).checked_div(all).and_then(|p| u8::try_from(p.min(98)).ok());
+                    work.progress("pulling", percent);
+                }
+            }
+            (None, Some(layer)) => work.say(&format!("{layer}: {}\n", item.text)),
+            (_, None) => work.say(&format!("{}\n", item.text)),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse_step;
+
+    #[test]
+    fn a_build_step_is_progress() {
+        assert_eq!(parse_step("Step 2/5 : RUN make\n"), Some(("build 2/5: RUN make".to_owned(), 20)));
+        assert_eq!(parse_step("Step 1/2 : FROM x"), Some(("build 1/2: FROM x".to_owned(), 1)));
+        for other in ["Step", "Step x/5 : RUN", "Step 1/0 : RUN", "Stepping 1/2 : x", " ---> abc"] {
+            assert_eq!(parse_step(other), None, "{other}");
+        }
+    }
+}

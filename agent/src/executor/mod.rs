@@ -1,0 +1,111 @@
+//! Takes assignments, works on them, and keeps what became of them until the coordinator has it. The session calls it;
+//! it calls the journal and Docker. What must hold: nothing is worked on before it stands in the journal, an outcome
+//! stands in the journal before it is shown to a session, at most `slots` jobs are in work, and jobs on one container
+//! or image run one after the other.
+
+mod container;
+mod image;
+mod keys;
+mod network;
+mod remove;
+mod run;
+mod table;
+mod work;
+
+pub use run::Executor;
+pub(crate) use run::now_us;
+pub use table::{JobView, Reason, Stop, Table};
+pub use work::{ContextError, Contexts};
+
+use crate::docker::{DockerError, Engine};
+use crate::policy::Policy;
+use dockerforge_protocol::ids::{ClusterId, HostId};
+use dockerforge_protocol::report::{AgentFailure, FailureKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// What an executor works with.
+pub struct Settings {
+    /// Whose labels mark what is ours.
+    pub cluster: ClusterId,
+    /// The host this is.
+    pub host: HostId,
+    /// Jobs in work at a time.
+    pub slots: usize,
+    /// Where logs wait.
+    pub spool: PathBuf,
+    /// Bytes of log kept for one attempt.
+    pub spool_limit: u64,
+    /// What the host's owner allows.
+    pub policy: Policy,
+    /// The Docker Engine.
+    pub engine: Arc<dyn Engine>,
+    /// Where build contexts come from.
+    pub contexts: Arc<dyn Contexts>,
+    /// Whether Docker answers, as the inventory's watch sees it.
+    pub docker_up: tokio::sync::watch::Receiver<bool>,
+}
+
+/// How a step ends early.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// The job was stopped; its [`Stop`] says why.
+    Stopped,
+    /// The job failed.
+    Failed(AgentFailure),
+}
+
+impl From<AgentFailure> for Ended {
+    fn from(failure: AgentFailure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<DockerError> for Ended {
+    fn from(error: DockerError) -> Self {
+        Self::Failed(failure(&error, FailureKind::DockerRefused))
+    }
+}
+
+/// What a Docker failure is to the coordinator; `refused` is what a plain refusal means where it happened.
+pub(crate) fn failure(error: &DockerError, refused: FailureKind) -> AgentFailure {
+    let kind = match error {
+        DockerError::Unavailable { .. } | DockerError::Protocol { .. } => FailureKind::DockerUnavailable,
+        DockerError::Timeout { .. } => FailureKind::DockerTimeout,
+        DockerError::DiskFull { .. } => FailureKind::DiskFull,
+        DockerError::NotFound { .. } | DockerError::Conflict { .. } | DockerError::Refused { .. } => refused,
+    };
+    AgentFailure::new(kind, crate::report(error))
+}
+
+/// The names at which a test build can be killed, in the order in which a job passes them.
+pub const FAULT_POINTS: &[&str] = &[
+    "agent.journal.accepted",
+    "agent.container.create.accepted",
+    "agent.container.create.network",
+    "agent.container.create.volumes",
+    "agent.container.create.image",
+    "agent.container.create.created",
+    "agent.container.create.started",
+    "agent.container.create.finished-journalled",
+    "agent.container.delete.accepted",
+    "agent.container.delete.stopped",
+    "agent.container.delete.removed",
+    "agent.container.delete.finished-journalled",
+    "agent.image.build.accepted",
+    "agent.image.build.context",
+    "agent.image.build.building",
+    "agent.image.build.built",
+    "agent.image.build.tagged",
+    "agent.image.build.finished-journalled",
+    "agent.image.pull.accepted",
+    "agent.image.pull.pulled",
+    "agent.image.pull.tagged",
+    "agent.image.pull.finished-journalled",
+    "agent.image.delete.accepted",
+    "agent.image.delete.removed",
+    "agent.image.delete.finished-journalled",
+    "agent.user.delete.accepted",
+    "agent.user.delete.network",
+    "agent.user.delete.finished-journalled",
+];

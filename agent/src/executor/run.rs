@@ -1,0 +1,385 @@
+//! The life of a job on the agent: taken, journalled, worked on, its outcome journalled, forgotten. See the parent
+//! module for what must hold.
+
+use super::keys::Keys;
+use super::table::{Held, Reason, State, Stop, Table};
+use super::work::{Work, fault, kind, note_path};
+use super::{Ended, Settings, container, image, network, remove};
+use crate::journal::spool::Spool;
+use crate::journal::{Accepted, Entry, Journal};
+use crate::tasks::Tasks;
+use dockerforge_protocol::command::Command;
+use dockerforge_protocol::handshake::{JobVerdict, Verdict};
+use dockerforge_protocol::message::Assign;
+use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Outcome, Product, Refusal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+
+/// How long the clean-up of stopped work may take.
+const UNDO: Duration = Duration::from_secs(60);
+/// How long to wait before a refusing journal is tried again.
+const JOURNAL_AGAIN: Duration = Duration::from_secs(1);
+
+/// A handle of the executor. Clones are the same executor.
+#[derive(Clone)]
+pub struct Executor {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: Settings,
+    journal: Journal,
+    tasks: Tasks,
+    table: Table,
+    keys: Keys,
+    slots: Semaphore,
+    draining: AtomicBool,
+}
+
+/// Now, microseconds since 1970-01-01 UTC by the host's clock.
+pub(crate) fn now_us() -> i64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .ok()
+        .and_then(|d| i64::try_from(d.as_micros()).ok())
+        .unwrap_or_default()
+}
+
+impl Executor {
+    /// An executor that holds what the journal held. Nothing runs until a session decides it.
+    #[must_use]
+    pub fn new(settings: Settings, journal: Journal, tasks: Tasks, entries: Vec<Entry>) -> Self {
+        let table = Table::default();
+        for entry in entries {
+            let attempt = entry.accepted.attempt;
+            let log = Arc::new(Spool::open(&settings.spool, attempt, settings.spool_limit));
+            let state = match entry.finished {
+                Some((outcome, log_end)) => State::Finished { outcome, log_end },
+                None => State::Interrupted,
+            };
+            let held =
+                Held { accepted: entry.accepted, log, stop: Stop::default(), state, progress: (0, None), accepts: 0 };
+            table.lock().held.insert(attempt.job, held);
+        }
+        let slots = Semaphore::new(settings.slots);
+        let draining = AtomicBool::new(false);
+        Self { inner: Arc::new(Inner { settings, journal, tasks, table, keys: Keys::default(), slots, draining }) }
+    }
+
+    /// What the executor holds.
+    #[must_use]
+    pub fn table(&self) -> &Table {
+        &self.inner.table
+    }
+
+    /// Takes an assignment, or says in the table why not.
+    pub fn assign(&self, assign: Assign) {
+        let attempt = assign.attempt;
+        let refusal = self.take(assign);
+        if let Some(refusal) = refusal {
+            self.inner.table.lock().refusals.push((attempt, refusal));
+        }
+        self.inner.table.ring();
+    }
+
+    fn take(&self, assign: Assign) -> Option<Refusal> {
+        let Assign { attempt, command, deadline_ms } = assign;
+        let inner = &self.inner;
+        let mut jobs = inner.table.lock();
+        let working = jobs.in_work();
+        match jobs.held.get_mut(&attempt.job) {
+            Some(held) if held.accepted.attempt == attempt => {
+                // Held already: it is said again. An interrupted one is begun, for the coordinator wants it done.
+                held.accepts += 1;
+                if held.state == State::Interrupted {
+                    held.state = State::Running;
+                    drop(jobs);
+                    self.begin(attempt);
+                }
+                return None;
+            }
+            Some(held) if matches!(held.state, State::Accepting | State::Running) => {
+                // Another attempt is in work: it must end first.
+                held.stop.stop(Reason::Forgotten);
+                return Some(Refusal::Busy);
+            }
+            Some(held) => held.log.remove(),
+            None => {}
+        }
+        if inner.draining.load(Ordering::Relaxed) {
+            return Some(Refusal::Draining);
+        }
+        if working >= inner.settings.slots {
+            return Some(Refusal::Busy);
+        }
+        if !*inner.settings.docker_up.borrow() {
+            return Some(Refusal::DockerDown);
+        }
+        let deadline_us = now_us().saturating_add(i64::try_from(deadline_ms.saturating_mul(1000)).unwrap_or(i64::MAX));
+        let accepted = Accepted { attempt, command, deadline_us };
+        let log = Arc::new(Spool::open(&inner.settings.spool, attempt, inner.settings.spool_limit));
+        let held = Held {
+            accepted: accepted.clone(),
+            log,
+            stop: Stop::default(),
+            state: State::Accepting,
+            progress: (0, None),
+            accepts: 1,
+        };
+        jobs.held.insert(attempt.job, held);
+        drop(jobs);
+        let executor = self.clone();
+        inner.tasks.spawn("job", async move { executor.accept(accepted).await });
+        None
+    }
+
+    async fn accept(self, accepted: Accepted) {
+        let attempt = accepted.attempt;
+        let written = self.inner.journal.accept(accepted).await;
+        {
+            let mut jobs = self.inner.table.lock();
+            match written {
+                Ok(()) => {
+                    fail::fail_point!("agent.journal.accepted");
+                    if let Some(held) = jobs.get(attempt) {
+                        held.state = State::Running;
+                    }
+                }
+                Err(error) => {
+                    jobs.held.remove(&attempt.job);
+                    jobs.refusals.push((attempt, Refusal::JournalUnwritable { detail: crate::report(&error) }));
+                    drop(jobs);
+                    return self.inner.table.ring();
+                }
+            }
+        }
+        self.inner.table.ring();
+        self.work(attempt).await;
+    }
+
+    fn begin(&self, attempt: Attempt) {
+        let executor = self.clone();
+        self.inner.tasks.spawn("job", async move { executor.work(attempt).await });
+    }
+
+    /// The coordinator's decision on a held job. The log's offset is the session's business.
+    pub fn decide(&self, verdict: &JobVerdict) {
+        let attempt = verdict.attempt;
+        let mut jobs = self.inner.table.lock();
+        let Some(held) = jobs.get(attempt) else { return };
+        let log_from = match verdict.verdict {
+            Verdict::Continue { log_from } => log_from,
+            Verdict::Cancel { log_from } => {
+                held.stop.stop(Reason::Cancelled);
+                log_from
+            }
+            Verdict::Forget => {
+                drop(jobs);
+                return self.forget(attempt);
+            }
+        };
+        if held.state == State::Interrupted {
+            held.log.extend_to(log_from);
+            held.log.write(b"\nthe agent was interrupted; the work begins again\n");
+            held.state = State::Running;
+            drop(jobs);
+            self.begin(attempt);
+        }
+    }
+
+    /// Stops a job. Answers whether it is held; one that is not is reported as cancelled by the session.
+    #[must_use]
+    pub fn cancel(&self, attempt: Attempt) -> bool {
+        match self.inner.table.lock().get(attempt) {
+            Some(held) => {
+                held.stop.stop(Reason::Cancelled);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// The coordinator has the result, or wants none: the job is dropped, its work stopped.
+    pub fn forget(&self, attempt: Attempt) {
+        let mut jobs = self.inner.table.lock();
+        let Some(held) = jobs.get(attempt) else { return };
+        match held.state {
+            // Its task drops it when it has stopped.
+            State::Accepting | State::Running => held.stop.stop(Reason::Forgotten),
+            State::Interrupted | State::Finished { .. } => {
+                drop(jobs);
+                let executor = self.clone();
+                self.inner.tasks.spawn("forget", async move { executor.drop_job(attempt).await });
+            }
+        }
+    }
+
+    async fn drop_job(&self, attempt: Attempt) {
+        let held = {
+            let mut jobs = self.inner.table.lock();
+            if jobs.get(attempt).is_none() {
+                return;
+            }
+            jobs.held.remove(&attempt.job)
+        };
+        self.inner.journal.forget(attempt.job).await;
+        if let Some(held) = held {
+            held.log.remove();
+        }
+        self.inner.table.ring();
+    }
+
+    /// Takes no more work.
+    pub fn drain(&self) {
+        self.inner.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Stops all work without an outcome: the next life of the agent decides it with the coordinator.
+    pub fn halt(&self) {
+        for held in self.inner.table.lock().held.values() {
+            held.stop.stop(Reason::Shutdown);
+        }
+    }
+
+    /// Works on a job that is in the journal, until its outcome is there too.
+    async fn work(self, attempt: Attempt) {
+        let inner = &*self.inner;
+        let Some((accepted, log, stop)) = inner
+            .table
+            .lock()
+            .get(attempt)
+            .map(|held| (held.accepted.clone(), Arc::clone(&held.log), held.stop.clone()))
+        else {
+            return;
+        };
+        let kind = kind(&accepted.command);
+        let work = Work {
+            settings: &inner.settings,
+            table: &inner.table,
+            keys: &inner.keys,
+            attempt,
+            log: &log,
+            stop: &stop,
+            kind,
+        };
+        let begun = std::time::Instant::now();
+        let ended = inner.bounded(&work, &accepted).await;
+        let outcome = match ended {
+            Ok(product) => Outcome::Succeeded { product },
+            Err(Ended::Failed(failure)) => Outcome::Failed { failure },
+            Err(Ended::Stopped) => match stop.reason() {
+                Some(Reason::Shutdown) => return,
+                Some(Reason::Forgotten) => return self.drop_job(attempt).await,
+                Some(Reason::Deadline) => Outcome::Failed {
+                    failure: AgentFailure::new(
+                        FailureKind::Deadline,
+                        "the job's deadline passed; its work was stopped",
+                    ),
+                },
+                Some(Reason::Cancelled) | None => Outcome::Cancelled,
+            },
+        };
+        let log_end = log.seal();
+        tracing::info!(job = %attempt.job, attempt = attempt.number, kind, elapsed_ms = begun.elapsed().as_millis(),
+            outcome = outcome_name(&outcome), "job ended");
+        loop {
+            match inner.journal.finish(attempt, outcome.clone(), log_end).await {
+                Ok(()) => break,
+                // The effect is there and must be reported: a full disk may have room again.
+                Err(error) if stop.reason() != Some(Reason::Shutdown) => {
+                    tracing::error!(error = crate::report(&error), job = %attempt.job, "an outcome cannot be journalled; trying again");
+                    tokio::select! {
+                        () = tokio::time::sleep(JOURNAL_AGAIN) => {}
+                        () = inner.tasks.token().cancelled_owned() => return,
+                    }
+                }
+                Err(_) => return,
+            }
+        }
+        fault(kind, "finished-journalled");
+        if !matches!(&outcome, Outcome::Failed { failure } if failure.retryable()) {
+            // No attempt comes after this one. There seldom is a note.
+            let _ = std::fs::remove_file(note_path(&inner.settings, attempt.job));
+        }
+        if stop.reason() == Some(Reason::Forgotten) {
+            return self.drop_job(attempt).await;
+        }
+        if let Some(held) = inner.table.lock().get(attempt) {
+            held.state = State::Finished { outcome, log_end };
+        }
+        inner.table.ring();
+    }
+}
+
+impl Inner {
+    /// The job within its deadline, cleaned up if it was stopped.
+    async fn bounded(&self, work: &Work<'_>, accepted: &Accepted) -> Result<Product, Ended> {
+        let left = accepted.deadline_us.saturating_sub(now_us()).max(0);
+        let deadline = tokio::time::sleep(Duration::from_micros(left.unsigned_abs()));
+        let run = self.in_turn(work, &accepted.command);
+        let (mut run, mut deadline) = (std::pin::pin!(run), std::pin::pin!(deadline));
+        let mut passed = false;
+        loop {
+            tokio::select! {
+                ended = &mut run => return ended,
+                () = &mut deadline, if !passed => {
+                    passed = true;
+                    work.stop.stop(Reason::Deadline);
+                }
+            }
+        }
+    }
+
+    async fn in_turn(&self, work: &Work<'_>, command: &Command) -> Result<Product, Ended> {
+        self.settings.policy.allows(command).map_err(Ended::Failed)?;
+        let key = match command {
+            Command::CreateContainer(c) => c.container.to_string(),
+            Command::RemoveContainer(c) => c.container.to_string(),
+            Command::BuildImage(c) => c.image.to_string(),
+            Command::PullImage(c) => c.image.to_string(),
+            Command::RemoveImage(c) => c.image.to_string(),
+            Command::RemoveUser(c) => c.user.to_string(),
+        };
+        // A stopped job does not wait: its first step ends it, and what an earlier life of it left is cleaned up.
+        let _turn = work.unless_stopped(self.keys.lock(&key)).await.ok();
+        let _slot = work.unless_stopped(self.slots.acquire()).await.ok();
+        let ended = match command {
+            Command::CreateContainer(c) => container::create(work, c).await,
+            Command::RemoveContainer(c) => remove::container(work, c).await,
+            Command::BuildImage(c) => image::build(work, c).await,
+            Command::PullImage(c) => image::pull(work, c).await,
+            Command::RemoveImage(c) => remove::image(work, c).await,
+            Command::RemoveUser(c) => network::remove_user(work, c).await,
+        };
+        if ended.is_err() {
+            self.undo(work, command, &ended).await;
+        }
+        ended
+    }
+
+    async fn undo(&self, work: &Work<'_>, command: &Command, ended: &Result<Product, Ended>) {
+        let undo = async {
+            match (command, ended, work.stop.reason()) {
+                // A container that another attempt may adopt, or that the next life goes on with, stays.
+                (Command::CreateContainer(c), Err(Ended::Stopped), Some(Reason::Cancelled | Reason::Deadline)) => {
+                    container::undo(work, c).await;
+                }
+                (Command::BuildImage(c), Err(_), _) => image::undo_build(work, c).await,
+                _ => {}
+            }
+        };
+        if tokio::time::timeout(UNDO, undo).await.is_err() {
+            tracing::warn!(job = %work.attempt.job, "the clean-up of a stopped job took too long");
+        }
+    }
+}
+
+fn outcome_name(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Succeeded { .. } => "succeeded",
+        Outcome::Failed { failure } => failure.kind.as_str(),
+        Outcome::Cancelled => "cancelled",
+    }
+}

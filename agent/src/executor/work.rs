@@ -1,0 +1,137 @@
+//! One attempt in work, as its steps see it: where to say how far it is, when to stop, and whose things are ours. Used
+//! by the commands' files. What must hold: a step that changes something in Docker is never dropped in its middle (its
+//! effect would be unknown); steps that only wait are.
+
+use super::keys::Keys;
+use super::{Ended, Settings, Stop, Table};
+use crate::docker::{ContextStream, LabelMap};
+use crate::journal::spool::Spool;
+use dockerforge_protocol::command::{Command, ContextRef, labels};
+use dockerforge_protocol::ids::{JobId, UserId};
+use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Progress};
+use futures_util::future::BoxFuture;
+
+/// Why a build context could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ContextError(pub String);
+
+/// Where build contexts come from: the coordinator, or a test.
+pub trait Contexts: Send + Sync + 'static {
+    /// The context of a job. The stream fails if what came is not what the reference names.
+    fn open<'a>(&'a self, job: JobId, context: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, ContextError>>;
+}
+
+/// The part of a fault point's name that says which job it is in.
+pub(crate) fn kind(command: &Command) -> &'static str {
+    match command {
+        Command::CreateContainer(_) => "container.create",
+        Command::RemoveContainer(_) => "container.delete",
+        Command::BuildImage(_) => "image.build",
+        Command::PullImage(_) => "image.pull",
+        Command::RemoveImage(_) => "image.delete",
+        Command::RemoveUser(_) => "user.delete",
+    }
+}
+
+/// A place at which a test build can be killed or held: `agent.<job>.<step>`.
+pub(crate) fn fault(kind: &str, step: &str) {
+    fail::fail_point!(&format!("agent.{kind}.{step}"));
+    // Without the feature the line above is nothing.
+    let _ = (kind, step);
+}
+
+/// One attempt in work.
+pub(crate) struct Work<'a> {
+    pub(crate) settings: &'a Settings,
+    pub(crate) table: &'a Table,
+    pub(crate) keys: &'a Keys,
+    pub(crate) attempt: Attempt,
+    pub(crate) log: &'a Spool,
+    pub(crate) stop: &'a Stop,
+    pub(crate) kind: &'static str,
+}
+
+impl Work<'_> {
+    /// Begins a step: says so, and stops here if the job was stopped.
+    pub(crate) fn step(&self, step: &str, percent: Option<u8>) -> Result<(), Ended> {
+        self.heed()?;
+        self.progress(step, percent);
+        Ok(())
+    }
+
+    /// Says how far the job is.
+    pub(crate) fn progress(&self, step: &str, percent: Option<u8>) {
+        self.table.progress(self.attempt, Progress { step: step.to_owned(), percent });
+    }
+
+    /// A step is done: the place to be killed in a test.
+    pub(crate) fn done(&self, step: &str) {
+        fault(self.kind, step);
+    }
+
+    /// Stops here if the job was stopped.
+    pub(crate) fn heed(&self) -> Result<(), Ended> {
+        if self.stop.reason().is_some() { Err(Ended::Stopped) } else { Ok(()) }
+    }
+
+    /// Waits for something that may be dropped in its middle, but not beyond the stop.
+    pub(crate) async fn unless_stopped<T>(&self, wait: impl Future<Output = T>) -> Result<T, Ended> {
+        tokio::select! {
+            biased;
+            () = self.stop.stopped() => Err(Ended::Stopped),
+            value = wait => Ok(value),
+        }
+    }
+
+    /// Writes to the job's log.
+    pub(crate) fn say(&self, text: &str) {
+        self.log.write(text.as_bytes());
+        self.table.ring();
+    }
+
+    /// Keeps what a later attempt must know and Docker will not tell any more. Removed with the job.
+    pub(crate) fn note(&self, names: &[String]) -> Result<(), Ended> {
+        let json = serde_json::to_vec(names).unwrap_or_default();
+        crate::state::replace_file(&note_path(self.settings, self.attempt.job), &json)
+            .map(drop)
+            .map_err(|error| failed(FailureKind::Internal, format!("the job's note cannot be written: {error}")))
+    }
+
+    /// What an earlier attempt noted.
+    pub(crate) fn noted(&self) -> Vec<String> {
+        let bytes = std::fs::read(note_path(self.settings, self.attempt.job)).unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// The labels that every object of ours carries.
+    pub(crate) fn labels(&self, user: UserId) -> LabelMap {
+        LabelMap::from([
+            (labels::CLUSTER.to_owned(), self.settings.cluster.to_string()),
+            (labels::HOST.to_owned(), self.settings.host.to_string()),
+            (labels::USER.to_owned(), user.to_string()),
+            (labels::JOB.to_owned(), self.attempt.job.to_string()),
+        ])
+    }
+
+    /// Whether an object is ours and this user's.
+    pub(crate) fn is_ours(&self, found: &LabelMap, user: UserId) -> bool {
+        let has = |key: &str, value: String| found.get(key) == Some(&value);
+        has(labels::CLUSTER, self.settings.cluster.to_string()) && has(labels::USER, user.to_string())
+    }
+
+    /// The label filters that find what is ours and this user's.
+    pub(crate) fn filters(&self, user: UserId) -> Vec<String> {
+        vec![format!("{}={}", labels::CLUSTER, self.settings.cluster), format!("{}={user}", labels::USER)]
+    }
+}
+
+/// A failure of this kind, in one expression.
+pub(crate) fn failed(kind: FailureKind, detail: impl Into<String>) -> Ended {
+    Ended::Failed(AgentFailure::new(kind, detail))
+}
+
+/// Where a job's note is.
+pub(crate) fn note_path(settings: &Settings, job: JobId) -> std::path::PathBuf {
+    settings.spool.join(format!("{job}.note"))
+}

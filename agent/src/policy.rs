@@ -1,0 +1,151 @@
+//! What the host's owner allows, whatever the coordinator asks: an optional TOML file on the host, read at the start and
+//! checked by the executor before each job. What must hold: a file that cannot be read stops the start (an owner's limit
+//! is never lost silently), and removal is always allowed.
+
+use dockerforge_protocol::command::Command;
+use dockerforge_protocol::report::{AgentFailure, FailureKind};
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
+
+/// The file's name in the state folder, where no other is named.
+pub const FILE: &str = "policy.toml";
+
+/// Why a policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyError {
+    /// The file cannot be read.
+    #[error("the policy {} cannot be read", path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file is not a policy.
+    #[error("the policy {} is not valid: {reason}", path.display())]
+    Invalid {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// What the host's owner allows; what a file does not name is allowed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// `false` forbids builds.
+    pub builds: Option<bool>,
+    /// The only images that may be pulled, normalised (`docker.io/library/debian:12`); `*` stands for any characters.
+    pub allowed_images: Option<Vec<String>>,
+    /// The most memory that one container may be given, bytes; a container without a limit is refused.
+    pub max_memory: Option<u64>,
+    /// The ports of the host that may be published, first and last; ports that Docker chooses are allowed.
+    pub ports: Option<(u16, u16)>,
+}
+
+impl Policy {
+    /// The policy in that file; everything is allowed where there is none and none was named.
+    pub fn load(named: Option<&Path>, state_dir: &Path) -> Result<Self, PolicyError> {
+        let path = named.map_or_else(|| state_dir.join(FILE), Path::to_owned);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
+            Err(source) => return Err(PolicyError::Read { path, source }),
+        };
+        use figment::providers::{Format, Toml};
+        figment::Figment::from(Toml::string(&text))
+            .extract()
+            .map_err(|error| PolicyError::Invalid { path, reason: error.to_string() })
+    }
+
+    /// Whether a command is allowed.
+    pub fn allows(&self, command: &Command) -> Result<(), AgentFailure> {
+        let forbid = |what: String| Err(AgentFailure::new(FailureKind::Policy, format!("this host's policy {what}")));
+        match command {
+            Command::BuildImage(_) if self.builds == Some(false) => forbid("forbids builds".to_owned()),
+            Command::PullImage(pull) => {
+                let reference = pull.reference.to_string();
+                match &self.allowed_images {
+                    Some(allowed) if !allowed.iter().any(|pattern| matches(pattern, &reference)) => {
+                        forbid(format!("does not allow the image {reference}"))
+                    }
+                    _ => Ok(()),
+                }
+            }
+            Command::CreateContainer(create) => {
+                if let Some(max) = self.max_memory {
+                    match create.spec.resources.memory {
+                        None => return forbid(format!("demands a memory limit of at most {max} bytes")),
+                        Some(asked) if asked.get() > max => {
+                            return forbid(format!("allows at most {max} bytes of memory, {} are asked", asked.get()));
+                        }
+                        Some(_) => {}
+                    }
+                }
+                if let Some((first, last)) = self.ports {
+                    let asked = create.spec.ports.iter().filter_map(|p| p.host);
+                    if let Some(port) = asked.into_iter().find(|p| !(first..=last).contains(&p.get())) {
+                        return forbid(format!("allows the ports {first} to {last}, {port} is asked"));
+                    }
+                }
+                Ok(())
+            }
+            Command::BuildImage(_) | Command::RemoveContainer(_) | Command::RemoveImage(_) | Command::RemoveUser(_) => {
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Whether a text matches a pattern in which `*` stands for any characters.
+fn matches(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, rest)) => text
+            .strip_prefix(head)
+            .is_some_and(|tail| (0..=tail.len()).any(|i| tail.is_char_boundary(i) && matches(rest, &tail[i..]))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dockerforge_protocol::command::PullImage;
+    use dockerforge_protocol::ids::{ImageId, UserId};
+
+    fn pull(reference: &str) -> Command {
+        Command::PullImage(PullImage {
+            image: ImageId::new(),
+            user: UserId::new(),
+            reference: reference.parse().unwrap(),
+        })
+    }
+
+    #[test]
+    fn only_allowed_images_are_pulled() {
+        let policy = Policy {
+            allowed_images: Some(vec!["docker.io/library/*".into(), "r.example/*:1".into()]),
+            ..Policy::default()
+        };
+        assert!(policy.allows(&pull("debian:12")).is_ok());
+        assert!(policy.allows(&pull("r.example/a/b:1")).is_ok());
+        for bad in ["r.example/a:2", "docker.io/other/x", "evil.example/docker.io/library/x"] {
+            assert_eq!(policy.allows(&pull(bad)).unwrap_err().kind, FailureKind::Policy, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_policy_that_cannot_be_read_is_an_error_and_none_allows_everything() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(Policy::load(None, folder.path()).unwrap(), Policy::default());
+        assert!(matches!(Policy::load(Some(&folder.path().join("x")), folder.path()), Err(PolicyError::Read { .. })));
+        std::fs::write(folder.path().join(FILE), "build = false").unwrap();
+        assert!(matches!(Policy::load(None, folder.path()), Err(PolicyError::Invalid { .. })));
+        std::fs::write(folder.path().join(FILE), "builds = false\nports = [8000, 8999]\n").unwrap();
+        let policy = Policy::load(None, folder.path()).unwrap();
+        assert_eq!((policy.builds, policy.ports), (Some(false), Some((8000, 8999))));
+    }
+}

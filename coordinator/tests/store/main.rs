@@ -1,0 +1,16 @@
+//! The contract of the store, run on SQLite and on PostgreSQL: what the layers above rely on, whichever database is
+//! configured. `DOCKERFORGE_TEST_POSTGRES` names a cluster where each test makes a database of its own.
+
+mod bed;
+mod queue;
+mod tenancy;
+mod transactions;
+
+/// Makes two tests of each rule: one a database.
+#[macro_export]
+macro_rules! on_both {
+    ($($name:ident)*) => {
+        mod sqlite { $(#[tokio::test] async fn $name() { let bed = $crate::bed::Bed::sqlite().await; super::$name(&bed).await; bed.remove().await; })* }
+        mod postgres { $(#[tokio::test] async fn $name() { let bed = $crate::bed::Bed::postgres().await; super::$name(&bed).await; bed.remove().await; })* }
+    };
+}
