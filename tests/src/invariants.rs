@@ -114,25 +114,29 @@ pub async fn strangers_untouched(ledger: &Ledger) {
     }
 }
 
-/// I5, I6, I13: each container that is meant to run is there once and runs; nothing else of ours is there.
+/// I5, I6, I13: each container that is meant to be there is there once, in the state that is shown; nothing else of ours
+/// is there.
 async fn containers_agree(witness: &Witness, cluster: &str, api: &Api, seconds: u64) {
-    wait::until(seconds, "I5, I6, I13: Docker has exactly the containers that the API shows as running", async || {
-        let shown: Vec<Container> = api.all("/v1/containers").await;
-        let running: BTreeSet<String> =
-            shown.iter().filter(|c| c.observed.state == "running").map(|c| c.id.clone()).collect();
-        let mut found = BTreeSet::new();
-        for container in witness.containers(labels::CLUSTER, cluster).await {
-            let labelled = container.labels.unwrap_or_default();
-            let id = labelled.get(labels::CONTAINER).cloned().unwrap_or_default();
-            let expected = id.parse().map(docker_name).unwrap_or_default();
-            let names = container.names.unwrap_or_default();
-            assert!(names.contains(&format!("/{expected}")), "I5: {names:?} stands for {id}");
-            assert!(found.insert(id.clone()), "I5: two containers for {id}");
-        }
-        let meant: BTreeSet<String> =
-            shown.iter().filter(|c| c.desired_state == "running").map(|c| c.id.clone()).collect();
-        wait::check(found == running && running == meant, (found, running, meant))
-    })
+    wait::until(
+        seconds,
+        "I5, I6, I13: Docker has exactly the containers that the API shows, as it shows them",
+        async || {
+            let shown: Vec<Container> = api.all("/v1/containers").await;
+            let shown: BTreeMap<String, String> =
+                shown.into_iter().filter(|c| c.desired_state == "running").map(|c| (c.id, c.observed.state)).collect();
+            let mut found = BTreeMap::new();
+            for container in witness.containers(labels::CLUSTER, cluster).await {
+                let labelled = container.labels.unwrap_or_default();
+                let id = labelled.get(labels::CONTAINER).cloned().unwrap_or_default();
+                let expected = id.parse().map(docker_name).unwrap_or_default();
+                let names = container.names.unwrap_or_default();
+                assert!(names.contains(&format!("/{expected}")), "I5: {names:?} stands for {id}");
+                let state = container.state.map(|state| state.to_string()).unwrap_or_default();
+                assert!(found.insert(id.clone(), state).is_none(), "I5: two containers for {id}");
+            }
+            wait::check(found == shown, (found, shown))
+        },
+    )
     .await;
 }
 

@@ -17,7 +17,7 @@ async fn a_container_is_what_was_asked_for_and_answers_over_http() {
     let (ana, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
     let image = agent
-        .image("web", "RUN mkdir /www && echo the-page > /www/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"80\", \"-h\", \"/www\"]")
+        .image("web", "RUN mkdir -p /www && echo the-page > /www/index.html\nCMD [\"httpd\", \"-f\", \"-p\", \"80\", \"-h\", \"/www\"]")
         .await;
     let asked = json!({
         "env": {"GREETING": "$ ' \\ \" é", "EMPTY": ""},
@@ -90,7 +90,7 @@ async fn containers_of_one_user_find_each_other_by_name_and_those_of_another_do_
     let (_, ana) = cluster.user("ana").await;
     let (_, eva) = cluster.user("eva").await;
     let hers = cluster.host(&ana, "vps").await;
-    let web = hers.image("web", "RUN mkdir /www && echo found-you > /www/index.html").await;
+    let web = hers.image("web", "RUN mkdir -p /www && echo found-you > /www/index.html").await;
     hers.container("db", &web, json!({"command": ["httpd", "-f", "-p", "80", "-h", "/www"]})).await;
     let look = json!({"command": ["sh", "-c", "for i in 1 2 3 4 5; do wget -q -O - http://db/ && exec sleep 3600; sleep 1; done; exit 7"], "restart": "no"});
     let finder = hers.container("finder", &web, look.clone()).await;

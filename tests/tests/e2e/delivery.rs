@@ -122,7 +122,8 @@ async fn a_half_open_connection_is_given_up_and_results_come_after_it_heals() {
     ledger.see(&api.job(&build.id).await);
     proxy.freeze();
     agent.host_is("unreachable", 60).await;
-    assert_eq!(api.job(&build.id).await.state, "unknown", "silence is not failure");
+    // Silence is not failure: when the lease of a minute is over, nobody knows.
+    api.reaches(&build.id, "unknown", 90).await;
     proxy.heal();
     agent.is_online(45).await;
     let ended = api.ended(&build.id, 30).await;
