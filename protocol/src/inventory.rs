@@ -33,8 +33,28 @@ pub struct ObservedContainer {
     #[serde(default)]
     pub ports: Vec<ObservedPort>,
     /// Its address in its user's network.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "address_text")]
     pub address: Option<std::net::IpAddr>,
+}
+
+/// An address as text. serde writes an address as bytes where the format is not for people, and reads it back as text
+/// behind the tag of a message: only text comes through both ways.
+mod address_text {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::net::IpAddr;
+
+    #[allow(clippy::ref_option, reason = "the signature that serde calls")]
+    pub(super) fn serialize<S: Serializer>(address: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+        match address {
+            Some(address) => serializer.collect_str(address),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(serde::de::Error::custom)).transpose()
+    }
 }
 
 /// The states of Docker Engine API 1.41.
@@ -144,4 +164,28 @@ pub struct DockerInfo {
     pub api_version: String,
     /// `linux/amd64`.
     pub platform: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codec::{decode, encode};
+    use crate::message::FromAgent;
+
+    #[test]
+    fn a_container_with_an_address_comes_through_the_wire() {
+        for address in [Some("172.18.0.2"), Some("fd00::2"), None] {
+            let container = ObservedContainer {
+                container: ContainerId::new(),
+                docker_id: "f6".to_owned(),
+                state: ContainerState::Running,
+                exit_code: None,
+                started_at: Some(1),
+                ports: vec![ObservedPort { container: 80, host: 8080, protocol: PortProtocol::Tcp }],
+                address: address.map(|text| text.parse().unwrap()),
+            };
+            let message = FromAgent::Inventory(Inventory { containers: vec![container], images: Vec::new() });
+            assert_eq!(decode::<FromAgent>(&encode(&message).unwrap()).unwrap(), message);
+        }
+    }
 }
