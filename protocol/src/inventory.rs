@@ -33,8 +33,28 @@ pub struct ObservedContainer {
     #[serde(default)]
     pub ports: Vec<ObservedPort>,
     /// Its address in its user's network.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "address_text")]
     pub address: Option<std::net::IpAddr>,
+}
+
+/// Addresses as text, whatever the format says of itself: MessagePack would write the octets of an address, and a
+/// reader inside a tagged union is not told that it reads MessagePack and expects text.
+mod address_text {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use std::{borrow::Cow, net::IpAddr};
+
+    #[allow(clippy::ref_option, reason = "serde calls it with a reference to the field")]
+    pub(super) fn serialize<S: Serializer>(address: &Option<IpAddr>, serializer: S) -> Result<S::Ok, S::Error> {
+        match address {
+            Some(address) => serializer.collect_str(address),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<IpAddr>, D::Error> {
+        let text = Option::<Cow<'de, str>>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+    }
 }
 
 /// The states of Docker Engine API 1.41.

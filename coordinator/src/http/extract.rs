@@ -102,15 +102,29 @@ pub(super) fn media_type(headers: &HeaderMap) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
+/// How much of a body that is too large is still taken: a connection that is closed with unread bytes is reset, and the
+/// answer that says why is lost with it.
+const MAX_DISCARDED: usize = 16 * 1024 * 1024;
+
 async fn body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
-    use http_body_util::{BodyExt, LengthLimitError, Limited};
-    match Limited::new(request.into_body(), limit).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            Err(ApiError::too_large(format!("a JSON body may have {limit} bytes")))
+    use http_body_util::BodyExt;
+    let mut body = request.into_body();
+    let mut taken = Vec::new();
+    let mut total = 0;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| ApiError::bad_request("the body ended before it was complete"))?;
+        let Ok(data) = frame.into_data() else { continue };
+        total += data.len();
+        if total <= limit {
+            taken.extend_from_slice(&data);
+        } else if total > limit + MAX_DISCARDED {
+            break;
         }
-        Err(_) => Err(ApiError::bad_request("the body ended before it was complete")),
     }
+    if total > limit {
+        return Err(ApiError::too_large(format!("a JSON body may have {limit} bytes")));
+    }
+    Ok(taken.into())
 }
 
 /// Malformed JSON is 400 with the position; JSON that is something else than what is read here is 422 with the pointer.
@@ -235,7 +249,9 @@ impl<T: DeserializeOwned> FromRequestParts<State> for Query<T> {
             Err(rejection) => {
                 let text = rejection.body_text();
                 let detail = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, detail)| detail);
-                let pointer = detail.split('`').nth(1).unwrap_or("?").to_owned();
+                // "unknown field `x`, …" or "x: invalid digit …"
+                let named = detail.split('`').nth(1).or_else(|| detail.split_once(": ").map(|(name, _)| name));
+                let pointer = named.unwrap_or("?").to_owned();
                 Err(ApiError::invalid(vec![Violation::new(pointer, detail)]))
             }
         }

@@ -120,6 +120,10 @@ impl<'a> TarReader<'a> {
                 return if extended_came { Err(ArchiveError::Truncated) } else { Ok(None) };
             };
             let size = header.entry_size().map_err(|_| ArchiveError::Damaged(self.source.read - BLOCK as u64))?;
+            // A bomb says how large it is before it goes off.
+            if size > self.source.limit.saturating_sub(self.source.read) {
+                return Err(ArchiveError::TooLarge(self.source.limit));
+            }
             let kind = header.entry_type();
             let name = extended.name.clone().unwrap_or_else(|| header.path_bytes().into_owned());
             let wrong = |problem| ArchiveError::entry(&name, problem);

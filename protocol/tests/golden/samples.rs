@@ -1,0 +1,278 @@
+//! One message, with fixed ids, for every variant: full ones, and ones in which everything optional is absent.
+
+use dockerforge_protocol::{
+    command::{BuildImage, Command, ContextRef, CreateContainer, PullImage, RemoveContainer, RemoveImage, RemoveUser},
+    handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
+    ids::{ClusterId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
+    inventory::{
+        Capacity, ContainerState, DockerInfo, Heartbeat, Inventory, ObservedContainer, ObservedImage, ObservedPort,
+        Usage,
+    },
+    message::{Assign, FromAgent, ToAgent},
+    report::{AgentFailure, Attempt, FailureKind, Outcome, Product, Progress, Refusal},
+    spec::{ContainerSpec, PortProtocol, RestartPolicy},
+};
+use std::{collections::BTreeMap, str::FromStr};
+
+/// The id whose digits are all `digit`.
+fn id<T: FromStr<Err: std::fmt::Debug>>(prefix: &str, digit: char) -> T {
+    format!("{prefix}_{}", digit.to_string().repeat(32)).parse().unwrap()
+}
+
+fn attempt() -> Attempt {
+    Attempt { job: id::<JobId>(JobId::PREFIX, 'a'), number: 3 }
+}
+
+fn user() -> UserId {
+    id(UserId::PREFIX, '1')
+}
+
+fn image() -> ImageId {
+    id(ImageId::PREFIX, '2')
+}
+
+fn container(digit: char) -> ContainerId {
+    id(ContainerId::PREFIX, digit)
+}
+
+/// A spec that uses every field, as a user's JSON would make it.
+fn full_spec() -> ContainerSpec {
+    serde_json::from_str(
+        r#"{"command":["httpd","-f","-p","80"],"env":{"LANG":"gl_ES.UTF-8","QUOTE":"$ ' \\ \" é"},
+            "ports":[{"container":80,"host":8080},{"container":53,"protocol":"udp"}],
+            "volumes":[{"volume":"data","target":"/var/lib/mysql"},{"volume":"conf","target":"/etc/app","read_only":true}],
+            "resources":{"cpus":1500,"memory":268435456,"pids":100},"restart":"on-failure",
+            "labels":{"com.example/tier":"web"}}"#,
+    )
+    .unwrap()
+}
+
+fn create(spec: ContainerSpec) -> Command {
+    Command::CreateContainer(CreateContainer {
+        container: container('3'),
+        user: user(),
+        name: "blog".parse().unwrap(),
+        image: image(),
+        spec,
+    })
+}
+
+fn build(build_args: BTreeMap<String, String>, no_cache: bool) -> Command {
+    Command::BuildImage(BuildImage {
+        image: image(),
+        user: user(),
+        context: ContextRef { sha256: "0f".repeat(32), size: 10_240 },
+        dockerfile: "docker/Dockerfile".to_owned(),
+        build_args,
+        no_cache,
+    })
+}
+
+/// Every message that goes down, by the name of its file.
+pub fn to_agent() -> Vec<(String, ToAgent)> {
+    let assign = |name: &str, command: Command| {
+        (format!("assign-{name}"), ToAgent::Assign(Assign { attempt: attempt(), command, deadline_ms: 600_000 }))
+    };
+    let restart = |restart| create(ContainerSpec { restart, ..ContainerSpec::default() });
+    let mut messages = vec![
+        ("welcome".to_owned(), ToAgent::Welcome(welcome())),
+        assign("create_container", create(full_spec())),
+        assign("create_container-restart-no", restart(RestartPolicy::No)),
+        assign("create_container-restart-always", restart(RestartPolicy::Always)),
+        assign("create_container-restart-unless-stopped", restart(RestartPolicy::UnlessStopped)),
+        assign("build_image", build(BTreeMap::from([("VERSION".to_owned(), "6.4".to_owned())]), true)),
+        assign("build_image-plain", build(BTreeMap::new(), false)),
+        assign(
+            "remove_container",
+            Command::RemoveContainer(RemoveContainer { container: container('3'), user: user(), volumes: true }),
+        ),
+        assign(
+            "pull_image",
+            Command::PullImage(PullImage {
+                image: image(),
+                user: user(),
+                reference: "127.0.0.1:5000/team/app:1.2".parse().unwrap(),
+            }),
+        ),
+        assign("remove_image", Command::RemoveImage(RemoveImage { image: image(), user: user() })),
+        assign("remove_user", Command::RemoveUser(RemoveUser { user: user(), volumes: true })),
+        ("cancel".to_owned(), ToAgent::Cancel { attempt: attempt() }),
+        ("result_ack".to_owned(), ToAgent::ResultAck { attempt: attempt() }),
+        ("log_ack".to_owned(), ToAgent::LogAck { attempt: attempt(), upto: 5_000_000_000 }),
+        ("certificate".to_owned(), ToAgent::Certificate { certificate: "-----BEGIN CERTIFICATE-----\n".to_owned() }),
+    ];
+    for (name, reason) in [
+        ("version", RefusedReason::Version),
+        ("identity", RefusedReason::Identity),
+        ("revoked", RefusedReason::Revoked),
+        ("superseded", RefusedReason::Superseded),
+        ("conflict", RefusedReason::Conflict),
+        ("protocol", RefusedReason::Protocol),
+        ("timeout", RefusedReason::Timeout),
+        ("unavailable", RefusedReason::Unavailable),
+    ] {
+        let detail = "why it is so".to_owned();
+        messages.push((format!("refused-{name}"), ToAgent::Refused(Refused { reason, detail })));
+    }
+    messages
+}
+
+fn welcome() -> Welcome {
+    let verdict = |digit, verdict| JobVerdict { attempt: Attempt { job: id("job", digit), number: 1 }, verdict };
+    Welcome {
+        version: 1,
+        coordinator_version: "0.1.0".to_owned(),
+        epoch: 42,
+        heartbeat_ms: 5_000,
+        jobs: vec![
+            verdict('a', Verdict::Continue { log_from: 65_536 }),
+            verdict('b', Verdict::Cancel { log_from: 0 }),
+            verdict('c', Verdict::Forget),
+        ],
+    }
+}
+
+fn docker() -> DockerInfo {
+    DockerInfo { version: "20.10.24".to_owned(), api_version: "1.41".to_owned(), platform: "linux/amd64".to_owned() }
+}
+
+fn hello(docker: Option<DockerInfo>, disk: Option<u64>, jobs: Vec<HeldJob>) -> FromAgent {
+    FromAgent::Hello(Hello {
+        versions: (1, 1),
+        cluster: id(ClusterId::PREFIX, '4'),
+        host: id(HostId::PREFIX, '5'),
+        instance: id(InstanceId::PREFIX, '6'),
+        boot_id: "9a4e0c6a-2f6f-4f0e-9a53-3a0c7ba5b2f4".to_owned(),
+        agent_version: "0.1.0".to_owned(),
+        hostname: "vps-1.example".to_owned(),
+        docker,
+        capacity: Capacity { cpus: 2, memory: 8_000_000_000, disk },
+        slots: 4,
+        jobs,
+    })
+}
+
+fn observed(digit: char, state: ContainerState) -> ObservedContainer {
+    ObservedContainer {
+        container: container(digit),
+        docker_id: digit.to_string().repeat(64),
+        state,
+        exit_code: None,
+        started_at: None,
+        ports: Vec::new(),
+        address: None,
+    }
+}
+
+fn inventory() -> Inventory {
+    let port = |container, protocol| ObservedPort { container, host: container + 8_000, protocol };
+    let running = ObservedContainer {
+        started_at: Some(1_700_000_000_000_000),
+        ports: vec![port(80, PortProtocol::Tcp), port(53, PortProtocol::Udp)],
+        address: Some("172.18.0.2".parse().unwrap()),
+        ..observed('2', ContainerState::Running)
+    };
+    let paused =
+        ObservedContainer { address: Some("fd00::2".parse().unwrap()), ..observed('3', ContainerState::Paused) };
+    let exited = ObservedContainer { exit_code: Some(-1), ..observed('5', ContainerState::Exited) };
+    Inventory {
+        containers: vec![
+            observed('1', ContainerState::Created),
+            running,
+            paused,
+            observed('4', ContainerState::Restarting),
+            exited,
+            observed('6', ContainerState::Removing),
+            observed('7', ContainerState::Dead),
+        ],
+        images: vec![ObservedImage {
+            image: image(),
+            docker_id: format!("sha256:{}", "e".repeat(64)),
+            size: 72_000_000,
+        }],
+    }
+}
+
+/// Every message that goes up, by the name of its file.
+pub fn from_agent() -> Vec<(String, FromAgent)> {
+    let held =
+        |digit, state, log_end| HeldJob { attempt: Attempt { job: id("job", digit), number: 2 }, state, log_end };
+    let jobs = vec![
+        held('a', HeldState::Running, 1),
+        held('b', HeldState::Interrupted, 0),
+        held('c', HeldState::Finished, 300_000),
+    ];
+    let usage =
+        Usage { load_milli: 1_250, memory_used: 4_000_000_000, disk_free: Some(9_000_000_000), containers_running: 3 };
+    let beat = |docker_ping_age_ms, usage| {
+        FromAgent::Heartbeat(Heartbeat { docker_ping_age_ms, running_jobs: 2, usage, clock_us: 1_700_000_000_123_456 })
+    };
+    let progress = |percent| FromAgent::Progress {
+        attempt: attempt(),
+        progress: Progress { step: "build 2/5: RUN make".to_owned(), percent },
+    };
+    let mut messages = vec![
+        ("hello".to_owned(), hello(Some(docker()), Some(100_000_000_000), jobs)),
+        ("hello-plain".to_owned(), hello(None, None, Vec::new())),
+        ("accepted".to_owned(), FromAgent::Accepted { attempt: attempt() }),
+        ("progress".to_owned(), progress(Some(40))),
+        ("progress-plain".to_owned(), progress(None)),
+        (
+            "log".to_owned(),
+            FromAgent::Log {
+                attempt: attempt(),
+                offset: 4_294_967_296,
+                bytes: b"Step 1/2 : FROM x\n\xff\x00".to_vec(),
+            },
+        ),
+        ("inventory".to_owned(), FromAgent::Inventory(inventory())),
+        ("inventory-empty".to_owned(), FromAgent::Inventory(Inventory::default())),
+        ("heartbeat".to_owned(), beat(Some(1_500), usage)),
+        ("heartbeat-plain".to_owned(), beat(None, Usage::default())),
+        ("docker".to_owned(), FromAgent::Docker { docker: Some(docker()) }),
+        ("docker-gone".to_owned(), FromAgent::Docker { docker: None }),
+        ("renew".to_owned(), FromAgent::Renew { csr: "-----BEGIN CERTIFICATE REQUEST-----\n".to_owned() }),
+    ];
+    for (name, refusal) in [
+        ("busy", Refusal::Busy),
+        ("docker_down", Refusal::DockerDown),
+        ("draining", Refusal::Draining),
+        ("journal_unwritable", Refusal::JournalUnwritable { detail: "No space left on device".to_owned() }),
+        ("unsupported", Refusal::Unsupported { command: "teleport".to_owned() }),
+    ] {
+        messages.push((format!("not_taken-{name}"), FromAgent::NotTaken { attempt: attempt(), refusal }));
+    }
+    let finished = |outcome| FromAgent::Finished { attempt: attempt(), outcome, log_end: 70_000 };
+    for (name, product) in [
+        ("nothing", Product::Nothing),
+        ("container", Product::Container { docker_id: "c".repeat(64) }),
+        ("image", Product::Image { docker_id: format!("sha256:{}", "e".repeat(64)), size: 72_000_000 }),
+    ] {
+        messages.push((format!("finished-{name}"), finished(Outcome::Succeeded { product })));
+    }
+    messages.push(("finished-cancelled".to_owned(), finished(Outcome::Cancelled)));
+    for kind in FAILURES {
+        let failure = AgentFailure::new(kind, "what it was about");
+        messages.push((format!("finished-failed-{}", kind.as_str()), finished(Outcome::Failed { failure })));
+    }
+    messages
+}
+
+/// Every way to fail; `coverage` notices when one is missing.
+const FAILURES: [FailureKind; 15] = [
+    FailureKind::DockerUnavailable,
+    FailureKind::DockerTimeout,
+    FailureKind::DockerRefused,
+    FailureKind::ImageNotFound,
+    FailureKind::ImageInUse,
+    FailureKind::BuildFailed,
+    FailureKind::ContextUnavailable,
+    FailureKind::NameTaken,
+    FailureKind::PortTaken,
+    FailureKind::ExitedEarly,
+    FailureKind::DiskFull,
+    FailureKind::Policy,
+    FailureKind::Unsupported,
+    FailureKind::Deadline,
+    FailureKind::Internal,
+];

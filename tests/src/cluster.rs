@@ -1,0 +1,221 @@
+//! A coordinator: the real `dockerforge serve` with a folder, ports and a database of its own, which can be killed and
+//! started again. Its hosts' Docker objects go when it is dropped.
+
+use crate::{
+    agent::Agent,
+    backend::{Backend, Database},
+    client::{Api, NewUser},
+    docker::{Witness, block_on},
+    env,
+    process::Process,
+    wait,
+};
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, Mutex},
+};
+use tempfile::TempDir;
+
+/// See the module.
+pub struct Cluster {
+    folder: TempDir,
+    database: Database,
+    process: Option<Process>,
+    api: SocketAddr,
+    agent_port: SocketAddr,
+    traces: Arc<Mutex<Vec<Trace>>>,
+}
+
+/// Where an agent of this cluster may have left something.
+#[derive(Clone)]
+pub(crate) struct Trace {
+    pub(crate) docker: String,
+    pub(crate) cluster: String,
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+impl Cluster {
+    /// A coordinator on the embedded database.
+    pub async fn start() -> Self {
+        Self::start_on(Backend::Sqlite).await
+    }
+
+    /// A coordinator on a database.
+    pub async fn start_on(backend: Backend) -> Self {
+        let mut cluster = Self {
+            folder: tempfile::Builder::new().prefix("dockerforge-test-").tempdir().unwrap(),
+            database: Database::create(backend).await,
+            process: None,
+            api: free_port(),
+            agent_port: free_port(),
+            traces: Arc::default(),
+        };
+        cluster.launch(&[]).await;
+        cluster
+    }
+
+    /// Starts the coordinator with further variables, such as `FAILPOINTS`, and waits until it serves.
+    ///
+    /// # Panics
+    /// If it runs already, or does not serve.
+    pub async fn launch(&mut self, variables: &[(&str, &str)]) {
+        self.launch_only(variables);
+        self.serves(30).await;
+    }
+
+    /// Starts the coordinator and does not wait.
+    pub fn launch_only(&mut self, variables: &[(&str, &str)]) {
+        assert!(self.process.as_mut().is_none_or(|p| p.ended().is_some()), "the coordinator runs already");
+        let mut command = Command::new(env::binary("dockerforge"));
+        command
+            .arg("serve")
+            .arg("--data-dir")
+            .arg(self.data())
+            .args(["--api-listen", &self.api.to_string()])
+            .args(["--agent-listen", &self.agent_port.to_string()])
+            .args(["--agent-url", &format!("https://{}", self.agent_port)])
+            .env("RUST_BACKTRACE", "0")
+            .envs(variables.iter().copied());
+        if let Some(url) = &self.database.url {
+            command.args(["--database", url]);
+        }
+        self.process = Some(Process::start("coordinator", self.folder.path(), &mut command));
+    }
+
+    /// Waits until the coordinator says that it serves.
+    pub async fn serves(&mut self, seconds: u64) {
+        let anonymous = Api::anonymous(self.api);
+        let process = self.process.as_mut().expect("the coordinator was started");
+        wait::until(seconds, "the coordinator is ready", async || {
+            if let Some(status) = process.ended() {
+                panic!("the coordinator ended with {status}:\n{}", process.output());
+            }
+            match anonymous.call(reqwest::Method::GET, "/readyz").try_send().await {
+                Ok(answer) if answer.status == 200 => Ok(()),
+                Ok(answer) => Err(answer.to_string()),
+                Err(error) => Err(format!("{error:?}")),
+            }
+        })
+        .await;
+    }
+
+    /// Where its data is.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Where the test may put things.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The address of the API.
+    pub fn api(&self) -> SocketAddr {
+        self.api
+    }
+
+    /// The address that agents dial.
+    pub fn agent_port(&self) -> SocketAddr {
+        self.agent_port
+    }
+
+    /// Its database.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The running process.
+    ///
+    /// # Panics
+    /// If it was never started.
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the coordinator was started")
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.process().kill();
+    }
+
+    /// SIGKILL and a new start.
+    pub async fn crash_and_restart(&mut self) {
+        self.kill();
+        self.launch(&[]).await;
+    }
+
+    /// SIGTERM, and it has to end by itself with success.
+    pub async fn stop(&mut self) {
+        let status = self.process().terminate(30).await;
+        let output = self.process().output();
+        assert!(status.success(), "the coordinator ended with {status}:\n{output}");
+    }
+
+    /// The administrator's key, which the first start left in a file.
+    pub fn admin_key(&self) -> String {
+        fs::read_to_string(self.data().join("admin.key")).expect("the first start leaves admin.key").trim().to_owned()
+    }
+
+    /// The API without credentials.
+    pub fn anonymous(&self) -> Api {
+        Api::anonymous(self.api)
+    }
+
+    /// The API as the administrator.
+    pub fn admin(&self) -> Api {
+        self.anonymous().bearer(&self.admin_key())
+    }
+
+    /// A new user and the API as he sees it.
+    pub async fn user(&self, name: &str) -> (NewUser, Api) {
+        let user = self.admin().create_user(name).await;
+        let api = self.anonymous().bearer(&user.key);
+        (user, api)
+    }
+
+    /// A host of this user on the test bed's first Docker Engine, online.
+    pub async fn host(&self, api: &Api, name: &str) -> Agent {
+        Agent::online(self, api, name, &env::docker()).await
+    }
+
+    pub(crate) fn remember(&self, trace: Trace) {
+        let mut traces = self.traces.lock().unwrap();
+        if !traces.iter().any(|known| known.docker == trace.docker) {
+            traces.push(trace);
+        }
+    }
+
+    /// The Docker Engines its agents work on, with the cluster's id.
+    pub fn witnesses(&self) -> Vec<(Witness, String)> {
+        let traces = self.traces.lock().unwrap();
+        traces.iter().map(|trace| (Witness::at(&trace.docker), trace.cluster.clone())).collect()
+    }
+
+    /// Waits until no Docker Engine has anything that carries the cluster's label.
+    pub async fn nothing_left(&self, seconds: u64) {
+        for (witness, cluster) in self.witnesses() {
+            wait::until(seconds, "nothing of this cluster is left on Docker", async || {
+                let left = witness.of_cluster(&cluster).await;
+                wait::check(left.is_empty(), left)
+            })
+            .await;
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // The agents of a test are dropped before their cluster, so nobody makes anything anew.
+        drop(self.process.take());
+        let traces = std::mem::take(&mut *self.traces.lock().unwrap());
+        for trace in traces {
+            block_on(async move { Witness::at(&trace.docker).purge(&trace.cluster, &[]).await });
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Docker as it is, seen from beside: what carries the labels of one cluster, what does not, and taking it away. This is
+//! the witness: nothing here asks Dockerforge.
+
+use crate::env;
+use bollard::{
+    Docker,
+    models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary},
+    query_parameters::{
+        CreateContainerOptionsBuilder, KillContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
+        ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
+        RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder, StopContainerOptionsBuilder,
+    },
+};
+use dockerforge_protocol::command::labels;
+use std::collections::HashMap;
+
+/// One Docker Engine.
+#[derive(Clone)]
+pub struct Witness {
+    /// The engine's address.
+    pub address: String,
+    docker: Docker,
+}
+
+/// What carries a cluster's label.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Ours {
+    /// Docker names of containers.
+    pub containers: Vec<String>,
+    /// Tags of images.
+    pub images: Vec<String>,
+    /// Names of networks.
+    pub networks: Vec<String>,
+    /// Names of volumes.
+    pub volumes: Vec<String>,
+}
+
+impl Ours {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+fn with_label(key: &str, value: &str) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), vec![format!("{key}={value}")])])
+}
+
+impl Witness {
+    /// The engine at an address: `unix:///…`.
+    pub fn at(address: &str) -> Self {
+        let docker = Docker::connect_with_unix(address.trim_start_matches("unix://"), 60, bollard::API_DEFAULT_VERSION);
+        Self { address: address.to_owned(), docker: docker.unwrap_or_else(|error| panic!("{address}: {error}")) }
+    }
+
+    /// The engine of the test bed's first host.
+    pub fn first() -> Self {
+        Self::at(&env::docker())
+    }
+
+    /// The client, for what is not here.
+    pub fn raw(&self) -> &Docker {
+        &self.docker
+    }
+
+    /// The containers with a label, also those that do not run.
+    pub async fn containers(&self, key: &str, value: &str) -> Vec<ContainerSummary> {
+        let options = ListContainersOptionsBuilder::default().all(true).filters(&with_label(key, value)).build();
+        self.docker.list_containers(Some(options)).await.unwrap()
+    }
+
+    /// The containers that stand for one of ours: more than one is a broken promise.
+    pub async fn of_container(&self, id: &str) -> Vec<ContainerSummary> {
+        self.containers(labels::CONTAINER, id).await
+    }
+
+    /// All there is to know about a container, by Docker's id or name.
+    pub async fn inspect(&self, id: &str) -> Option<ContainerInspectResponse> {
+        self.docker.inspect_container(id, None).await.ok()
+    }
+
+    /// Whether an image has this tag.
+    pub async fn has_image(&self, tag: &str) -> bool {
+        self.docker.inspect_image(tag).await.is_ok()
+    }
+
+    /// Everything that carries a cluster's label, and every image with a tag of ours whose id is in `images`.
+    pub async fn of_cluster(&self, cluster: &str) -> Ours {
+        let filter = with_label(labels::CLUSTER, cluster);
+        let networks = ListNetworksOptionsBuilder::default().filters(&filter).build();
+        let volumes = ListVolumesOptionsBuilder::default().filters(&filter).build();
+        let images = ListImagesOptionsBuilder::default().filters(&filter).build();
+        let mut ours = Ours {
+            containers: self
+                .containers(labels::CLUSTER, cluster)
+                .await
+                .into_iter()
+                .flat_map(|c| c.names.unwrap_or_default())
+                .collect(),
+            images: self
+                .docker
+                .list_images(Some(images))
+                .await
+                .unwrap()
+                .into_iter()
+                .flat_map(|i| i.repo_tags)
+                .collect(),
+            networks: self
+                .docker
+                .list_networks(Some(networks))
+                .await
+                .unwrap()
+                .into_iter()
+                .filter_map(|n| n.name)
+                .collect(),
+            volumes: self
+                .docker
+                .list_volumes(Some(volumes))
+                .await
+                .unwrap()
+                .volumes
+                .unwrap_or_default()
+                .into_iter()
+                .map(|v| v.name)
+                .collect(),
+        };
+        // An untagged image is a layer that the build cache keeps; it goes with `docker image prune`.
+        ours.images.retain(|tag| tag != "<none>:<none>");
+        for list in [&mut ours.containers, &mut ours.images, &mut ours.networks, &mut ours.volumes] {
+            list.sort();
+        }
+        ours
+    }
+
+    /// Takes away all that carries a cluster's label, and the given tags.
+    pub async fn purge(&self, cluster: &str, tags: &[String]) {
+        let ours = self.of_cluster(cluster).await;
+        for name in &ours.containers {
+            self.remove(name.trim_start_matches('/')).await;
+        }
+        for network in &ours.networks {
+            let _ = self.docker.remove_network(network).await;
+        }
+        for volume in &ours.volumes {
+            let options = RemoveVolumeOptionsBuilder::default().force(true).build();
+            let _ = self.docker.remove_volume(volume, Some(options)).await;
+        }
+        for tag in ours.images.iter().chain(tags) {
+            let options = RemoveImageOptionsBuilder::default().force(true).build();
+            let _ = self.docker.remove_image(tag, Some(options), None).await;
+        }
+    }
+
+    /// Starts a container that is none of ours.
+    pub async fn run_stranger(&self, name: &str, command: &[&str]) -> String {
+        let options = CreateContainerOptionsBuilder::default().name(name).build();
+        let body = ContainerCreateBody {
+            image: Some(env::BASE_IMAGE.to_owned()),
+            cmd: Some(command.iter().map(ToString::to_string).collect()),
+            ..Default::default()
+        };
+        let id = self.docker.create_container(Some(options), body).await.unwrap().id;
+        self.docker.start_container(&id, None).await.unwrap();
+        id
+    }
+
+    /// Kills, as somebody on the host may.
+    pub async fn kill(&self, id: &str) {
+        self.docker.kill_container(id, None::<KillContainerOptions>).await.unwrap();
+    }
+
+    /// Stops, as somebody on the host may.
+    pub async fn stop(&self, id: &str) {
+        let options = StopContainerOptionsBuilder::default().t(1).build();
+        self.docker.stop_container(id, Some(options)).await.unwrap();
+    }
+
+    /// Removes, as somebody on the host may. What is gone already is gone.
+    pub async fn remove(&self, id: &str) {
+        let options = RemoveContainerOptionsBuilder::default().force(true).v(true).build();
+        let _ = self.docker.remove_container(id, Some(options)).await;
+    }
+}
+
+/// Runs something to its end where nothing can be awaited: in `drop`. On a thread of its own, so that it works within a
+/// runtime as well.
+pub fn block_on<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    let thread = std::thread::spawn(|| {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work)
+    });
+    thread.join().expect("the clean-up did not end by itself")
+}

@@ -1,0 +1,58 @@
+//! What the test bed exports. `make test` sets all of it; a test that needs what is not set fails and says so, because
+//! a test that quietly does nothing looks like one that passes.
+
+use std::path::PathBuf;
+
+fn needed(name: &str, what: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| {
+        panic!("{name} is not set ({what}). `make test` starts what the tests need and sets it; run that, or set it by hand")
+    })
+}
+
+/// A binary of the project, built with the feature `testing`.
+pub fn binary(name: &str) -> PathBuf {
+    let path =
+        PathBuf::from(needed("DOCKERFORGE_BIN_DIR", "the folder of dockerforge and dockerforge-agent")).join(name);
+    assert!(path.is_file(), "{} is not there: `cargo build --workspace --features testing` makes it", path.display());
+    path
+}
+
+/// The Docker Engine of the first host: `unix:///…`.
+pub fn docker() -> String {
+    needed("DOCKERFORGE_TEST_DOCKER", "the Docker Engine to test on: unix:///var/run/docker.sock")
+}
+
+/// PostgreSQL, without a database's name: `postgres://user@127.0.0.1:5432/`.
+pub fn postgres() -> String {
+    let url = needed("DOCKERFORGE_TEST_POSTGRES", "a PostgreSQL whose user may create databases");
+    if url.ends_with('/') { url } else { format!("{url}/") }
+}
+
+/// Further Docker Engines, each a host of its own: their names in the test bed and their sockets.
+pub fn hosts() -> Vec<(String, String)> {
+    needed("DOCKERFORGE_TEST_HOSTS", "two further Docker Engines: 1=unix:///…,2=unix:///…")
+        .split(',')
+        .map(|host| {
+            let (name, socket) = host.split_once('=').expect("DOCKERFORGE_TEST_HOSTS holds name=socket pairs");
+            (name.to_owned(), socket.to_owned())
+        })
+        .collect()
+}
+
+/// The registry, `127.0.0.1:port`, that holds [`BASE_IMAGE`].
+pub fn registry() -> String {
+    needed("DOCKERFORGE_TEST_REGISTRY", "a registry that holds the base image: 127.0.0.1:port")
+}
+
+/// The script that cuts, heals, crashes and starts the further hosts.
+pub fn hosts_script() -> PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/hosts")
+}
+
+/// The image that every Docker Engine of the test bed has: busybox, with `sh` and `httpd`.
+pub const BASE_IMAGE: &str = "dockerforge-test/busybox:1";
+
+/// Whether the whole matrix of faults was asked for.
+pub fn full_fault_matrix() -> bool {
+    std::env::var("DOCKERFORGE_FAULTS").is_ok_and(|value| value == "full")
+}

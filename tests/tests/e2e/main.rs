@@ -1,0 +1,20 @@
+//! Every route on the real Docker Engine, through the public API, with the real binaries: one file a resource, and one
+//! for each promise that spans resources. `make test` starts what these need.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test may; the lint spares only the functions marked as tests"
+)]
+
+mod containers;
+mod delivery;
+mod enrolment;
+mod errors;
+mod hosts;
+mod images;
+mod jobs;
+mod logs;
+mod tenancy;
+mod two_hosts;
+mod users;

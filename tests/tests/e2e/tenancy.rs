@@ -1,0 +1,169 @@
+//! Nobody reaches what is another's: for every route, somebody else's id and an id that never was get the same answer,
+//! and without a key there is no answer at all. The list of routes is compared with the API's own document, so that a
+//! new route without a row here fails.
+
+use dockerforge_tests::{client::Api, cluster::Cluster};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+/// Routes that need no key.
+const OPEN: [&str; 2] = ["GET /healthz", "GET /readyz"];
+
+/// Routes with an id that may be somebody else's.
+const OWNED: [&str; 13] = [
+    "GET /users/{id}",
+    "GET /users/{id}/tokens",
+    "POST /users/{id}/tokens",
+    "DELETE /users/{id}/tokens/{token}",
+    "GET /hosts/{id}",
+    "DELETE /hosts/{id}",
+    "POST /hosts/{id}/token",
+    "GET /images/{id}",
+    "DELETE /images/{id}",
+    "GET /containers/{id}",
+    "DELETE /containers/{id}",
+    "GET /queue/{id}",
+    "DELETE /queue/{id}",
+];
+
+/// Routes with an id that need another look.
+const SPECIAL: [&str; 2] = ["GET /queue/{id}/log", "DELETE /users/{id}"];
+
+/// Routes without an id.
+const COLLECTIONS: [&str; 9] = [
+    "GET /users",
+    "POST /users",
+    "GET /hosts",
+    "POST /hosts",
+    "GET /images",
+    "POST /images",
+    "GET /containers",
+    "POST /containers",
+    "GET /queue",
+];
+
+/// The ids of one user's things.
+struct Things {
+    user: String,
+    token: String,
+    host: String,
+    image: String,
+    container: String,
+    job: String,
+}
+
+impl Things {
+    fn unknown() -> Self {
+        let id = |prefix: &str| format!("{prefix}_0192f0c1a2b37c4d8e5f60718293a4b5");
+        Self {
+            user: id("usr"),
+            token: id("tok"),
+            host: id("hst"),
+            image: id("img"),
+            container: id("ctr"),
+            job: id("job"),
+        }
+    }
+
+    fn path(&self, route: &str) -> (Method, String) {
+        let (method, path) = route.split_once(' ').unwrap();
+        let id = match path.split('/').nth(1).unwrap() {
+            "users" => &self.user,
+            "hosts" => &self.host,
+            "images" => &self.image,
+            "containers" => &self.container,
+            _ => &self.job,
+        };
+        (method.parse().unwrap(), path.replace("{id}", id).replace("{token}", &self.token))
+    }
+}
+
+async fn ask(api: &Api, mount: &str, things: &Things, route: &str) -> (u16, String, String) {
+    let (method, path) = things.path(route);
+    let mut call = api.call(method.clone(), &format!("{mount}{path}"));
+    if method == Method::POST && path.ends_with("/tokens") {
+        call = call.json(&json!({"name": "mine"}));
+    }
+    let answer = call.send().await;
+    let kind = answer.json["type"].as_str().unwrap_or_default().to_owned();
+    (answer.status, kind, answer.json["detail"].as_str().unwrap_or_default().to_owned())
+}
+
+#[tokio::test]
+async fn every_route_of_the_api_is_in_the_lists_of_this_test() {
+    let cluster = Cluster::start().await;
+    let document = cluster.anonymous().get("/openapi.json").await.expect(200).json;
+    let mut served = BTreeSet::new();
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let path = path.strip_prefix("/v1").unwrap_or(path);
+        for method in operations.as_object().unwrap().keys().filter(|key| key.len() < 7) {
+            served.insert(format!("{} {path}", method.to_uppercase()));
+        }
+    }
+    let listed: BTreeSet<String> =
+        OPEN.iter().chain(&OWNED).chain(&SPECIAL).chain(&COLLECTIONS).map(ToString::to_string).collect();
+    assert_eq!(served, listed, "left: served, right: listed here");
+}
+
+#[tokio::test]
+async fn without_a_key_no_route_answers() {
+    let cluster = Cluster::start().await;
+    let anonymous = cluster.anonymous();
+    for mount in ["", "/v1"] {
+        for route in OWNED.iter().chain(&SPECIAL).chain(&COLLECTIONS) {
+            let (status, kind, _) = ask(&anonymous, mount, &Things::unknown(), route).await;
+            assert_eq!((status, kind.rsplit(':').next().unwrap()), (401, "unauthorized"), "{mount} {route}");
+        }
+        for route in OPEN {
+            let (status, ..) = ask(&anonymous, mount, &Things::unknown(), route).await;
+            assert_eq!(status, 200, "{mount} {route}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
+    let cluster = Cluster::start().await;
+    let (ana, api) = cluster.user("ana").await;
+    let agent = cluster.host(&api, "vps").await;
+    let image = agent.image("base", "CMD [\"sleep\", \"3600\"]").await;
+    let container = agent.container("blog", &image, json!({})).await;
+    let tokens = api.get(&format!("/v1/users/{}/tokens", ana.user.id)).await.json;
+    let jobs = api.get("/v1/queue").await.json;
+    let hers = Things {
+        user: ana.user.id,
+        token: tokens["items"][0]["id"].as_str().unwrap().to_owned(),
+        host: agent.host.clone(),
+        image: image.clone(),
+        container: container.clone(),
+        job: jobs["items"][0]["id"].as_str().unwrap().to_owned(),
+    };
+    let (_, eva) = cluster.user("eva").await;
+    for mount in ["", "/v1"] {
+        for route in OWNED.iter().chain(&["GET /queue/{id}/log"]) {
+            let someone_elses = ask(&eva, mount, &hers, route).await;
+            let never_was = ask(&eva, mount, &Things::unknown(), route).await;
+            assert_eq!(someone_elses.0, 404, "{mount} {route}");
+            assert_eq!(someone_elses, never_was, "{mount} {route}");
+        }
+    }
+    for list in ["hosts", "images", "containers", "queue"] {
+        let listed = eva.get(&format!("/v1/{list}")).await.expect(200).json;
+        assert_eq!(listed["items"], Value::Array(Vec::new()), "{list}");
+    }
+    // Named in a body they do not exist either.
+    let (own, _) = eva.create_host("own").await;
+    for (body, pointer) in [
+        (json!({"name": "x", "image": image, "host": hers.host}), "/host"),
+        (json!({"name": "x", "image": image, "host": own.id}), "/image"),
+    ] {
+        let problem = eva.post("/v1/containers", &body).await.problem(422, "invalid");
+        assert!(problem.pointers().contains(&pointer), "{problem:?}");
+    }
+    let body = json!({"name": "x", "host": hers.host, "dockerfile": "FROM scratch"});
+    let problem = eva.post("/v1/images", &body).await.problem(422, "invalid");
+    assert_eq!(problem.pointers(), ["/host"]);
+
+    assert_eq!(api.container(&container).await.observed.state, "running", "all of hers is as it was");
+}
