@@ -34,7 +34,7 @@ pub enum PolicyError {
 
 /// What the host's owner allows; what a file does not name is allowed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Policy {
     /// `false` forbids builds.
     pub builds: Option<bool>,
