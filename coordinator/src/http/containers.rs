@@ -1,4 +1,4 @@
-//! `/containers`.
+//! `/containers`: asking for containers, seeing what they are meant to do and what they do, and removing them.
 
 use super::State;
 use super::error::{ApiError, Problem};
@@ -8,8 +8,7 @@ use super::jobs::JobBody;
 use super::respond::{Listing, listing, started};
 use crate::access::{Read, Write};
 use crate::domain::container::ObservedState;
-use crate::service::containers::{NewContainer, Seen};
-use crate::store::containers::Filter;
+use crate::service::containers::{Filter, NewContainer, Seen};
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;

@@ -1,4 +1,4 @@
-//! Containers.
+//! Containers: the rows, with what each is meant to be beside what its host showed last.
 
 use super::rows::{document, json, maybe_time, text, time, word};
 use super::{Conn, StoreError, micros, on};

@@ -1,4 +1,4 @@
-//! Hosts.
+//! Hosts: the rows, their sessions' epochs, and what was last heard of them.
 
 use super::rows::{document, json, maybe_json, maybe_time, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
