@@ -161,7 +161,10 @@ impl Engine for UnixEngine {
             labels: to_hash(labels),
             ..Default::default()
         };
-        self.call("network create", CHANGE, |d| async move { d.create_network(body).await.map(drop) }).boxed()
+        self.call("network create", CHANGE, |d| async move {
+            convert::check_duplicate(d, &body).create_network(body).await.map(drop)
+        })
+        .boxed()
     }
 
     fn network_remove<'a>(&'a self, name: &'a str) -> Call<'a, ()> {
