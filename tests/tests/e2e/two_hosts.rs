@@ -24,7 +24,7 @@ async fn two_engines_work_at_once_and_one_that_is_cut_off_and_healed_loses_nothi
     ledger.stranger(&near.docker).await;
     ledger.stranger(&far.docker).await;
 
-    let sleeper = format!("FROM {}\nCMD [\"sleep\", \"3600\"]", env::BASE_IMAGE);
+    let sleeper = format!("FROM {}\n{}", env::BASE_IMAGE, env::SLEEPER);
     let (one, two) = tokio::join!(api.build(&near.host, "near", &sleeper), api.build(&far.host, "far", &sleeper));
     let (near_image, far_image) = tokio::join!(api.succeeded(&one, 60), api.succeeded(&two, 60));
     let shown: Vec<Image> = api.all(&format!("/v1/images?host={}", far.host)).await;
