@@ -15,6 +15,7 @@ PROGRAM=/usr/bin/dockerforge-agent
 UNIT=dockerforge-agent.service
 UNIT_FILE=/etc/systemd/system/$UNIT
 CONFIG=/etc/dockerforge/agent.toml
+JOIN=/etc/dockerforge/join.env
 STATE=/var/lib/dockerforge-agent
 ACCOUNT=dockerforge-agent
 
@@ -67,7 +68,7 @@ check_machine() {
 uninstall() {
   check_machine
   systemctl disable --now "$UNIT" 2>/dev/null || true
-  rm -f "$UNIT_FILE" "$PROGRAM"
+  rm -f "$UNIT_FILE" "$PROGRAM" "$JOIN"
   systemctl daemon-reload
   if [ "$PURGE" = yes ]; then
     rm -rf -- "$STATE" "$CONFIG"
@@ -124,15 +125,14 @@ install_agent() {
   install -d -m 0755 /etc/dockerforge
   install -d -m 0700 -o "$ACCOUNT" -g "$ACCOUNT" "$STATE"
   if [ ! -e "$CONFIG" ]; then
-    printf 'coordinator = "%s"\ntoken-file = "%s/join-token"\n' "$COORDINATOR" "$STATE" >"$CONFIG"
+    printf 'coordinator = "%s"\n' "$COORDINATOR" >"$CONFIG"
     chmod 0644 "$CONFIG"
   else
     say "$CONFIG is there already and is kept as it is"
   fi
-  # The token is a secret until it is used: never in the unit, never on a command line that ps shows.
+  # The token is a secret until it is used: not in the unit, not on a command line that ps shows. systemd reads the file.
   if [ -n "$TOKEN" ]; then
-    (umask 077 && printf '%s\n' "$TOKEN" >"$STATE/join-token")
-    chown "$ACCOUNT:$ACCOUNT" "$STATE/join-token"
+    (umask 077 && printf 'DOCKERFORGE_AGENT_TOKEN=%s\n' "$TOKEN" >"$JOIN")
   fi
 
   systemctl daemon-reload
@@ -144,9 +144,12 @@ install_agent() {
     sleep 0.2
   done
   if ! enrolled; then
+    rm -f "$JOIN"
     journalctl -u "$UNIT" -n 10 --no-pager >&2 || true
     die "the host did not enrol; the reason is above"
   fi
+  # Used up.
+  rm -f "$JOIN"
   say "this host is enrolled; the agent runs as $UNIT"
 }
 

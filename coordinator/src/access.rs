@@ -2,7 +2,7 @@
 //! forgets to ask does not compile.
 
 use crate::domain::Refusal;
-use crate::store::records::Origin;
+use crate::domain::event::Origin;
 use dockerforge_protocol::ids::{RequestId, UserId};
 use std::marker::PhantomData;
 use std::net::IpAddr;

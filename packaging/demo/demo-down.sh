@@ -36,7 +36,7 @@ remove() {
   esac || say "not every $kind could be removed"
 }
 
-if [ -d "$DEMO_DIR" ]; then
+if [ -e "$DEMO_MARK" ]; then
   stop agent "$AGENT_PID" "$DEMO_DIR/agent"
   stop coordinator "$COORDINATOR_PID" "$DEMO_DIR/coordinator"
 fi
@@ -51,7 +51,7 @@ if docker_answers >/dev/null; then
   # By its name: other names of the same image are not ours.
   remove image docker image ls --format '{{.Repository}}:{{.Tag}}' "$DEMO_BASE"
 fi
-if [ -d "$DEMO_DIR" ]; then
+if [ -e "$DEMO_MARK" ]; then
   say "removing $DEMO_DIR"
   rm -rf -- "$DEMO_DIR"
 fi

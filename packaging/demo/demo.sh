@@ -17,15 +17,18 @@ need_port() {
 }
 
 prepare() {
-  if [ -e "$DEMO_DIR" ]; then
+  if [ -e "$DEMO_MARK" ]; then
     note "A demo is there already: it is taken down first."
     "$HERE/demo-down.sh" --keep-docker
+  elif [ -n "$(ls -A "$DEMO_DIR" 2>/dev/null)" ]; then
+    die "$DEMO_DIR is not empty, and no demo made it: choose another folder with DEMO_DIR"
   fi
   need_port "$API_PORT" "where the REST API would listen" DEMO_API_PORT
   need_port "$AGENT_PORT" "where agents would dial in" DEMO_AGENT_PORT
   mkdir -p "$DEMO_DIR"
   # The administrator's key will be in it.
   chmod 0700 "$DEMO_DIR"
+  touch "$DEMO_MARK"
 }
 
 build() {
@@ -61,6 +64,9 @@ create_user() {
   note "From here on the requests are made with this user's key."
 }
 
+# A process that ended needs no waiting for.
+agent_ended() { ! pid_of "$AGENT_PID" "$DEMO_DIR/agent"; }
+
 host_is() {
   exchange "$API/v1/hosts/$HOST"
   [ "$STATUS" = 200 ] && [ "$(field .state)" = "$1" ] && [ "$(field '.docker.version // empty')" != "" ]
@@ -81,7 +87,8 @@ enrol_host() {
   arguments=("$BIN/dockerforge-agent" "${arguments[@]:1}" --state-dir "$DEMO_DIR/agent" --docker "$DOCKER_HOST")
   shown "${arguments[*]}"
   start_daemon "$AGENT_PID" "$DEMO_DIR/agent.log" "${arguments[@]}"
-  if ! wait_until 30 "the host to be online" host_is online; then
+  wait_until 30 "the host to be online" eval 'host_is online || agent_ended' || true
+  if ! host_is online; then
     tail -n 20 "$DEMO_DIR/agent.log" >&2
     die "the host did not come online"
   fi
@@ -109,24 +116,47 @@ DOCKERFILE
 PAGE
 }
 
-# Server-sent events as they come: only the text, and nothing kept waiting in a pipe's buffer.
-stream_log() {
-  local line event=message data
-  curl -sSN --max-time 120 -H 'Accept: text/event-stream' -K <(printf 'header = "Authorization: Bearer %s"\n' "$KEY") \
-    "$API$1" | while IFS= read -r line; do
+# Prints the whole lines of PENDING and keeps the rest: a piece of a log may end in the middle of a line.
+print_lines() {
+  while [[ $PENDING == *$'\n'* ]]; do
+    printf '     %s| %s%s\n' "$DIM" "${PENDING%%$'\n'*}" "$PLAIN"
+    PENDING=${PENDING#*$'\n'}
+  done
+}
+
+# Server-sent events as they come (the WHATWG's text/event-stream): an event is its fields and an empty line, and its
+# data lines are joined by newlines.
+show_events() {
+  local line event='' data='' first=yes PENDING=''
+  while IFS= read -r line; do
     line=${line%$'\r'}
     case $line in
-      event:*) event=${line#event:} event=${event# } ;;
+      event:*) event=${line#event:} && event=${event# } ;;
       data:*)
-        data=${line#data:}
-        data=${data# }
-        case $event in
-          log) printf '     %s| %s%s\n' "$DIM" "$data" "$PLAIN" ;;
-          end) break ;;
-        esac
+        line=${line#data:}
+        [ "$first" = yes ] || data+=$'\n'
+        data+=${line# }
+        first=no
+        ;;
+      '')
+        if [ "$event" = end ]; then break; fi
+        if [ "$event" = log ]; then
+          PENDING+=$data
+          print_lines
+        fi
+        event='' data='' first=yes
         ;;
     esac
-  done || true
+  done
+  if [ -n "$PENDING" ]; then
+    PENDING+=$'\n'
+    print_lines
+  fi
+}
+
+stream_log() {
+  curl -sSN --max-time 120 -H 'Accept: text/event-stream' -K <(printf 'header = "Authorization: Bearer %s"\n' "$KEY") \
+    "$API$1" | show_events || true # the end of the events ends the pipe before curl
 }
 
 job_ended() {

@@ -12,7 +12,9 @@ API=http://127.0.0.1:$API_PORT
 BIN=${CARGO_TARGET_DIR:-$CHECKOUT/target}/debug
 COORDINATOR_PID=$DEMO_DIR/coordinator.pid
 AGENT_PID=$DEMO_DIR/agent.pid
-export DEMO_BASE AGENT_PORT API BIN COORDINATOR_PID AGENT_PID
+# Only a folder that has this is the demo's to remove: DEMO_DIR may have been set to anything.
+DEMO_MARK=$DEMO_DIR/.dockerforge-demo
+export DEMO_MARK DEMO_BASE AGENT_PORT API BIN COORDINATOR_PID AGENT_PID
 
 # The key that requests are made with; `request` sends it and never shows it.
 KEY=
@@ -21,8 +23,10 @@ STATUS='' BODY='' LOCATION=''
 
 # shellcheck disable=SC2034 # not every script uses every colour
 if [ -t 1 ]; then
+  JQ=(jq -C)
   BOLD=$'\e[1m' DIM=$'\e[2m' GREEN=$'\e[32m' CYAN=$'\e[36m' PLAIN=$'\e[0m'
 else
+  JQ=(jq -M)
   # shellcheck disable=SC2034
   BOLD='' DIM='' GREEN='' CYAN='' PLAIN=''
 fi
@@ -36,7 +40,7 @@ note() { printf '   %s\n' "$*"; }
 shown() { printf '%s   $ %s%s\n' "$CYAN" "$*" "$PLAIN"; }
 
 # A secret in a terminal is a secret in a screenshot: keys are shown by their beginning.
-masked() { sed -E 's/("(key)": *"[^"]{0,8})[^"]*"/\1…"/g'; }
+masked() { jq -c 'if type == "object" and has("key") then .key |= .[:8] + "…" else . end'; }
 
 indented() { sed 's/^/     /'; }
 
@@ -45,7 +49,7 @@ request() {
   local method=$1 path=$2 body=${3:-} arguments=()
   printf '   %s> %s %s%s\n' "$CYAN" "$method" "$path" "$PLAIN"
   if [ -n "$body" ]; then
-    jq -C . <<<"$body" 2>/dev/null | indented || indented <<<"$body"
+    "${JQ[@]}" . <<<"$body" | indented
     arguments=(-H 'Content-Type: application/json' --data-binary "$body")
   fi
   exchange -X "$method" "${arguments[@]}" "$API$path"
@@ -68,7 +72,7 @@ exchange() {
 show_answer() {
   printf '   %s< %s%s%s\n' "$GREEN" "$STATUS" "${LOCATION:+, Location: $LOCATION}" "$PLAIN"
   if [ -n "$BODY" ]; then
-    if jq -e . >/dev/null 2>&1 <<<"$BODY"; then jq . <<<"$BODY"; else printf '%s\n' "$BODY"; fi | masked | indented
+    if jq -e . >/dev/null 2>&1 <<<"$BODY"; then masked | "${JQ[@]}" .; else cat; fi <<<"$BODY" | indented
   fi
 }
 

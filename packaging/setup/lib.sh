@@ -55,7 +55,8 @@ process_gone() { ! process_runs "$1"; }
 # process_is PID TEXT: the process with that number still is the one that we started (numbers are reused): its command
 # line contains TEXT.
 process_is() {
-  process_runs "${1:-}" && tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null | grep -qF -- "$2"
+  # It may end between the two looks; the shell's own complaint about that is of no interest.
+  process_runs "${1:-}" && { tr '\0' ' ' <"/proc/$1/cmdline"; } 2>/dev/null | grep -qF -- "$2"
 }
 
 # pid_of FILE TEXT: prints the pid in the file where it is alive and its command line contains TEXT.

@@ -48,6 +48,8 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
     work.step("building", Some(1))?;
     let tag = format!("{}:{}-{}", temporary_repository(command.image), work.attempt.number, work.attempt.job);
     let mut with = work.labels(command.user);
+    // Each label is a step of the classic builder with a container of its own: the host adds nothing here.
+    with.remove(labels::HOST);
     with.insert(labels::IMAGE.to_owned(), command.image.to_string());
     let new = NewBuild {
         tag: tag.clone(),

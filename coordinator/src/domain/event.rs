@@ -1,7 +1,9 @@
-//! What happened, for whoever watches: written in the transaction of the change itself.
+//! What happened, for whoever watches, and who did it, for the administrator: written in the transaction of the change
+//! itself.
 
 use super::Kind;
-use dockerforge_protocol::ids::UserId;
+use dockerforge_protocol::ids::{RequestId, UserId};
+use std::net::IpAddr;
 use uuid::Uuid;
 
 /// One thing that happened.
@@ -17,4 +19,17 @@ pub struct Event {
     pub id: Uuid,
     /// More about it, in words.
     pub detail: Option<String>,
+}
+
+/// Who asks, on whose behalf, from where, with which request: the head of every audit line.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// Who asks.
+    pub actor: UserId,
+    /// On whose behalf.
+    pub user: UserId,
+    /// With which request.
+    pub request: RequestId,
+    /// From where.
+    pub remote: IpAddr,
 }

@@ -278,11 +278,14 @@ fn spec(check: &mut Check, body: &NewContainerBody) -> Option<ContainerSpec> {
     let pids = body.resources.pids.map(|pids| check.take("/resources/pids", PidsLimit::try_from(pids)));
     spec.resources = Resources { cpus: cpus.flatten(), memory: memory.flatten(), pids: pids.flatten() };
     if let Some(restart) = &body.restart {
-        spec.restart = check.parse::<RestartPolicy>("/restart", restart)?;
+        spec.restart = check.parse::<RestartPolicy>("/restart", restart).unwrap_or_default();
     }
-    spec.labels = parse_labels(check, &body.labels)?;
-    for (pointer, detail) in spec.problems() {
-        check.refuse(&pointer, detail);
+    spec.labels = parse_labels(check, &body.labels).unwrap_or_default();
+    // Only where nothing was left out, so that what is said of an element points at that element.
+    if spec.ports.len() == body.ports.len() && spec.volumes.len() == body.volumes.len() {
+        for (pointer, detail) in spec.problems() {
+            check.refuse(&pointer, detail);
+        }
     }
     Some(spec)
 }

@@ -5,12 +5,13 @@
 //! for. The first reason to close is the one that the agent is told.
 
 use super::refused;
+use dockerforge_protocol::codec::MAX_FRAME;
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
 use dockerforge_protocol::ids::HostId;
 use dockerforge_protocol::message::{FromAgent, ToAgent};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 /// The epoch of a session that is not welcomed yet. Real ones begin at 1.
@@ -146,31 +147,101 @@ impl std::fmt::Debug for SessionHandle {
 
 /// What an agent says after its hello, in order. While nobody takes it the socket is not read.
 #[derive(Debug)]
-pub struct Inbound(mpsc::Receiver<Box<FromAgent>>);
+pub struct Inbound(mpsc::Receiver<Box<Queued>>);
+
+/// The session's end of an [`Inbound`].
+pub(super) struct Inbox {
+    queue: mpsc::Sender<Box<Queued>>,
+    room: Arc<Semaphore>,
+}
+
+/// A message that waits to be taken, and the room that it takes.
+#[derive(Debug)]
+struct Queued {
+    message: FromAgent,
+    _room: OwnedSemaphorePermit,
+}
+
+/// Bytes of messages, as they came, that may wait in one inbox: two of the largest. A bound on their number alone would
+/// let the owner of a host fill the coordinator with large ones.
+const INBOX_BYTES: usize = 2 * MAX_FRAME;
+
+impl Inbox {
+    /// Queues a message that came as so many bytes, once there is room.
+    ///
+    /// # Errors
+    /// Nobody takes messages any more.
+    pub(super) async fn put(&self, message: FromAgent, bytes: usize) -> Result<(), SessionGone> {
+        let size = u32::try_from(bytes.min(INBOX_BYTES)).map_err(|_| SessionGone)?;
+        let room = Arc::clone(&self.room).acquire_many_owned(size);
+        let room = tokio::select! {
+            room = room => room.map_err(|_| SessionGone)?,
+            () = self.queue.closed() => return Err(SessionGone),
+        };
+        self.queue.send(Box::new(Queued { message, _room: room })).await.map_err(|_| SessionGone)
+    }
+}
 
 impl Inbound {
-    /// An inbox and the session's end of it.
-    pub(super) fn new(capacity: usize) -> (mpsc::Sender<Box<FromAgent>>, Self) {
-        let (sender, receiver) = mpsc::channel(capacity);
-        (sender, Self(receiver))
+    /// An inbox and its other end.
+    pub(super) fn new(capacity: usize) -> (Inbox, Self) {
+        let (queue, receiver) = mpsc::channel(capacity);
+        (Inbox { queue, room: Arc::new(Semaphore::new(INBOX_BYTES)) }, Self(receiver))
     }
 
     /// The next message; `None` when the session is over and all that it said was taken.
     pub async fn recv(&mut self) -> Option<FromAgent> {
-        self.0.recv().await.map(|message| *message)
+        self.0.recv().await.map(|queued| queued.message)
     }
 
     /// Waits for a message, and takes those that are there then, at most `limit`. Answers how many were appended; 0
     /// when the session is over and all that it said was taken.
     pub async fn recv_many(&mut self, messages: &mut Vec<FromAgent>, limit: usize) -> usize {
-        let mut boxed = Vec::new();
-        let taken = self.0.recv_many(&mut boxed, limit).await;
-        messages.extend(boxed.into_iter().map(|message| *message));
+        let mut queued = Vec::new();
+        let taken = self.0.recv_many(&mut queued, limit).await;
+        messages.extend(queued.into_iter().map(|queued| queued.message));
         taken
     }
 
     /// The next message if it is there already.
     pub fn try_recv(&mut self) -> Option<FromAgent> {
-        self.0.try_recv().ok().map(|message| *message)
+        self.0.try_recv().ok().map(|queued| queued.message)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dockerforge_protocol::inventory::Inventory;
+
+    #[tokio::test]
+    async fn an_inbox_is_bounded_by_bytes_and_by_number() {
+        let message = || FromAgent::Inventory(Inventory::default());
+        let full = async |inbox: &Inbox, bytes| {
+            let put = inbox.put(message(), bytes);
+            tokio::time::timeout(std::time::Duration::from_millis(20), put).await.is_err()
+        };
+        let (inbox, mut inbound) = Inbound::new(4);
+        inbox.put(message(), MAX_FRAME).await.unwrap();
+        inbox.put(message(), MAX_FRAME).await.unwrap();
+        assert!(full(&inbox, 1).await, "of bytes");
+        inbound.recv().await.unwrap();
+        for _ in 0..3 {
+            inbox.put(message(), 1).await.unwrap();
+        }
+        assert!(full(&inbox, 1).await, "of messages");
+        drop(inbound);
+        assert_eq!(inbox.put(message(), 1).await, Err(SessionGone));
+    }
+
+    #[tokio::test]
+    async fn an_inbox_that_waits_for_room_sees_that_nobody_listens() {
+        let (inbox, inbound) = Inbound::new(4);
+        inbox.put(FromAgent::Inventory(Inventory::default()), INBOX_BYTES).await.unwrap();
+        let (put, ()) = tokio::join!(inbox.put(FromAgent::Inventory(Inventory::default()), 1), async {
+            tokio::task::yield_now().await;
+            drop(inbound);
+        });
+        assert_eq!(put, Err(SessionGone));
     }
 }

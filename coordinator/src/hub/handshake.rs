@@ -4,7 +4,7 @@
 //! What must hold: nobody upstream hears of an agent whose hello does not fit its certificate.
 
 use super::end::SessionEnd;
-use super::handle::{Inbound, SessionHandle};
+use super::handle::{Inbound, Inbox, SessionHandle};
 use super::session::{Frame, next_frame};
 use super::{Hub, Knock, Peer};
 use axum::extract::ws::WebSocket;
@@ -12,11 +12,8 @@ use dockerforge_protocol::codec;
 use dockerforge_protocol::handshake::{Hello, SUPPORTED, Version, Welcome, negotiate};
 use dockerforge_protocol::message::FromAgent;
 use std::net::SocketAddr;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::time::timeout;
-
-/// Where the session's task puts what the agent says.
-pub(super) type Inbox = mpsc::Sender<Box<FromAgent>>;
 
 /// Brings a connection to its welcome, which is not sent yet.
 pub(super) async fn shake_hands(

@@ -63,7 +63,7 @@ impl Default for HubConfig {
             farewell: Duration::from_millis(1500),
             outbound: 256,
             inbound: 64,
-            per_host: 8,
+            per_host: 4,
         }
     }
 }

@@ -6,8 +6,8 @@
 //! agent where it can hear; the socket is closed within `HubConfig::farewell` of the decision.
 
 use super::end::{SessionEnd, close_code};
-use super::handle::SessionHandle;
-use super::handshake::{Inbox, shake_hands};
+use super::handle::{Inbox, SessionHandle};
+use super::handshake::shake_hands;
 use super::registry::Place;
 use super::{Hub, HubConfig, Peer};
 use axum::Error;
@@ -105,19 +105,19 @@ where
                 continue;
             }
         };
-        let message = match frame {
+        let (message, bytes) = match frame {
             Ok(Frame::Life) => {
                 heard = Instant::now();
                 continue;
             }
             Ok(Frame::Message(bytes)) => match codec::decode(&bytes) {
                 Ok(FromAgent::Hello(_)) => return SessionEnd::HelloRepeated,
-                Ok(message) => message,
+                Ok(message) => (message, bytes.len()),
                 Err(error) => return SessionEnd::Undecodable(error),
             },
             Err(end) => return end,
         };
-        if inbox.send(Box::new(message)).await.is_err() {
+        if inbox.put(message, bytes).await.is_err() {
             return SessionEnd::Unheard;
         }
         // After the wait for room in the inbox: while the socket is not read, the agent is not the silent one.

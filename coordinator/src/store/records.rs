@@ -1,24 +1,9 @@
 //! What happened, and who did it: rows that are only ever added, in the transaction of the change they are about.
 
 use super::{Conn, StoreError, micros, on};
-use crate::domain::event::Event;
+use crate::domain::event::{Event, Origin};
 use crate::domain::{Kind, Timestamp};
-use dockerforge_protocol::ids::{RequestId, UserId};
-use std::net::IpAddr;
 use uuid::Uuid;
-
-/// Who asks, on whose behalf, from where, with which request: the head of every audit line.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// Who asks.
-    pub actor: UserId,
-    /// On whose behalf.
-    pub user: UserId,
-    /// With which request.
-    pub request: RequestId,
-    /// From where.
-    pub remote: IpAddr,
-}
 
 /// Adds an event.
 pub async fn event(conn: &mut Conn, event: &Event, now: Timestamp) -> Result<(), StoreError> {

@@ -257,7 +257,9 @@ async fn an_agent_that_does_not_read_is_cut_off() {
     let since = Instant::now();
     assert_eq!(taken.inbound.recv().await, None);
     closed_within(&taken.session, Duration::from_secs(5)).await;
-    assert!(since.elapsed() >= Duration::from_millis(400), "it was not given its time: {:?}", since.elapsed());
+    // Long before its silence would be noticed.
+    let lasted = since.elapsed();
+    assert!(lasted >= Duration::from_millis(400) && lasted < Duration::from_secs(8), "{lasted:?}");
     drop(agent);
     port.shut_down().await;
 }

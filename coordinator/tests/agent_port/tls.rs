@@ -174,11 +174,17 @@ async fn an_enrolment_has_its_time_and_keeps_its_place_for_it() {
 }
 
 #[tokio::test]
-async fn an_agent_that_holds_its_place_no_more_does_not_count() {
+async fn a_connection_that_has_proved_who_it_is_gives_up_its_place_at_once() {
     let limits = Limits { unauthenticated: 1, ..Limits::default() };
     let mut port = port_with(HubConfig::default(), limits).await;
-    let (_one, _) = Agent::join(&mut port, HostId::new(), 1).await;
-    let (_two, _) = Agent::join(&mut port, HostId::new(), 1).await;
-    assert_eq!(port.hub.len(), 2);
+    let config =
+        || client_tls(&port, Some(identity(&port.authority, HostId::new(), Timestamp::now())), &[ALPN_SESSION]);
+    let name = server_name(port.cluster);
+    let waiting = [dial_tls(port.addr, &name, config()).await, dial_tls(port.addr, &name, config()).await];
+    assert!(waiting.iter().all(Result::is_ok));
+    let before = Instant::now();
+    let (_agent, _taken) = Agent::join(&mut port, HostId::new(), 1).await;
+    assert!(before.elapsed() < Duration::from_secs(5), "it waited for connections that say nothing");
+    drop(waiting);
     port.shut_down().await;
 }
