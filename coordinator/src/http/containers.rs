@@ -1,4 +1,5 @@
-//! `/containers`.
+//! `/containers`: bodies into a typed specification, all that is wrong with one at once, and what is known of a container
+//! back. What a container may be is the type's business.
 
 use super::State;
 use super::error::{ApiError, Problem};

@@ -1,4 +1,4 @@
-//! `/images`.
+//! `/images`: from JSON or from an uploaded archive, which is received only after everything else was found good.
 
 use super::State;
 use super::containers::wait;

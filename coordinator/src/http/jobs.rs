@@ -1,4 +1,4 @@
-//! `/queue`: the jobs.
+//! `/queue`: the jobs as their users see them. The one place that answers 303.
 
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Query, page};

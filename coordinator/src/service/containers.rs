@@ -1,4 +1,5 @@
-//! Containers.
+//! Containers: asking for one, looking, asking for it to be gone. Called by `http::containers`; the row, its job and the
+//! audit are one transaction.
 
 use super::idempotency::{self, Key};
 use super::{Result, Services, once};

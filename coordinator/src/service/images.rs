@@ -1,4 +1,5 @@
-//! Images.
+//! Images: asking for one, looking, asking for it to be gone everywhere. Called by `http::images`; the row, its job and the
+//! audit are one transaction.
 
 use super::idempotency::{self, Key};
 use super::{Result, Services, once};

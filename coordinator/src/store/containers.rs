@@ -1,4 +1,4 @@
-//! Containers.
+//! Rows of containers. Desired state is written by the use cases, observed state by reports; nothing writes both.
 
 use super::rows::{document, json, maybe_time, text, time, word};
 use super::{Conn, StoreError, micros, on};

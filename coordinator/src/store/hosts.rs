@@ -1,4 +1,4 @@
-//! Hosts.
+//! Rows of hosts. What an agent reports is written only under the epoch of its session.
 
 use super::rows::{document, json, maybe_json, maybe_time, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
