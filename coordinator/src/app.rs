@@ -4,17 +4,14 @@ use crate::build::{ContextError, Contexts};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
 use crate::http;
+use crate::http::listener::{ListenError, Server, TlsFiles};
 use crate::hub::{self, Hub, HubConfig};
 use crate::pki::{Authority, PkiError, ServerTls};
 use crate::queue::{self, ReaperConfig, Signals};
 use crate::service::{ServiceError, Services};
 use crate::store::{self, Store, StoreError};
 use crate::tasks::Tasks;
-use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use secrecy::SecretString;
 use std::collections::HashSet;
 use std::io;
@@ -59,9 +56,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
-    /// The certificate of the API.
-    #[error("the certificate and key of the API cannot be used: {0}")]
-    ApiTls(String),
+    /// The API's own port.
+    #[error(transparent)]
+    Api(#[from] ListenError),
     /// The database.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,9 +71,6 @@ pub enum AppError {
     /// The first user.
     #[error("the system user could not be made")]
     Bootstrap(#[source] ServiceError),
-    /// The API's listener.
-    #[error("the API ended")]
-    Api(#[source] io::Error),
 }
 
 /// A coordinator that serves.
@@ -85,8 +79,7 @@ pub struct App {
     pub api: SocketAddr,
     /// Where agents dial in.
     pub agents: SocketAddr,
-    server: tokio::task::JoinHandle<()>,
-    handle: Handle<SocketAddr>,
+    server: Server,
     streams: CancellationToken,
     hub: Hub,
     tasks: Tasks,
@@ -159,11 +152,15 @@ impl App {
             "agent port",
             hub::listener::serve(agent_listener, tls, agent_routes, hub::listener::Limits::default(), tasks.clone()),
         );
-        let handle = Handle::new();
-        let router = http::router(state);
-        let server = serve_api(config, api_listener, router, &handle, &tasks)?;
+        let tls = config.api_tls.clone().map(|(certificate, key)| TlsFiles { certificate, key });
+        if tls.is_none() && !config.api_listen.ip().is_loopback() {
+            tracing::warn!(
+                "the API is served without TLS on an address that others reach: keep it to a private network"
+            );
+        }
+        let server = Server::start(api_listener, tls.as_ref(), http::router(state), &tasks)?;
         tracing::info!(%api, %agents, database = store.describe(), %cluster, "serving");
-        Ok(Self { api, agents, server, handle, streams, hub, tasks })
+        Ok(Self { api, agents, server, streams, hub, tasks })
     }
 
     /// Lets what is in work end, then stops: first the API, whose streams resume elsewhere; then the agents' sessions,
@@ -171,8 +168,7 @@ impl App {
     pub async fn stop(self) {
         tracing::info!("shutting down");
         self.streams.cancel();
-        self.handle.graceful_shutdown(Some(DRAIN));
-        let _ = tokio::time::timeout(DRAIN + Duration::from_secs(1), self.server).await;
+        self.server.stop(DRAIN).await;
         let why =
             Refused { reason: RefusedReason::Unavailable, detail: "the coordinator shuts down; dial again".to_owned() };
         let open = self.hub.drain(why, Duration::from_secs(3)).await;
@@ -265,49 +261,4 @@ fn sweep(contexts: Contexts, tasks: Tasks) -> impl Fn(HashSet<String>) + Send + 
             }
         });
     }
-}
-
-fn serve_api(
-    config: &Config,
-    listener: TcpListener,
-    router: axum::Router,
-    handle: &Handle<SocketAddr>,
-    tasks: &Tasks,
-) -> Result<tokio::task::JoinHandle<()>, AppError> {
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let ended = |result: io::Result<()>| {
-        if let Err(error) = result {
-            tracing::error!(%error, "the API ended");
-        }
-    };
-    let listening = |source| AppError::Listen { address: config.api_listen, source };
-    let Some((cert, key)) = &config.api_tls else {
-        if !config.api_listen.ip().is_loopback() {
-            tracing::warn!(
-                "the API is served without TLS on an address that others reach: keep it to a private network"
-            );
-        }
-        let server = axum_server::from_tcp(listener).map_err(listening)?.handle(handle.clone());
-        return Ok(tasks.spawn("api", async move { ended(server.serve(service).await) }));
-    };
-    let tls = api_tls(cert, key)?;
-    let server = axum_server::from_tcp_rustls(listener, RustlsConfig::from_config(Arc::new(tls)))
-        .map_err(listening)?
-        .handle(handle.clone());
-    Ok(tasks.spawn("api", async move { ended(server.serve(service).await) }))
-}
-
-fn api_tls(cert: &Path, key: &Path) -> Result<rustls::ServerConfig, AppError> {
-    let unusable = |error: &dyn std::fmt::Display| AppError::ApiTls(error.to_string());
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_file_iter(cert).map_err(|e| unusable(&e))?.collect();
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|e| unusable(&e))?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let mut tls = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|e| unusable(&e))?
-        .with_no_client_auth()
-        .with_single_cert(chain.map_err(|e| unusable(&e))?, key)
-        .map_err(|e| unusable(&e))?;
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(tls)
 }

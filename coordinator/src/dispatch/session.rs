@@ -15,8 +15,10 @@ use std::time::Duration;
 
 /// Messages that one transaction carries at most.
 const BATCH: usize = 32;
-/// How often a session looks without being woken: for jobs whose wait is over, and for what another replica enqueued.
+/// How often a session looks without being woken while its host has unfinished jobs: a retry's wait may be over.
 const POLL: Duration = Duration::from_secs(1);
+/// How often it looks otherwise: for what another process enqueued.
+const IDLE_POLL: Duration = Duration::from_secs(5);
 
 struct Session {
     dispatcher: Dispatcher,
@@ -67,7 +69,7 @@ impl Session {
     async fn run(&mut self, mut inbound: Inbound, wake: &Arc<tokio::sync::Notify>) -> Result<(), DispatchError> {
         let stop = self.dispatcher.tasks.token();
         let mut batch = Vec::with_capacity(BATCH);
-        self.look().await?;
+        let mut busy = self.look().await?;
         loop {
             let look = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -78,11 +80,11 @@ impl Session {
                     false
                 }
                 () = wake.notified() => true,
-                () = tokio::time::sleep(POLL) => true,
+                () = tokio::time::sleep(if busy { POLL } else { IDLE_POLL }) => true,
             };
             let freed = if look { true } else { self.commit(std::mem::take(&mut batch)).await? };
             if freed {
-                self.look().await?;
+                busy = self.look().await?;
             }
         }
     }
@@ -118,8 +120,8 @@ impl Session {
         Ok(effects.freed)
     }
 
-    /// Claims what the host can take, sends it, and passes on cancellations.
-    async fn look(&mut self) -> Result<(), DispatchError> {
+    /// Claims what the host can take, sends it, and passes on cancellations; whether the host has unfinished jobs.
+    async fn look(&mut self) -> Result<bool, DispatchError> {
         let (host, epoch, slots) = (self.host, self.epoch, self.slots);
         let mut conn = self.dispatcher.store.read().await?;
         let open = store::jobs::open_on_host(&mut conn, host).await?;
@@ -130,7 +132,7 @@ impl Session {
             }
         }
         if !open.iter().any(|job| job.state == JobState::Queued) {
-            return Ok(());
+            return Ok(!open.is_empty());
         }
         let claimed = self
             .dispatcher
@@ -145,7 +147,7 @@ impl Session {
             })
             .await?;
         if claimed.is_empty() {
-            return Ok(());
+            return Ok(true);
         }
         fail::fail_point!("coordinator.assign.claimed");
         for job in &claimed {
@@ -155,7 +157,7 @@ impl Session {
             }
         }
         fail::fail_point!("coordinator.assign.sent");
-        Ok(())
+        Ok(true)
     }
 
     /// Ends the connection for a reason of ours.

@@ -2,11 +2,11 @@
 //! the API's, observed state the agent's.
 
 use super::Timestamp;
+use core::net::IpAddr;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::inventory::{ContainerState, ObservedContainer, ObservedPort};
 use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
 use jiff::SignedDuration;
-use std::net::IpAddr;
 
 /// How long after a result an inventory that lacks the container proves nothing: it may have been read before.
 pub const INVENTORY_RACE: SignedDuration = SignedDuration::from_secs(5);

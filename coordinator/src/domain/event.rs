@@ -2,8 +2,8 @@
 //! itself.
 
 use super::Kind;
+use core::net::IpAddr;
 use dockerforge_protocol::ids::{RequestId, UserId};
-use std::net::IpAddr;
 use uuid::Uuid;
 
 /// One thing that happened.

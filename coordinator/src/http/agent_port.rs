@@ -1,16 +1,13 @@
 //! What the agent port serves beside the websocket: enrolment, and the build contexts of a host's own jobs.
 
 use super::State;
-use crate::domain::job::JobState;
 use crate::pki::{Conversation, Peer};
-use crate::store;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use dockerforge_protocol::command::{Command, ContextRef};
 use dockerforge_protocol::enrolment::{CONTEXT_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest};
 use dockerforge_protocol::ids::JobId;
 use tokio_util::io::ReaderStream;
@@ -59,7 +56,7 @@ async fn context(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Pa
     let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    match context_of(&state, &peer, job).await {
+    match state.services.image_context(&peer.serial, peer.host, job).await {
         Ok(Some(context)) => match state.services.contexts.open(&context).await {
             Ok(file) => {
                 let mut response = Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024)).into_response();
@@ -78,18 +75,4 @@ async fn context(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Pa
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }
-}
-
-async fn context_of(state: &State, peer: &Peer, job: JobId) -> Result<Option<ContextRef>, store::StoreError> {
-    let mut conn = state.services.store.read().await?;
-    if !store::enrolment::certificate_is_good(&mut conn, &peer.serial, peer.host).await? {
-        return Ok(None);
-    }
-    let job = store::jobs::find(&mut conn, job).await?;
-    let mine =
-        job.filter(|job| job.host == Some(peer.host) && !job.state.is_terminal() && job.state != JobState::Queued);
-    Ok(mine.and_then(|job| match job.command {
-        Some(Command::BuildImage(build)) => Some(build.context),
-        _ => None,
-    }))
 }

@@ -1,5 +1,4 @@
-//! `/containers`: bodies into a typed specification, all that is wrong with one at once, and what is known of a container
-//! back. What a container may be is the type's business.
+//! `/containers`: asking for containers, seeing what they are meant to do and what they do, and removing them.
 
 use super::State;
 use super::error::{ApiError, Problem};
@@ -9,8 +8,7 @@ use super::jobs::JobBody;
 use super::respond::{Listing, listing, started};
 use crate::access::{Read, Write};
 use crate::domain::container::ObservedState;
-use crate::service::containers::{NewContainer, Seen};
-use crate::store::containers::Filter;
+use crate::service::containers::{Filter, NewContainer, Seen};
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;

@@ -1,10 +1,9 @@
 //! The only place that knows which status an error becomes. Every error is an RFC 9457 problem; a handler's error
 //! carries its parts to the outermost layer, which knows the request and writes the document.
 
-use crate::build::ContextError;
 use crate::domain::{Refusal, Violation};
-use crate::service::ServiceError;
-use crate::store::{Constraint, StoreError};
+use crate::service::images::ContextError;
+use crate::service::{Constraint, ServiceError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;

@@ -1,4 +1,4 @@
-//! `/images`: from JSON or from an uploaded archive, which is received only after everything else was found good.
+//! `/images`: asking for images by reference, Dockerfile or archive, seeing where they are, and removing them.
 
 use super::State;
 use super::containers::wait;
@@ -8,10 +8,8 @@ use super::hosts::{labels, parse_labels};
 use super::jobs::JobBody;
 use super::respond::{Listing, listing, started};
 use crate::access::{Permit, Read, Write};
-use crate::build::ContextError;
-use crate::build::archive::{ArchiveError, Limits};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
-use crate::service::images::{NewImage, Placed};
+use crate::service::images::{ArchiveError, ContextError, Limits, NewImage, Placed};
 use axum::Json;
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::http::StatusCode;

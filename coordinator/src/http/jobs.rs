@@ -1,4 +1,4 @@
-//! `/queue`: the jobs as their users see them. The one place that answers 303.
+//! `/queue`: the jobs, how they stand and what they made, and cancelling them.
 
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Query, page};
@@ -6,7 +6,7 @@ use super::respond::{Listing, listing, with_location};
 use super::{Context, State};
 use crate::access::{Read, Write};
 use crate::domain::job::{Job, JobKind, JobState, Subject};
-use crate::store::jobs::Filter;
+use crate::service::jobs::Filter;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::{HeaderValue, StatusCode, header};

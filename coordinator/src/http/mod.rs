@@ -10,6 +10,7 @@ mod hosts;
 mod images;
 mod job_log;
 mod jobs;
+pub mod listener;
 mod ops;
 mod respond;
 mod users;

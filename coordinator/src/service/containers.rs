@@ -1,5 +1,4 @@
-//! Containers: asking for one, looking, asking for it to be gone. Called by `http::containers`; the row, its job and the
-//! audit are one transaction.
+//! Containers: asking for one in one transaction with its job, seeing them, and removing them.
 
 use super::idempotency::{self, Key};
 use super::{Result, Services, once};
@@ -10,7 +9,8 @@ use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use crate::domain::{Kind, Refusal, Violation, image};
 use crate::queue::{self, Request};
-use crate::store::{self, Conn, containers::Filter};
+pub use crate::store::containers::Filter;
+use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use dockerforge_protocol::report::Product;

@@ -1,9 +1,10 @@
-//! Images: asking for one, looking, asking for it to be gone everywhere. Called by `http::images`; the row, its job and the
-//! audit are one transaction.
+//! Images: asking for one in one transaction with its job, seeing where they are, and removing them everywhere.
 
 use super::idempotency::{self, Key};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
+pub use crate::build::ContextError;
+pub use crate::build::archive::{ArchiveError, Limits};
 use crate::domain::host::HostState;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, deletable};
 use crate::domain::job::{JobKind, JobState, Subject};
@@ -11,7 +12,7 @@ use crate::domain::page::Page;
 use crate::domain::{Kind, Refusal};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{BuildImage, Command, PullImage, RemoveImage};
+use dockerforge_protocol::command::{BuildImage, Command, ContextRef, PullImage, RemoveImage};
 use dockerforge_protocol::ids::{HostId, ImageId, JobId};
 use dockerforge_protocol::spec::{Labels, ResourceName};
 use jiff::SignedDuration;
@@ -85,6 +86,20 @@ impl Services {
                 Placed { hosts: self.shown(permit, &image, hosts), image }
             })
             .collect())
+    }
+
+    /// The context of a build that a host has in work, for that host; its certificate is asked for again.
+    pub async fn image_context(&self, serial: &str, host: HostId, job: JobId) -> Result<Option<ContextRef>> {
+        let mut conn = self.store.read().await?;
+        if !store::enrolment::certificate_is_good(&mut conn, serial, host).await? {
+            return Ok(None);
+        }
+        let job = store::jobs::find(&mut conn, job).await?;
+        let own = job.filter(|job| job.host == Some(host) && !job.state.is_terminal() && job.state != JobState::Queued);
+        Ok(own.and_then(|job| match job.command {
+            Some(Command::BuildImage(build)) => Some(build.context),
+            _ => None,
+        }))
     }
 
     /// Where a public image is on its owner's hosts is its owner's business.

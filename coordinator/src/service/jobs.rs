@@ -6,7 +6,8 @@ use crate::domain::job::{Cancellation, Ending, Job, on_cancel};
 use crate::domain::page::Page;
 use crate::domain::{Kind, Refusal};
 use crate::queue;
-use crate::store::{self, Conn, jobs::Filter};
+pub use crate::store::jobs::Filter;
+use crate::store::{self, Conn};
 use dockerforge_protocol::ids::{HostId, JobId};
 use std::time::Duration;
 

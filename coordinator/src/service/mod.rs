@@ -13,7 +13,8 @@ use crate::build::Contexts;
 use crate::domain::Refusal;
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
-use crate::store::{Constraint, Store, StoreError};
+use crate::store::Store;
+pub use crate::store::{Constraint, StoreError};
 use dockerforge_protocol::ids::HostId;
 use std::sync::Arc;
 

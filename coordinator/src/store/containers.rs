@@ -1,4 +1,4 @@
-//! Rows of containers. Desired state is written by the use cases, observed state by reports; nothing writes both.
+//! Containers: the rows, with what each is meant to be beside what its host showed last.
 
 use super::rows::{document, json, maybe_time, text, time, word};
 use super::{Conn, StoreError, micros, on};

@@ -1,4 +1,4 @@
-//! Rows of hosts. What an agent reports is written only under the epoch of its session.
+//! Hosts: the rows, their sessions' epochs, and what was last heard of them.
 
 use super::rows::{document, json, maybe_json, maybe_time, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};

@@ -76,12 +76,6 @@ fn no_room_looks_where_it_may_not() {
 }
 
 #[test]
-fn no_exception_is_kept_that_nobody_needs() {
-    let needless = rooms::needless_exceptions(&sources());
-    assert!(needless.is_empty(), "{}", needless.join("\n"));
-}
-
-#[test]
 fn each_library_stays_in_its_room() {
     hold(rules::libraries_stay_in_their_rooms);
 }

@@ -19,21 +19,20 @@ const TABLES: &[Table] = &[
             ("", ALL),
             ("main", ALL),
             ("app", ALL),
-            // What anybody may use, and that uses nobody.
-            ("tasks", &[]),
-            ("clock", &[]),
             ("config", &["store"]),
+            ("clock", &[]),
+            ("tasks", &[]),
             ("telemetry", &["config"]),
             // Down the one-way flow.
-            ("http", &["access", "service", "events", "domain", "build", "pki", "clock"]),
+            ("http", &["access", "service", "events", "domain", "pki", "tasks"]),
             ("access", &["domain"]),
             ("domain", &[]),
             ("service", &["access", "domain", "store", "queue", "build", "pki", "clock"]),
-            ("store", &["domain", "tasks", "clock"]),
-            ("queue", &["store", "domain", "tasks", "clock"]),
+            ("store", &["domain", "tasks"]),
+            ("queue", &["store", "domain", "clock"]),
             ("dispatch", &["queue", "store", "hub", "pki", "domain", "tasks", "clock"]),
-            ("hub", &["pki", "tasks"]),
-            ("pki", &["tasks", "clock"]),
+            ("hub", &["tasks", "pki"]),
+            ("pki", &["tasks"]),
             ("build", &["domain"]),
             ("events", &["store"]),
             ("cli", &[]),
@@ -90,30 +89,6 @@ const TABLES: &[Table] = &[
     },
 ];
 
-/// Files that look where their room may not, and why they still do. An entry that is no longer needed fails.
-const EXCEPTIONS: &[(&str, &str, &str)] = &[
-    ("coordinator/src/http/error.rs", "store", "the status of every failure is decided in this one file"),
-    ("coordinator/src/http/agent_port.rs", "store", "a context is served to the host that holds the job"),
-    ("coordinator/src/http/containers.rs", "store", "a list's filter is the query's, field for field"),
-    ("coordinator/src/http/jobs.rs", "store", "a list's filter is the query's, field for field"),
-];
-
-fn excepted(path: &str, room: &str) -> bool {
-    EXCEPTIONS.iter().any(|(file, named, _)| *file == path && *named == room)
-}
-
-/// The exceptions that nothing makes use of any more.
-pub fn needless_exceptions(sources: &[Source]) -> Vec<String> {
-    let used = |file: &str, room: &str| {
-        sources.iter().any(|source| source.path == file && source.rooms_named().iter().any(|(named, _)| named == room))
-    };
-    EXCEPTIONS
-        .iter()
-        .filter(|(file, room, _)| !used(file, room))
-        .map(|(file, room, _)| format!("{file} no longer looks into `{room}`: strike it from EXCEPTIONS"))
-        .collect()
-}
-
 fn table(krate: &str) -> Option<&'static Table> {
     TABLES.iter().find(|table| table.krate == krate)
 }
@@ -136,8 +111,7 @@ pub fn imports_allowed(source: &Source) -> Vec<String> {
         .rooms_named()
         .into_iter()
         .filter(|(room, _)| room != own && *allowed != ALL && !allowed.contains(&room.as_str()))
-        .filter(|(room, _)| !excepted(&source.path, room))
-        // What stands at the crate's root is a macro or a function, not a room.
+        // What stands at the crate's root is a macro, not a room.
         .filter(|(room, _)| table.rooms.iter().any(|(name, _)| name == room))
         .map(|(room, line)| format!("{}:{line}: `{own}` may not look into `{room}`", source.path))
         .collect()

@@ -20,8 +20,8 @@ pub fn at_most_500_lines(source: &Source) -> Vec<String> {
 const HOMES: &[(&str, &[&str])] = &[
     ("bollard", &["agent/src/docker/engine"]),
     ("sqlx", &["coordinator/src/store/"]),
-    ("axum", &["coordinator/src/http/", "coordinator/src/hub/", "coordinator/src/app.rs"]),
-    ("axum_server", &["coordinator/src/app.rs"]),
+    ("axum", &["coordinator/src/http/", "coordinator/src/hub/"]),
+    ("axum_server", &["coordinator/src/http/", "coordinator/src/hub/"]),
     ("utoipa", &["coordinator/src/http/"]),
     ("rcgen", &["coordinator/src/pki/", "agent/src/identity"]),
     (

@@ -116,7 +116,8 @@ async fn a_half_open_connection_is_given_up_and_results_come_after_it_heals() {
     let mut agent = Agent::online_through(&cluster, proxy.address(), &api, "vps", &env::docker()).await;
     let mut ledger = Ledger::default();
     let build = api.build(&agent.host, "slow", &format!("FROM {}\nRUN sleep 5; echo spooled", env::BASE_IMAGE)).await;
-    api.reaches(&build.id, "running", 20).await;
+    // Only what runs on the host alone can go on without a network.
+    api.says(&build.id, "Running in", 20).await;
     ledger.see(&api.job(&build.id).await);
     proxy.freeze();
     agent.host_is("unreachable", 60).await;

@@ -8,7 +8,6 @@ use dockerforge_tests::{
     env,
     invariants::{self, Ledger},
     proxy::Proxy,
-    wait,
 };
 use serde_json::json;
 
@@ -37,11 +36,7 @@ async fn two_engines_work_at_once_and_one_that_is_cut_off_and_healed_loses_nothi
     api.post("/v1/containers", &wrong).await.problem(422, "invalid");
 
     let slow = api.build(&far.host, "slow", &format!("FROM {}\nRUN sleep 3; echo far-away", env::BASE_IMAGE)).await;
-    wait::until(20, "the step runs", async || {
-        let text = api.get(&format!("/v1/queue/{}/log", slow.id)).await.text;
-        wait::check(text.contains("Running in"), text)
-    })
-    .await;
+    api.says(&slow.id, "Running in", 20).await;
     ledger.see(&api.job(&slow.id).await);
     proxy.cut();
     let queued = api.run(&far.host, "later", &far_image, json!({})).await;
