@@ -3,9 +3,9 @@
 //! before the welcome, a message that cannot be read is refused by name where it has one, and every way to end is a
 //! variant of [`End`].
 
-use super::dial::{DialError, connect};
 use super::outbound::{Outbound, finished};
 use super::{Link, jitter};
+use crate::dial::{DialError, connect};
 use crate::identity::IdentityError;
 use dockerforge_protocol::codec::{CodecError, MAX_FRAME, decode, encode};
 use dockerforge_protocol::enrolment::SESSION_PATH;
