@@ -29,6 +29,7 @@ CREATE TABLE image_hosts (
     state     TEXT NOT NULL CONSTRAINT image_hosts_state_check CHECK (state IN ('pending', 'present', 'missing')),
     docker_id TEXT,
     size      INTEGER,
+    changed_at INTEGER NOT NULL,
     PRIMARY KEY (image_id, host_id),
     CONSTRAINT image_hosts_present_check CHECK (state <> 'present' OR (docker_id IS NOT NULL AND size IS NOT NULL))
 ) STRICT;

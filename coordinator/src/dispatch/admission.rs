@@ -1,7 +1,7 @@
 //! Decides whether a connection becomes its host's session: one transaction that checks the identity, begins a new
 //! epoch, and settles what the agent's journal and the queue say of each other.
 
-use super::{DispatchError, Dispatcher, HEARTBEATS_PER_SECOND};
+use super::{DispatchError, Dispatcher, HEARTBEATS_PER_SECOND, reports};
 use crate::domain::Kind;
 use crate::domain::Timestamp;
 use crate::domain::event::Event;
@@ -10,9 +10,16 @@ use crate::domain::job::{Decision, Job, JobState, on_hello};
 use crate::pki::Peer;
 use crate::queue;
 use crate::store::{self, Conn};
-use dockerforge_protocol::handshake::{Hello, JobVerdict, Refused, RefusedReason, Verdict, Version, Welcome};
+use dockerforge_protocol::handshake::{
+    HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Version, Welcome,
+};
 use dockerforge_protocol::ids::JobId;
 use dockerforge_protocol::message::Assign;
+use dockerforge_protocol::report::Attempt;
+use std::collections::HashMap;
+
+/// Jobs that a hello may name: far more than an agent works on.
+const MAX_HELD: usize = 4096;
 
 /// What an admitted session begins with.
 pub(super) struct Admitted {
@@ -33,6 +40,9 @@ pub(super) async fn admit(
     hello: Hello,
     version: Version,
 ) -> Result<Admitted, Refused> {
+    if hello.jobs.len() > MAX_HELD {
+        return Err(refused(RefusedReason::Protocol, "a hello may name 4096 jobs"));
+    }
     let shortest = u32::try_from(dispatcher.heartbeat.as_millis()).unwrap_or(5000);
     let admitted = dispatcher
         .store
@@ -59,25 +69,26 @@ async fn decide(
     shortest: u32,
 ) -> Result<Result<Admitted, Refused>, DispatchError> {
     let now = crate::clock::now();
+    let facts = AgentFacts {
+        hostname: reports::clean_name(&hello.hostname),
+        agent_version: reports::clean_name(&hello.agent_version),
+        instance: hello.instance,
+        boot_id: reports::clean_name(&hello.boot_id),
+        slots: hello.slots.clamp(1, 256),
+        capacity: hello.capacity,
+        docker: hello.docker.as_ref().map(reports::clean_docker),
+    };
+    let before = store::hosts::find(conn, peer.host).await?;
+    let (Some(before), Some(epoch)) = (before, store::hosts::begin_session(conn, peer.host, &facts, now).await?) else {
+        return Ok(Err(refused(RefusedReason::Revoked, "this host was deleted")));
+    };
+    // After the host's row is held: an enrolment that revokes this identity is seen here, or sees this session.
     if !store::enrolment::certificate_is_good(conn, &peer.serial, peer.host).await? {
         return Ok(Err(refused(
             RefusedReason::Revoked,
             "this host was deleted, or enrolled anew from another machine",
         )));
     }
-    let facts = AgentFacts {
-        hostname: hello.hostname.clone(),
-        agent_version: hello.agent_version.clone(),
-        instance: hello.instance,
-        boot_id: hello.boot_id.clone(),
-        slots: hello.slots.clamp(1, 256),
-        capacity: hello.capacity,
-        docker: hello.docker.clone(),
-    };
-    let before = store::hosts::find(conn, peer.host).await?;
-    let (Some(before), Some(epoch)) = (before, store::hosts::begin_session(conn, peer.host, &facts, now).await?) else {
-        return Ok(Err(refused(RefusedReason::Revoked, "this host was deleted")));
-    };
     if before.state != HostState::Online {
         let event =
             Event { user: before.user, kind: "host.online", resource: Kind::Host, id: peer.host.uuid(), detail: None };
@@ -103,13 +114,14 @@ async fn compare(
     hello: &Hello,
     now: Timestamp,
 ) -> Result<(Vec<JobVerdict>, Vec<Assign>, Vec<JobId>), DispatchError> {
-    let mut verdicts: Vec<JobVerdict> = Vec::new();
+    let held: HashMap<Attempt, HeldState> = hello.jobs.iter().map(|job| (job.attempt, job.state)).collect();
+    let mut verdicts: HashMap<Attempt, Verdict> = HashMap::new();
     let (mut resend, mut changed) = (Vec::new(), Vec::new());
     for job in store::jobs::active_on_host(conn, peer.host).await? {
-        let held = hello.jobs.iter().find(|held| held.attempt == job.current());
-        let (verdict, decision) = on_hello(&job, held.map(|held| held.state));
-        if let Some(held) = held {
-            verdicts.push(JobVerdict { attempt: held.attempt, verdict });
+        let state = held.get(&job.current()).copied();
+        let (verdict, decision) = on_hello(&job, state);
+        if state.is_some() {
+            verdicts.insert(job.current(), verdict);
         } else if job.state == JobState::Assigned && decision == Decision::Ignore {
             resend.extend(assignment(&job));
         }
@@ -118,11 +130,8 @@ async fn compare(
         }
     }
     // What is not among this host's unfinished jobs is over, or was never its own.
-    for held in &hello.jobs {
-        if !verdicts.iter().any(|v| v.attempt == held.attempt) {
-            verdicts.push(JobVerdict { attempt: held.attempt, verdict: Verdict::Forget });
-        }
-    }
+    let verdict = |attempt| verdicts.get(&attempt).copied().unwrap_or(Verdict::Forget);
+    let verdicts = held.into_keys().map(|attempt| JobVerdict { attempt, verdict: verdict(attempt) }).collect();
     Ok((verdicts, resend, changed))
 }
 

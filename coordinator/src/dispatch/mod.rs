@@ -42,6 +42,9 @@ enum DispatchError {
     /// A certificate could not be renewed.
     #[error("a certificate could not be renewed")]
     Renew(#[source] crate::pki::PkiError),
+    /// The agent sent what this protocol does not allow.
+    #[error("the agent sent more log in one message than is allowed")]
+    Protocol,
     /// A newer session of the host has begun.
     #[error("a newer session of this host has begun")]
     Superseded,

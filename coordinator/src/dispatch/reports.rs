@@ -3,16 +3,65 @@
 
 use super::DispatchError;
 use crate::domain::Timestamp;
-use crate::domain::container::{DesiredState, reconcile};
+use crate::domain::container::{DesiredState, INVENTORY_RACE, reconcile};
 use crate::domain::image::PresenceState;
-use crate::domain::job::{Job, on_finished, on_not_taken};
+use crate::domain::job::{Decision, Job, on_finished, on_not_taken};
 use crate::pki::Authority;
 use crate::queue;
 use crate::store::{self, Conn};
-use dockerforge_protocol::ids::{HostId, JobId};
-use dockerforge_protocol::inventory::Inventory;
+use dockerforge_protocol::codec::MAX_LOG_CHUNK;
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use dockerforge_protocol::inventory::{DockerInfo, Inventory, ObservedContainer, ObservedImage};
 use dockerforge_protocol::message::{FromAgent, ToAgent};
-use dockerforge_protocol::report::{Attempt, Outcome, Refusal};
+use dockerforge_protocol::report::{Attempt, Outcome, Product, Refusal};
+use jiff::SignedDuration;
+use std::collections::HashMap;
+
+/// Bytes that are kept of a name that an agent reports.
+const NAME: usize = 255;
+/// Bytes that are kept of the name of a step.
+const STEP: usize = 256;
+/// Bytes that are kept of an explanation.
+const DETAIL: usize = 4096;
+/// Ports that are kept of a container.
+const MAX_PORTS: usize = 128;
+
+/// A text of an agent's as it is kept: without NUL, which PostgreSQL cannot store, and of a bounded size.
+fn clean(text: &str, limit: usize) -> String {
+    let end = text.floor_char_boundary(limit);
+    text[..end].replace('\0', "\u{fffd}")
+}
+
+/// As [`clean`], of a name.
+pub(super) fn clean_name(text: &str) -> String {
+    clean(text, NAME)
+}
+
+/// As [`clean`], of what an agent says of its Docker.
+pub(super) fn clean_docker(docker: &DockerInfo) -> DockerInfo {
+    DockerInfo {
+        version: clean_name(&docker.version),
+        api_version: clean_name(&docker.api_version),
+        platform: clean_name(&docker.platform),
+    }
+}
+
+/// As [`clean`], of how an attempt ended.
+fn clean_outcome(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Failed { mut failure } => {
+            failure.detail = clean(&failure.detail, DETAIL);
+            Outcome::Failed { failure }
+        }
+        Outcome::Succeeded { product: Product::Container { docker_id } } => {
+            Outcome::Succeeded { product: Product::Container { docker_id: clean_name(&docker_id) } }
+        }
+        Outcome::Succeeded { product: Product::Image { docker_id, size } } => {
+            Outcome::Succeeded { product: Product::Image { docker_id: clean_name(&docker_id), size } }
+        }
+        other => other,
+    }
+}
 
 /// What a committed batch leads to.
 #[derive(Default)]
@@ -46,20 +95,30 @@ pub(super) async fn apply(
             FromAgent::NotTaken { attempt, refusal } => {
                 not_taken(conn, host, attempt, &refusal, now, &mut effects).await?;
             }
-            FromAgent::Progress { attempt, progress } => {
+            FromAgent::Progress { attempt, mut progress } => {
+                progress.step = clean(&progress.step, STEP);
+                progress.percent = progress.percent.map(|percent| percent.min(100));
                 if own(conn, host, attempt).await?.is_some() {
                     store::jobs::set_progress(conn, attempt, &progress).await?;
                     effects.changed.push(attempt.job);
                 }
             }
+            FromAgent::Log { bytes, .. } if bytes.len() > MAX_LOG_CHUNK => return Err(DispatchError::Protocol),
             FromAgent::Log { attempt, offset, bytes } => log(conn, host, attempt, offset, &bytes, &mut effects).await?,
             FromAgent::Finished { attempt, outcome, .. } => {
                 finished(conn, host, attempt, outcome, now, &mut effects).await?;
             }
             FromAgent::Inventory(inventory) => inventory_of(conn, host, &inventory, now).await?,
             FromAgent::Heartbeat(beat) => store::hosts::heard(conn, host, &beat, now).await?,
-            FromAgent::Docker { docker } => store::hosts::set_docker(conn, host, docker.as_ref()).await?,
+            FromAgent::Docker { docker } => {
+                store::hosts::set_docker(conn, host, docker.as_ref().map(clean_docker).as_ref()).await?
+            }
             FromAgent::Renew { csr } => {
+                // Once an hour is far more than an agent needs, and bounds what one can make us sign.
+                let hour = now.checked_sub(SignedDuration::from_hours(1)).unwrap_or(now);
+                if store::enrolment::issued_since(conn, host, hour).await? {
+                    continue;
+                }
                 let issued = authority.issue_agent(&csr, host, now).map_err(DispatchError::Renew)?;
                 store::enrolment::insert_certificate(conn, &issued.serial, host, issued.not_after, now).await?;
                 effects.replies.push(ToAgent::Certificate { certificate: issued.certificate_pem });
@@ -72,7 +131,7 @@ pub(super) async fn apply(
 
 /// The job of an attempt, if it is this host's: an agent changes nothing of another's.
 async fn own(conn: &mut Conn, host: HostId, attempt: Attempt) -> Result<Option<Job>, DispatchError> {
-    Ok(store::jobs::find(conn, attempt.job).await?.filter(|job| job.host == Some(host)))
+    Ok(store::jobs::hold(conn, attempt.job).await?.filter(|job| job.host == Some(host)))
 }
 
 async fn not_taken(
@@ -103,9 +162,13 @@ async fn finished(
     if let Some(job) = own(conn, host, attempt).await? {
         // Spread by the clock's microseconds: enough to keep retries of many hosts apart.
         let jitter = f64::from(now.subsec_microsecond()) / 1000.0;
-        let decision = on_finished(&job, attempt.number, outcome, jitter);
+        let decision = on_finished(&job, attempt.number, clean_outcome(outcome), jitter);
+        let stale = decision == Decision::Ignore;
         if queue::apply(conn, &job, decision, now).await? {
             effects.changed.push(job.id);
+        } else if !stale {
+            // It changed under the decision: the agent says it again, and it is decided anew.
+            return Ok(());
         }
     }
     // A repeat, or of a job that is not any more: acknowledged all the same, so that the agent forgets it.
@@ -130,7 +193,7 @@ async fn log(
     };
     let Some((base, size)) = extent else {
         // Nobody wants this log any more.
-        effects.replies.push(ToAgent::LogAck { attempt, upto: offset + bytes.len() as u64 });
+        effects.replies.push(ToAgent::LogAck { attempt, upto: offset.saturating_add(bytes.len() as u64) });
         return Ok(());
     };
     let have = size.saturating_sub(base);
@@ -151,27 +214,35 @@ async fn inventory_of(
     inventory: &Inventory,
     now: Timestamp,
 ) -> Result<(), DispatchError> {
-    for container in store::containers::on_host(conn, host).await? {
-        let seen = inventory.containers.iter().find(|seen| seen.container == container.id);
-        if seen.is_none() && container.desired == DesiredState::Removed {
+    let listed: HashMap<ContainerId, &ObservedContainer> =
+        inventory.containers.iter().map(|seen| (seen.container, seen)).collect();
+    for (container, desired, known) in store::containers::observed_on_host(conn, host).await? {
+        let seen = listed.get(&container).copied();
+        if seen.is_none() && desired == DesiredState::Removed {
             // Its removal says so itself.
             continue;
         }
-        if let Some(observed) = reconcile(&container.observed, seen, now) {
-            store::containers::set_observed(conn, host, container.id, &observed).await?;
+        if let Some(mut observed) = reconcile(&known, seen, now) {
+            observed.docker_id = observed.docker_id.map(|id| clean_name(&id));
+            observed.ports.truncate(MAX_PORTS);
+            store::containers::set_observed(conn, host, container, &observed).await?;
         }
     }
+    let images: HashMap<ImageId, &ObservedImage> = inventory.images.iter().map(|seen| (seen.image, seen)).collect();
     for mut presence in store::images::on_host(conn, host).await? {
-        let seen = inventory.images.iter().find(|seen| seen.image == presence.image);
+        let seen = images.get(&presence.image).copied();
         match (presence.state, seen) {
+            // An inventory that was read before the image was made does not make it missing.
+            (PresenceState::Present, None) if now.duration_since(presence.changed_at) < INVENTORY_RACE => continue,
             (PresenceState::Present, None) => presence.state = PresenceState::Missing,
             (PresenceState::Missing, Some(seen)) => {
                 presence.state = PresenceState::Present;
-                presence.docker_id = Some(seen.docker_id.clone());
+                presence.docker_id = Some(clean_name(&seen.docker_id));
                 presence.size = Some(seen.size);
             }
             _ => continue,
         }
+        presence.changed_at = now;
         store::images::set_presence(conn, &presence).await?;
     }
     Ok(())

@@ -2,7 +2,6 @@
 
 use super::admission::{self, assignment};
 use super::{DispatchError, Dispatcher, reports};
-use crate::domain::job::JobState;
 use crate::hub::{Inbound, Knock, SessionHandle};
 use crate::store;
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
@@ -12,13 +11,12 @@ use dockerforge_protocol::report::Attempt;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::time::MissedTickBehavior;
 
 /// Messages that one transaction carries at most.
 const BATCH: usize = 32;
-/// How often a session looks without being woken while its host has unfinished jobs: a retry's wait may be over.
+/// How often a session looks without being woken: for jobs whose wait is over, and for what another process enqueued.
 const POLL: Duration = Duration::from_secs(1);
-/// How often it looks otherwise: for what another process enqueued.
-const IDLE_POLL: Duration = Duration::from_secs(5);
 
 struct Session {
     dispatcher: Dispatcher,
@@ -69,7 +67,10 @@ impl Session {
     async fn run(&mut self, mut inbound: Inbound, wake: &Arc<tokio::sync::Notify>) -> Result<(), DispatchError> {
         let stop = self.dispatcher.tasks.token();
         let mut batch = Vec::with_capacity(BATCH);
-        let mut busy = self.look().await?;
+        self.look().await?;
+        // Made once: a host that reports all the time does not put it off.
+        let mut poll = tokio::time::interval(POLL);
+        poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             let look = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -77,14 +78,13 @@ impl Session {
                     if count == 0 {
                         return Ok(());
                     }
-                    false
+                    self.commit(std::mem::take(&mut batch)).await?
                 }
                 () = wake.notified() => true,
-                () = tokio::time::sleep(if busy { POLL } else { IDLE_POLL }) => true,
+                _ = poll.tick() => true,
             };
-            let freed = if look { true } else { self.commit(std::mem::take(&mut batch)).await? };
-            if freed {
-                busy = self.look().await?;
+            if look {
+                self.look().await?;
             }
         }
     }
@@ -120,19 +120,21 @@ impl Session {
         Ok(effects.freed)
     }
 
-    /// Claims what the host can take, sends it, and passes on cancellations; whether the host has unfinished jobs.
-    async fn look(&mut self) -> Result<bool, DispatchError> {
+    /// Claims what the host can take, sends it, and passes on cancellations.
+    async fn look(&mut self) -> Result<(), DispatchError> {
         let (host, epoch, slots) = (self.host, self.epoch, self.slots);
         let mut conn = self.dispatcher.store.read().await?;
-        let open = store::jobs::open_on_host(&mut conn, host).await?;
+        let cancelling = store::jobs::cancelling_on_host(&mut conn, host).await?;
+        let queued = store::jobs::any_queued(&mut conn, host).await?;
         drop(conn);
-        for job in open.iter().filter(|job| job.state == JobState::Cancelling) {
-            if self.cancels.insert(job.current()) {
-                let _ = self.handle.send(ToAgent::Cancel { attempt: job.current() });
+        self.cancels.retain(|attempt| cancelling.contains(attempt));
+        for attempt in cancelling {
+            if self.cancels.insert(attempt) {
+                let _ = self.handle.send(ToAgent::Cancel { attempt });
             }
         }
-        if !open.iter().any(|job| job.state == JobState::Queued) {
-            return Ok(!open.is_empty());
+        if !queued {
+            return Ok(());
         }
         let claimed = self
             .dispatcher
@@ -147,7 +149,7 @@ impl Session {
             })
             .await?;
         if claimed.is_empty() {
-            return Ok(true);
+            return Ok(());
         }
         fail::fail_point!("coordinator.assign.claimed");
         for job in &claimed {
@@ -157,13 +159,14 @@ impl Session {
             }
         }
         fail::fail_point!("coordinator.assign.sent");
-        Ok(true)
+        Ok(())
     }
 
     /// Ends the connection for a reason of ours.
     fn close(&self, error: &DispatchError) {
         let (reason, detail) = match error {
             DispatchError::Superseded => (RefusedReason::Superseded, "a newer connection of this host took over"),
+            DispatchError::Protocol => (RefusedReason::Protocol, "a piece of log is larger than allowed"),
             DispatchError::Queue(_) | DispatchError::Renew(_) => {
                 tracing::error!(host = %self.host, error = error as &dyn std::error::Error, "a session failed");
                 (RefusedReason::Unavailable, "the coordinator cannot serve now")

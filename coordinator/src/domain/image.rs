@@ -91,6 +91,8 @@ pub struct ImageOnHost {
     pub docker_id: Option<String>,
     /// Its size there, bytes.
     pub size: Option<u64>,
+    /// When that was last said.
+    pub changed_at: Timestamp,
 }
 
 /// `pending → present ⇄ missing`.

@@ -74,6 +74,13 @@ impl Job {
     pub const fn current(&self) -> Attempt {
         Attempt { job: self.id, number: self.attempt }
     }
+
+    /// Whether no attempt came before the one in work: what an earlier one did may be there in part, whatever the agent
+    /// says of the last.
+    #[must_use]
+    pub const fn is_first_attempt(&self) -> bool {
+        self.attempt <= 1
+    }
 }
 
 /// A job to be enqueued.
@@ -343,26 +350,31 @@ pub fn on_finished(job: &Job, attempt: u32, outcome: Outcome, jitter: f64) -> De
     }
     match outcome {
         Outcome::Succeeded { product } => Decision::End(Ending::Succeeded(product)),
-        Outcome::Cancelled => Decision::End(Ending::Cancelled { confirmed: true }),
+        Outcome::Cancelled => Decision::End(Ending::Cancelled { confirmed: job.is_first_attempt() }),
         // Who asked for it to stop does not want it tried again.
         Outcome::Failed { failure } if job.state == JobState::Cancelling => {
-            Decision::End(Ending::Cancelled { confirmed: !failure.retryable() })
+            Decision::End(Ending::Cancelled { confirmed: job.is_first_attempt() && leaves_nothing(&failure) })
         }
         Outcome::Failed { failure } if failure.retryable() && attempt < MAX_ATTEMPTS => {
             Decision::Requeue { delay: retry_delay(attempt + 1, jitter), counts: true }
         }
         Outcome::Failed { failure } => {
-            let retryable = failure.retryable();
-            let error = if retryable {
+            let confirmed = job.is_first_attempt() && leaves_nothing(&failure);
+            let error = if failure.retryable() {
                 let detail = format!("{} (given up after {attempt} attempts)", failure.detail);
                 JobError::new(failure.kind.as_str(), detail)
             } else {
                 failure.into()
             };
-            // An agent that could not reach Docker could not clean up either.
-            Decision::End(Ending::Failed { error, confirmed: !retryable })
+            Decision::End(Ending::Failed { error, confirmed })
         }
     }
+}
+
+/// Whether an agent that reports this has cleaned up behind itself: one that could not reach Docker, or ran out of time,
+/// could not.
+fn leaves_nothing(failure: &AgentFailure) -> bool {
+    !failure.retryable() && failure.kind != FailureKind::Deadline
 }
 
 /// What it means that an agent did not take a job.
@@ -372,7 +384,7 @@ pub fn on_not_taken(job: &Job, attempt: u32, refusal: &NotTaken) -> Decision {
         return Decision::Ignore;
     }
     if job.state == JobState::Cancelling {
-        return Decision::End(Ending::Cancelled { confirmed: true });
+        return Decision::End(Ending::Cancelled { confirmed: job.is_first_attempt() });
     }
     let wait = |seconds| Decision::Requeue { delay: SignedDuration::from_secs(seconds), counts: false };
     match refusal {
@@ -385,7 +397,7 @@ pub fn on_not_taken(job: &Job, attempt: u32, refusal: &NotTaken) -> Decision {
                 FailureKind::Unsupported.as_str(),
                 format!("the agent on this host is too old for {command}: upgrade it"),
             ),
-            confirmed: true,
+            confirmed: job.is_first_attempt(),
         }),
     }
 }

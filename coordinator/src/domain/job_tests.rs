@@ -117,3 +117,13 @@ fn every_word_for_a_state_or_kind_reads_back() {
     assert!(JobState::ALL.into_iter().all(|s| JobState::parse(s.as_str()) == Some(s)));
     assert!(JobKind::ALL.into_iter().all(|k| JobKind::parse(k.as_str()) == Some(k)));
 }
+
+#[test]
+fn a_final_failure_after_an_earlier_attempt_may_have_left_something() {
+    let decision = on_finished(&job(JobState::Running, 2), 2, failed(FailureKind::ImageNotFound), 0.5);
+    assert!(matches!(decision, Decision::End(Ending::Failed { confirmed: false, .. })), "{decision:?}");
+    let decision = on_not_taken(&job(JobState::Cancelling, 2), 2, &NotTaken::DockerDown);
+    assert_eq!(decision, Decision::End(Ending::Cancelled { confirmed: false }));
+    let decision = on_finished(&job(JobState::Running, 1), 1, failed(FailureKind::Deadline), 0.5);
+    assert!(matches!(decision, Decision::End(Ending::Failed { confirmed: false, .. })), "{decision:?}");
+}

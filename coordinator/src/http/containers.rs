@@ -13,6 +13,7 @@ use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use dockerforge_protocol::ids::ContainerId;
+use dockerforge_protocol::spec::ResourceName;
 use dockerforge_protocol::spec::{
     Bytes, ContainerSpec, MilliCpus, PidsLimit, PortMapping, PortProtocol, Resources, RestartPolicy, VolumeMount,
 };
@@ -360,8 +361,9 @@ pub(super) async fn list(
     if of_state == Some(None) {
         check.refuse("state", "expected an observed state");
     }
+    let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
     check.finish(Some(()))?;
-    let filter = Filter { name: query.name, host, image, state: of_state.flatten() };
+    let filter = Filter { name: name.map(|name| name.to_string()), host, image, state: of_state.flatten() };
     let seen = state.services.container_list(&caller.may(Read)?, &filter, page).await?;
     Ok(listing(&caller.context, seen.iter().map(ContainerBody::of).collect(), page.limit, |c| c.id.clone()))
 }

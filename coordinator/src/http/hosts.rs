@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::HostId;
 use dockerforge_protocol::spec::Labels;
+use dockerforge_protocol::spec::ResourceName;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -230,8 +231,12 @@ pub(super) async fn list(
     if of_state == Some(None) {
         check.refuse("state", "expected pending, online, unreachable or deleting");
     }
+    let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
     check.finish(Some(()))?;
-    let hosts = state.services.host_list(&caller.may(Read)?, query.name.as_deref(), of_state.flatten(), page).await?;
+    let hosts = state
+        .services
+        .host_list(&caller.may(Read)?, name.as_ref().map(ResourceName::as_str), of_state.flatten(), page)
+        .await?;
     Ok(listing(&caller.context, hosts.iter().map(HostBody::of).collect(), page.limit, |host| host.id.clone()))
 }
 
@@ -256,7 +261,7 @@ pub(super) async fn token(
     caller: Caller,
     Id(id): Id<HostId>,
 ) -> Result<Response, ApiError> {
-    let join = state.services.host_token(&caller.may(Write)?, id).await?;
+    let join = state.services.host_token(&caller.may(Write)?, caller.key([0; 32]).as_ref(), id).await?;
     Ok((StatusCode::CREATED, Json(join_body(&state, &join))).into_response())
 }
 

@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use dockerforge_protocol::ids::{HostId, ImageId};
 use dockerforge_protocol::spec::Labels;
+use dockerforge_protocol::spec::ResourceName;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -226,7 +227,9 @@ pub(super) async fn create(
 
 fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
     let mut map = BTreeMap::new();
+    let mut size = 0;
     for (name, value) in args {
+        size += name.len() + value.len();
         let pointer = format!("/build_args/{name}");
         let known = check.parse::<dockerforge_protocol::spec::EnvName>(&pointer, &name);
         if value.contains('\0') || value.len() > 64 * 1024 {
@@ -235,6 +238,9 @@ fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)
         if known.is_some() && map.insert(name, value).is_some() {
             check.refuse(&pointer, "this argument is given twice");
         }
+    }
+    if size > 256 * 1024 {
+        check.refuse("/build_args", "expected at most 256 KiB in all");
     }
     map
 }
@@ -283,6 +289,7 @@ async fn from_archive(
     let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(request.uri())
         .map_err(|_| ApiError::bad_request("the query cannot be read"))?
         .0;
+    let given: Vec<String> = pairs.iter().map(|(key, _)| key.clone()).collect();
     let mut check = Check::default();
     let (mut name, mut host, mut deadline) = (None, None, None);
     let (mut dockerfile, mut no_cache, mut args) = (DOCKERFILE.to_owned(), false, Vec::new());
@@ -300,8 +307,8 @@ async fn from_archive(
             other => check.refuse(other, "there is no such parameter"),
         }
     }
-    for (parameter, given) in [("name", name.is_some()), ("host", host.is_some())] {
-        if !given && !query.contains(&format!("{parameter}=")) {
+    for parameter in ["name", "host"] {
+        if !given.iter().any(|key| key == parameter) {
             check.refuse(parameter, "this parameter is needed");
         }
     }
@@ -348,8 +355,10 @@ pub(super) async fn list(
     let mut check = Check::default();
     let page = page(&mut check, query.limit, query.after.as_deref(), ImageId::uuid);
     let host = query.host.as_deref().and_then(|text| check.parse("host", text));
+    let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
     check.finish(Some(()))?;
-    let images = state.services.image_list(&caller.may(Read)?, query.name.as_deref(), host, page).await?;
+    let images =
+        state.services.image_list(&caller.may(Read)?, name.as_ref().map(ResourceName::as_str), host, page).await?;
     Ok(listing(&caller.context, images.iter().map(ImageBody::of).collect(), page.limit, |image| image.id.clone()))
 }
 

@@ -2,7 +2,7 @@
 
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Query, page};
-use super::respond::{Listing, listing, with_location};
+use super::respond::{Listing, ended_or_not, listing, with_location};
 use super::{Context, State};
 use crate::access::{Read, Write};
 use crate::domain::job::{Job, JobKind, JobState, Subject};
@@ -204,7 +204,7 @@ pub(super) async fn list(
     (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem)))]
 pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id<JobId>) -> Result<Response, ApiError> {
     let permit = caller.may(Read)?;
-    let job = state.services.job_wait(&permit, id, caller.wait.unwrap_or_default()).await?;
+    let job = ended_or_not(&state, &permit, id, caller.wait.unwrap_or_default()).await?;
     let body = JobBody::of(&caller.context, &job);
     if job.state == JobState::Succeeded && job.kind.creates() {
         let location = body.resource.href.clone();

@@ -4,7 +4,8 @@ use super::error::ApiError;
 use super::extract::Caller;
 use super::jobs::JobBody;
 use super::{Context, State};
-use crate::access::Read;
+use crate::access::{Permit, Read};
+use crate::domain::job::Job;
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -51,7 +52,7 @@ pub(super) async fn started(state: &State, caller: &Caller, job: JobId) -> Resul
     fail::fail_point!("coordinator.api.committed");
     let wait = caller.wait.unwrap_or(Duration::ZERO);
     let permit = caller.may(Read)?;
-    let job = state.services.job_wait(&permit, job, wait).await?;
+    let job = ended_or_not(state, &permit, job, wait).await?;
     let status = if job.state.is_terminal() && caller.wait.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
     let location = format!("{}/queue/{}", caller.context.mount, job.id);
     let mut response = (status, Json(JobBody::of(&caller.context, &job))).into_response();
@@ -62,4 +63,17 @@ pub(super) async fn started(state: &State, caller: &Caller, job: JobId) -> Resul
         }
     }
     Ok(with_location(response, &location))
+}
+
+/// A job once it has ended, or as it is when the time is over or the coordinator shuts down.
+pub(super) async fn ended_or_not(
+    state: &State,
+    permit: &Permit<Read>,
+    job: JobId,
+    wait: Duration,
+) -> Result<Job, ApiError> {
+    tokio::select! {
+        job = state.services.job_wait(permit, job, wait) => Ok(job?),
+        () = state.stop.cancelled() => Ok(state.services.job_get(permit, job).await?),
+    }
 }

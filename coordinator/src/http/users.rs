@@ -9,10 +9,12 @@ use crate::access::{Administer, Read, Write};
 use crate::domain::user::{Token, User};
 use crate::domain::{Kind, Refusal};
 use axum::Json;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State as Shared};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::{TokenId, UserId};
+use dockerforge_protocol::spec::ResourceName;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -139,8 +141,10 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
     let page = page(&mut check, query.limit, query.after.as_deref(), UserId::uuid);
+    let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
     check.finish(Some(()))?;
-    let users = state.services.user_list(&caller.may(Administer)?, query.name.as_deref(), page).await?;
+    let users =
+        state.services.user_list(&caller.may(Administer)?, name.as_ref().map(ResourceName::as_str), page).await?;
     Ok(listing(&caller.context, users.iter().map(UserBody::of).collect(), page.limit, |user| user.id.clone()))
 }
 
@@ -231,8 +235,9 @@ pub(super) async fn list_tokens(
 pub(super) async fn delete_token(
     Shared(state): Shared<State>,
     mut caller: Caller,
-    Path((id, token)): Path<(String, String)>,
+    path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, ApiError> {
+    let Path((id, token)) = path.map_err(|_| nothing(""))?;
     let id: UserId = id.parse().map_err(|_| nothing(&id))?;
     let token: TokenId = token.parse().map_err(|_| nothing(&token))?;
     owner(&state, &mut caller, id).await?;

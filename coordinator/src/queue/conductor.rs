@@ -2,9 +2,8 @@
 //! looks at each such job, at its parts and at what is left to do, and does the next thing. What is to be done is
 //! read from the rows every time, so a restart loses nothing.
 
-use super::{QueueError, Request, Signals, enqueue, settle};
+use super::{QueueError, Request, Signals, enqueue_following, settle};
 use crate::domain::event::Event;
-use crate::domain::host::HostState;
 use crate::domain::job::{Ending, Job, JobError, JobKind, JobState, Subject};
 use crate::domain::{Kind, Timestamp};
 use crate::store::{self, Conn, Store};
@@ -53,7 +52,15 @@ async fn look(store: &Store, signals: &Signals, revoked: &(impl Fn(HostId) + Syn
     let mut moved = false;
     for job in open {
         let turn =
-            store.write(move |conn| Box::pin(async move { advance(conn, job, crate::clock::now()).await })).await?;
+            store.write(move |conn| Box::pin(async move { advance(conn, job, crate::clock::now()).await })).await;
+        let turn = match turn {
+            Ok(turn) => turn,
+            // One that cannot go on keeps nobody else's from it.
+            Err(error) => {
+                tracing::error!(%job, error = &error as &dyn std::error::Error, "a job could not be carried on");
+                continue;
+            }
+        };
         moved |= !turn.changed.is_empty() || !turn.wake.is_empty();
         turn.revoked.into_iter().for_each(revoked);
         for host in turn.wake {
@@ -67,7 +74,7 @@ async fn look(store: &Store, signals: &Signals, revoked: &(impl Fn(HostId) + Syn
 }
 
 async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, QueueError> {
-    let Some(job) = store::jobs::find(conn, id).await?.filter(|job| !job.state.is_terminal()) else {
+    let Some(job) = store::jobs::hold(conn, id).await?.filter(|job| !job.state.is_terminal()) else {
         return Ok(Turn::default());
     };
     let parts = store::jobs::parts(conn, id).await?;
@@ -169,7 +176,7 @@ async fn clear_host(
             Subject::Container(container.id),
             Command::RemoveContainer(remove),
         );
-        enqueue(conn, request, now).await?;
+        enqueue_following(conn, request, now).await?;
         turn.wake.push(host);
     }
     if !turn.wake.is_empty() {
@@ -181,7 +188,7 @@ async fn clear_host(
             continue;
         }
         let remove = Command::RemoveImage(RemoveImage { image: image.image, user: owner });
-        enqueue(conn, part(owner, JobKind::ImageRemove, Subject::Image(image.image), remove), now).await?;
+        enqueue_following(conn, part(owner, JobKind::ImageRemove, Subject::Image(image.image), remove), now).await?;
         turn.wake.push(host);
     }
     if !turn.wake.is_empty() {
@@ -192,7 +199,7 @@ async fn clear_host(
         parts.iter().any(|p| p.kind == JobKind::UserRemove && p.host == Some(host) && p.subject == Subject::User(user));
     if !done {
         let remove = Command::RemoveUser(RemoveUser { user, volumes: true });
-        enqueue(conn, part(user, JobKind::UserRemove, Subject::User(user), remove), now).await?;
+        enqueue_following(conn, part(user, JobKind::UserRemove, Subject::User(user), remove), now).await?;
         turn.wake.push(host);
     }
     Ok(())
@@ -225,7 +232,7 @@ async fn user_next(
     let mut woken = Vec::new();
     for host in hosts {
         let known = store::hosts::find(conn, host).await?;
-        if known.is_some_and(|row| row.agent.is_some() || row.state != HostState::Pending) {
+        if known.is_some_and(|row| row.agent.is_some()) {
             let mut one = Turn::default();
             clear_host(conn, job, host, Some(user), parts, &mut one, now).await?;
             woken.extend(one.wake);

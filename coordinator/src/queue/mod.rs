@@ -50,12 +50,16 @@ pub struct Request {
     pub wait: Option<SignedDuration>,
 }
 
-/// Enqueues a job in the caller's transaction. A user's own request counts against the number of jobs that he may have
-/// unfinished; a part of another job does not.
+/// Enqueues what a user asks for, in the caller's transaction; counts against the jobs that he may have unfinished.
 pub async fn enqueue(conn: &mut Conn, request: Request, now: Timestamp) -> Result<JobId, QueueError> {
-    if request.parent.is_none() && store::jobs::count_open(conn, request.user).await? >= i64::from(QUEUE_LIMIT) {
+    if store::jobs::count_open(conn, request.user, QUEUE_LIMIT).await? >= i64::from(QUEUE_LIMIT) {
         return Err(Refusal::QueueFull { limit: QUEUE_LIMIT }.into());
     }
+    enqueue_following(conn, request, now).await
+}
+
+/// Enqueues what follows from another job: its parts, or the cleaning up behind it. Never refused, or it could not end.
+pub async fn enqueue_following(conn: &mut Conn, request: Request, now: Timestamp) -> Result<JobId, QueueError> {
     let (host, command) = request.work.unzip();
     let wait = request.wait.unwrap_or(DEFAULT_WAIT);
     let job = NewJob {

@@ -4,7 +4,7 @@
 use super::{QueueError, Signals, settle};
 use crate::domain::event::Event;
 use crate::domain::host::{LEASE, START_GRACE, UNREACHABLE_AFTER};
-use crate::domain::job::{Ending, Job, JobError, LOST_AFTER};
+use crate::domain::job::{Ending, JobError, JobState, LOST_AFTER};
 use crate::domain::{Kind, Timestamp};
 use crate::store::{self, Store};
 use dockerforge_protocol::ids::JobId;
@@ -28,6 +28,8 @@ impl Default for Config {
     }
 }
 
+/// The error of a job that no host took in time.
+const DEADLINE: &str = "deadline";
 /// How long an Idempotency-Key is remembered.
 const REMEMBER_KEYS: SignedDuration = SignedDuration::from_hours(24);
 
@@ -70,13 +72,18 @@ async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
     // Nearly always there is nothing to do, and reading costs the writer nothing.
     let mut conn = store.read().await?;
     let silent = store::hosts::any_silent(&mut conn, ago(now, UNREACHABLE_AFTER)).await?;
-    let overdue = !store::jobs::overdue(&mut conn, true, now).await?.is_empty()
-        || !store::jobs::overdue(&mut conn, false, ago(now, LOST_AFTER)).await?.is_empty();
+    let mut overdue = Vec::new();
+    for job in store::jobs::overdue(&mut conn, true, now).await? {
+        overdue.push((job.id, DEADLINE, "its host did not take it in time"));
+    }
+    for job in store::jobs::overdue(&mut conn, false, ago(now, LOST_AFTER)).await? {
+        overdue.push((job.id, "lost", "its host did not come back"));
+    }
     drop(conn);
-    if !silent && !overdue {
+    if !silent && overdue.is_empty() {
         return Ok(());
     }
-    let changed: Vec<JobId> = store
+    store
         .write(move |conn| {
             Box::pin(async move {
                 for (host, user) in store::hosts::mark_unreachable(conn, ago(now, UNREACHABLE_AFTER)).await? {
@@ -85,37 +92,36 @@ async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
                     store::records::event(conn, &event, now).await?;
                     tracing::warn!(%host, "a host is unreachable");
                 }
-                let mut changed = Vec::new();
                 for host in store::hosts::silent_since(conn, ago(now, LEASE)).await? {
                     store::jobs::set_unknown(conn, host).await?;
                 }
-                for job in store::jobs::overdue(conn, true, now).await? {
-                    changed.extend(expire(conn, &job, "deadline", "its host did not take it in time", now).await?);
-                }
-                for job in store::jobs::overdue(conn, false, ago(now, LOST_AFTER)).await? {
-                    changed.extend(expire(conn, &job, "lost", "its host did not come back", now).await?);
-                }
-                Ok::<_, QueueError>(changed)
+                Ok::<_, QueueError>(())
             })
         })
         .await?;
-    for job in changed {
-        signals.job_changed(job);
-        signals.wake_conductor();
+    for (job, kind, why) in overdue {
+        // Each for itself: one that cannot be ended keeps nobody else's from it.
+        match store.write(move |conn| Box::pin(async move { expire(conn, job, kind, why, now).await })).await {
+            Ok(true) => {
+                signals.job_changed(job);
+                signals.wake_conductor();
+            }
+            Ok(false) => {}
+            Err(error) => tracing::error!(%job, error = &error as &dyn std::error::Error, "a job could not be ended"),
+        }
     }
     Ok(())
 }
 
-async fn expire(
-    conn: &mut store::Conn,
-    job: &Job,
-    kind: &str,
-    why: &str,
-    now: Timestamp,
-) -> Result<Option<JobId>, QueueError> {
+async fn expire(conn: &mut store::Conn, job: JobId, kind: &str, why: &str, now: Timestamp) -> Result<bool, QueueError> {
+    let Some(job) = store::jobs::hold(conn, job).await? else { return Ok(false) };
+    // It may have been claimed since it was seen.
+    if kind == DEADLINE && (job.state != JobState::Queued || job.started_at.is_some()) {
+        return Ok(false);
+    }
     // One that was never given out has left nothing anywhere.
     let ending = Ending::Failed { error: JobError::new(kind, why), confirmed: job.attempt == 0 };
-    Ok(settle(conn, job, &ending, now).await?.then_some(job.id))
+    settle(conn, &job, &ending, now).await
 }
 
 async fn tidy(store: &Store, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Result<(), QueueError> {

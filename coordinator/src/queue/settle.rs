@@ -1,7 +1,7 @@
 //! The end of a job, with its effect on what it is about: one transaction, so that neither is ever there without the
 //! other. Also carries out the decisions of `domain::job` that do not end one.
 
-use super::{QueueError, Request, enqueue};
+use super::{QueueError, Request, enqueue_following};
 use crate::domain::container::{DesiredState, Observed, ObservedState};
 use crate::domain::event::Event;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
@@ -98,7 +98,7 @@ async fn container_created(
                 subject: Subject::Container(id),
                 wait: Some(jiff::SignedDuration::from_hours(24 * 30)),
             };
-            enqueue(conn, request, now).await.map(|_| ())
+            enqueue_following(conn, request, now).await.map(|_| ())
         }
     }
 }
@@ -138,6 +138,7 @@ async fn image_made(
                 state: PresenceState::Present,
                 docker_id: Some(docker_id.clone()),
                 size: Some(*size),
+                changed_at: now,
             };
             store::images::set_presence(conn, &presence).await?;
             let kept =
@@ -169,7 +170,7 @@ async fn delete_image(conn: &mut Conn, job: &Job, id: ImageId, host: HostId, now
         subject: Subject::Image(id),
         wait: Some(jiff::SignedDuration::from_hours(24 * 30)),
     };
-    let parent = enqueue(conn, whole.clone(), now).await?;
+    let parent = enqueue_following(conn, whole.clone(), now).await?;
     let remove = Command::RemoveImage(RemoveImage { image: id, user: job.user });
     let part = Request {
         id: JobId::new(),
@@ -178,7 +179,7 @@ async fn delete_image(conn: &mut Conn, job: &Job, id: ImageId, host: HostId, now
         kind: JobKind::ImageRemove,
         ..whole
     };
-    enqueue(conn, part, now).await.map(|_| ())
+    enqueue_following(conn, part, now).await.map(|_| ())
 }
 
 async fn note(

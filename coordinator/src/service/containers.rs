@@ -107,6 +107,8 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
         return Ok(JobId::from_uuid(replay.id));
     }
+    store::hosts::hold(conn, new.host).await?;
+    store::images::hold(conn, new.image).await?;
     let mut violations = Vec::new();
     let host = store::hosts::get(conn, user, new.host).await?;
     match host.as_ref().map(|h| h.state) {

@@ -1,12 +1,11 @@
 //! A machine becomes a host: it redeems a join token and gets a certificate. Asked by the agent port, where the token
 //! itself is the permit.
 
-use super::{Result, ServiceError, Services};
+use super::{Result, Services};
 use crate::domain::host::HostState;
 use crate::pki::PkiError;
 use crate::store::{self, Conn};
 use dockerforge_protocol::enrolment::{EnrolRefusal, EnrolRefused, EnrolRequest, Enrolled, JoinToken};
-use dockerforge_protocol::ids::HostId;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
@@ -25,24 +24,15 @@ impl Services {
             return refuse(EnrolRefusal::Unknown, "this token was issued by another coordinator");
         }
         let authority = Arc::clone(&self.authority);
-        self.store
+        let result = self
+            .store
             .write(move |conn| Box::pin(async move { redeem(conn, &authority, &token, key, &request.csr).await }))
-            .await
-    }
-
-    /// A new certificate for a host, asked for over its live session.
-    pub async fn renew(&self, host: HostId, csr: String) -> Result<String> {
-        let authority = Arc::clone(&self.authority);
-        self.store
-            .write(move |conn| {
-                Box::pin(async move {
-                    let now = crate::clock::now();
-                    let issued = authority.issue_agent(&csr, host, now)?;
-                    store::enrolment::insert_certificate(conn, &issued.serial, host, issued.not_after, now).await?;
-                    Ok::<_, ServiceError>(issued.certificate_pem)
-                })
-            })
-            .await
+            .await?;
+        if let Ok(enrolled) = &result {
+            // Whatever was connected with an earlier identity of this host is not the host any more.
+            (self.revoked)(enrolled.host);
+        }
+        Ok(result)
     }
 }
 

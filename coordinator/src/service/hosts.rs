@@ -51,27 +51,14 @@ impl Services {
     }
 
     /// A fresh join token for a host that has no working agent.
-    pub async fn host_token(&self, permit: &Permit<Write>, id: HostId) -> Result<Join> {
+    pub async fn host_token(&self, permit: &Permit<Write>, key: Option<&Key>, id: HostId) -> Result<Join> {
         let token = self.fresh_token()?;
-        let permit = permit.clone();
-        self.store
-            .write(move |conn| {
-                Box::pin(async move {
-                    let now = crate::clock::now();
-                    let host =
-                        store::hosts::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
-                    match host.state {
-                        HostState::Online => return Err(Refusal::HostConnected(id).into()),
-                        HostState::Deleting => return Err(Refusal::BeingDeleted(Kind::Host).into()),
-                        HostState::Pending | HostState::Unreachable => {}
-                    }
-                    let expires_at = now.checked_add(TOKEN_LIFE).unwrap_or(now);
-                    store::enrolment::insert_token(conn, token.id, id, &token.secret_hash(), now, expires_at).await?;
-                    store::records::audit(conn, permit.origin(), "host.token", Kind::Host, id.uuid(), now).await?;
-                    Ok(Join { token: token.reveal().into(), expires_at })
-                })
-            })
-            .await
+        once!({
+            let (permit, key, token) = (permit.clone(), key.cloned(), token.clone());
+            self.store
+                .write(move |conn| Box::pin(async move { join_again(conn, &permit, key.as_ref(), id, token).await }))
+                .await
+        })
     }
 
     fn fresh_token(&self) -> Result<JoinToken> {
@@ -150,6 +137,30 @@ async fn create(
     store::enrolment::insert_token(conn, token.id, host.id, &token.secret_hash(), now, expires_at).await?;
     store::records::audit(conn, permit.origin(), "host.create", Kind::Host, host.id.uuid(), now).await?;
     Ok((host, Join { token: text.into(), expires_at }))
+}
+
+async fn join_again(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    key: Option<&Key>,
+    id: HostId,
+    token: JoinToken,
+) -> Result<Join> {
+    let now = crate::clock::now();
+    let expires_at = now.checked_add(TOKEN_LIFE).unwrap_or(now);
+    let text = token.reveal();
+    if let Some(replay) = idempotency::begin(conn, permit.user(), key, Kind::Host, id.uuid(), Some(&text), now).await? {
+        return Ok(Join { token: replay.secret.unwrap_or_default().into(), expires_at });
+    }
+    let host = store::hosts::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
+    match host.state {
+        HostState::Online => return Err(Refusal::HostConnected(id).into()),
+        HostState::Deleting => return Err(Refusal::BeingDeleted(Kind::Host).into()),
+        HostState::Pending | HostState::Unreachable => {}
+    }
+    store::enrolment::insert_token(conn, token.id, id, &token.secret_hash(), now, expires_at).await?;
+    store::records::audit(conn, permit.origin(), "host.token", Kind::Host, id.uuid(), now).await?;
+    Ok(Join { token: text.into(), expires_at })
 }
 
 struct Deleted {

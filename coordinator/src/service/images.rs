@@ -94,7 +94,7 @@ impl Services {
         if !store::enrolment::certificate_is_good(&mut conn, serial, host).await? {
             return Ok(None);
         }
-        let job = store::jobs::find(&mut conn, job).await?;
+        let job = store::jobs::find_whole(&mut conn, job).await?;
         let own = job.filter(|job| job.host == Some(host) && !job.state.is_terminal() && job.state != JobState::Queued);
         Ok(own.and_then(|job| match job.command {
             Some(Command::BuildImage(build)) => Some(build.context),
@@ -135,6 +135,7 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
         return Ok(JobId::from_uuid(replay.id));
     }
+    store::hosts::hold(conn, new.host).await?;
     host_for(conn, permit, new.host).await?;
     let image = Image {
         id: ImageId::new(),
@@ -147,8 +148,14 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         created_at: now,
     };
     store::images::insert(conn, &image).await?;
-    let presence =
-        ImageOnHost { image: image.id, host: new.host, state: PresenceState::Pending, docker_id: None, size: None };
+    let presence = ImageOnHost {
+        image: image.id,
+        host: new.host,
+        state: PresenceState::Pending,
+        docker_id: None,
+        size: None,
+        changed_at: now,
+    };
     store::images::set_presence(conn, &presence).await?;
     let (kind, command) = match &image.source {
         ImageSource::Reference(reference) => {
@@ -186,8 +193,9 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<
     if open.iter().any(|job| job.kind.creates() && job.state != JobState::Cancelling) {
         return Err(Refusal::ImageNotReady { image: id }.into());
     }
-    deletable(&image, store::containers::using_image(conn, id).await?)?;
+    // First the state, then who uses it: on PostgreSQL a creation holds the image's row until it is committed.
     store::images::set_state(conn, id, ImageState::Deleting).await?;
+    deletable(&image, store::containers::using_image(conn, id).await?)?;
     let subject = Subject::Image(id);
     let whole =
         Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::ImageDelete, subject, wait: None };
@@ -205,7 +213,7 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<
             subject,
             wait: None,
         };
-        queue::enqueue(conn, part, now).await?;
+        queue::enqueue_following(conn, part, now).await?;
         hosts.push(presence.host);
     }
     store::records::audit(conn, permit.origin(), "image.delete", Kind::Image, id.uuid(), now).await?;

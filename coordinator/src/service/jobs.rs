@@ -2,7 +2,8 @@
 
 use super::{Result, Services};
 use crate::access::{Permit, Read, Write};
-use crate::domain::job::{Cancellation, Ending, Job, on_cancel};
+use crate::domain::container::ObservedState;
+use crate::domain::job::{Cancellation, Ending, Job, JobKind, JobState, Subject, on_cancel};
 use crate::domain::page::Page;
 use crate::domain::{Kind, Refusal};
 use crate::queue;
@@ -65,9 +66,13 @@ impl Services {
 
 async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId) -> Result<Option<HostId>> {
     let now = crate::clock::now();
-    let job = store::jobs::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Job))?;
-    if job.kind.is_conducted() || job.parent.is_some() {
-        return Err(if job.state.is_terminal() { Refusal::JobEnded(id) } else { Refusal::NotCancellable(id) }.into());
+    let job = store::jobs::hold(conn, id).await?.filter(|job| job.user == permit.user());
+    let job = job.ok_or(Refusal::NotFound(Kind::Job))?;
+    if job.state.is_terminal() {
+        return Err(Refusal::JobEnded(id).into());
+    }
+    if !cancellable(conn, &job).await? {
+        return Err(Refusal::NotCancellable(id).into());
     }
     match on_cancel(job.state) {
         Cancellation::TooLate => return Err(Refusal::JobEnded(id).into()),
@@ -81,4 +86,16 @@ async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId) -> Result<Op
     }
     store::records::audit(conn, permit.origin(), "job.cancel", Kind::Job, id.uuid(), now).await?;
     Ok(job.host)
+}
+
+/// What the coordinator carries out by means of others goes on, and so does a deletion that has begun, or that cleans up
+/// behind a creation: a container that is half gone cannot be meant to run.
+async fn cancellable(conn: &mut Conn, job: &Job) -> Result<bool> {
+    if job.kind.is_conducted() || job.parent.is_some() {
+        return Ok(false);
+    }
+    let (JobKind::ContainerDelete, Subject::Container(id)) = (job.kind, job.subject) else { return Ok(true) };
+    let untouched = job.state == JobState::Queued && job.attempt == 0;
+    let container = store::containers::get(conn, job.user, id).await?;
+    Ok(untouched && container.is_some_and(|c| c.observed.state != ObservedState::Pending))
 }

@@ -38,7 +38,9 @@ impl Services {
 
     /// A user that an administrator acts for.
     pub async fn user_acted_for(&self, id: UserId) -> Result<Option<User>> {
-        Ok(store::users::get(&mut self.store.read().await?, id).await?)
+        let user = store::users::get(&mut self.store.read().await?, id).await?;
+        // Nothing is made any more for somebody on his way out.
+        Ok(user.filter(|user| user.state == UserState::Active))
     }
 
     /// Makes the system user with this key if there is no system user yet; whether it was made.

@@ -143,6 +143,24 @@ pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Container>, St
     rows.into_iter().map(Container::try_from).collect()
 }
 
+/// What is known of the containers on a host, without what they are to be.
+pub async fn observed_on_host(
+    conn: &mut Conn,
+    host: HostId,
+) -> Result<Vec<(ContainerId, DesiredState, Observed)>, StoreError> {
+    let rows: Vec<ContainerRow> = on!(conn, |c| {
+        sqlx::query_as(concat!(
+        "SELECT id, user_id, host_id, image_id, name, '{}' AS spec, desired, created_at, observed_state, observed_docker_id, ",
+        "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at FROM containers ",
+        "WHERE host_id = $1 ORDER BY id"
+    ))
+    .bind(host.uuid())
+    .fetch_all(c)
+    .await?
+    });
+    rows.into_iter().map(|row| Container::try_from(row).map(|c| (c.id, c.desired, c.observed))).collect()
+}
+
 /// All containers of a user's.
 pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Container>, StoreError> {
     let rows: Vec<ContainerRow> =

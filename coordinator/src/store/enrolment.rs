@@ -138,3 +138,13 @@ pub async fn revoke_certificates(conn: &mut Conn, host: HostId, now: Timestamp) 
             .rows_affected());
     unsigned("certificates.count", i64::try_from(revoked).unwrap_or(i64::MAX))
 }
+
+/// Whether a certificate was issued to this host since a time.
+pub async fn issued_since(conn: &mut Conn, host: HostId, since: Timestamp) -> Result<bool, StoreError> {
+    Ok(on!(conn, |c| sqlx::query("SELECT 1 FROM certificates WHERE host_id = $1 AND created_at > $2 LIMIT 1")
+        .bind(host.uuid())
+        .bind(micros(since))
+        .fetch_optional(c)
+        .await?
+        .is_some()))
+}

@@ -39,8 +39,8 @@ pub enum StoreError {
     /// The SQLite library is one that can corrupt databases.
     #[error("SQLite {0} can corrupt a database in WAL mode; 3.51.3 or newer is needed")]
     OldSqlite(String),
-    /// The folder for the database file could not be made.
-    #[error("cannot make the folder {path}")]
+    /// The database's file, or the folder that it is in.
+    #[error("cannot make {path}")]
     Folder {
         /// Which.
         path: String,

@@ -113,6 +113,19 @@ pub async fn find(conn: &mut Conn, id: HostId) -> Result<Option<Host>, StoreErro
     row.map(Host::try_from).transpose()
 }
 
+/// Keeps a host's state as it is for the rest of the transaction: what is made on it is made before it is deleted, or
+/// sees that it is.
+pub async fn hold(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
+    if is_postgres(conn) {
+        on!(conn, |c| sqlx::query("SELECT 1 FROM hosts WHERE id = $1 FOR SHARE")
+            .bind(id.uuid())
+            .fetch_optional(c)
+            .await?
+            .is_some());
+    }
+    Ok(())
+}
+
 /// A page of a user's hosts, newest first.
 pub async fn list(
     conn: &mut Conn,
@@ -223,9 +236,9 @@ pub async fn set_docker(conn: &mut Conn, id: HostId, docker: Option<&DockerInfo>
     Ok(())
 }
 
-/// Notes that an agent got the host's identity.
+/// Notes that an agent got the host's identity. A session that an earlier identity began is superseded by that.
 pub async fn set_enrolled(conn: &mut Conn, id: HostId, now: Timestamp) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE hosts SET enrolled_at = $2 WHERE id = $1")
+    on!(conn, |c| sqlx::query("UPDATE hosts SET enrolled_at = $2, session_epoch = session_epoch + 1 WHERE id = $1")
         .bind(id.uuid())
         .bind(micros(now))
         .execute(c)

@@ -1,7 +1,7 @@
 //! Images, and which hosts they are on.
 
 use super::rows::{document, json, text, time, unsigned, word};
-use super::{Conn, StoreError, micros, on};
+use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, Recipe};
 use crate::domain::page::Page;
 use dockerforge_protocol::command::ContextRef;
@@ -59,6 +59,7 @@ struct PresenceRow {
     state: String,
     docker_id: Option<String>,
     size: Option<i64>,
+    changed_at: i64,
 }
 
 impl TryFrom<PresenceRow> for ImageOnHost {
@@ -70,6 +71,7 @@ impl TryFrom<PresenceRow> for ImageOnHost {
             state: word("image_hosts.state", &row.state, PresenceState::parse(&row.state))?,
             docker_id: row.docker_id,
             size: row.size.map(|size| unsigned("image_hosts.size", size)).transpose()?,
+            changed_at: time("image_hosts.changed_at", row.changed_at)?,
         })
     }
 }
@@ -124,6 +126,18 @@ pub async fn get_visible(conn: &mut Conn, user: UserId, id: ImageId) -> Result<O
             .fetch_optional(c)
             .await?);
     row.map(Image::try_from).transpose()
+}
+
+/// Keeps an image's state as it is for the rest of the transaction.
+pub async fn hold(conn: &mut Conn, id: ImageId) -> Result<(), StoreError> {
+    if is_postgres(conn) {
+        on!(conn, |c| sqlx::query("SELECT 1 FROM images WHERE id = $1 FOR SHARE")
+            .bind(id.uuid())
+            .fetch_optional(c)
+            .await?
+            .is_some());
+    }
+    Ok(())
 }
 
 /// One image of a user's own.
@@ -198,8 +212,9 @@ pub async fn presence(conn: &mut Conn, ids: &[ImageId]) -> Result<Vec<ImageOnHos
         return Ok(Vec::new());
     }
     let rows: Vec<PresenceRow> = on!(conn, |c| {
-        let mut q =
-            QueryBuilder::new("SELECT image_id, host_id, state, docker_id, size FROM image_hosts WHERE image_id IN (");
+        let mut q = QueryBuilder::new(
+            "SELECT image_id, host_id, state, docker_id, size, changed_at FROM image_hosts WHERE image_id IN (",
+        );
         let mut list = q.separated(", ");
         for id in ids {
             list.push_bind(id.uuid());
@@ -212,29 +227,34 @@ pub async fn presence(conn: &mut Conn, ids: &[ImageId]) -> Result<Vec<ImageOnHos
 
 /// The images on a host.
 pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<ImageOnHost>, StoreError> {
-    let rows: Vec<PresenceRow> = on!(conn, |c| sqlx::query_as(
-        "SELECT image_id, host_id, state, docker_id, size FROM image_hosts WHERE host_id = $1 ORDER BY image_id"
+    let rows: Vec<PresenceRow> = on!(conn, |c| {
+        sqlx::query_as(
+        "SELECT image_id, host_id, state, docker_id, size, changed_at FROM image_hosts WHERE host_id = $1 ORDER BY image_id"
     )
     .bind(host.uuid())
     .fetch_all(c)
-    .await?);
+    .await?
+    });
     rows.into_iter().map(ImageOnHost::try_from).collect()
 }
 
 /// Says how an image stands on a host.
 pub async fn set_presence(conn: &mut Conn, presence: &ImageOnHost) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query(
-        "INSERT INTO image_hosts (image_id, host_id, state, docker_id, size) VALUES ($1, $2, $3, $4, $5) \
-         ON CONFLICT (image_id, host_id) DO UPDATE SET state = $3, docker_id = $4, size = $5"
+    on!(conn, |c| {
+        sqlx::query(
+        "INSERT INTO image_hosts (image_id, host_id, state, docker_id, size, changed_at) VALUES ($1, $2, $3, $4, $5, $6) \
+         ON CONFLICT (image_id, host_id) DO UPDATE SET state = $3, docker_id = $4, size = $5, changed_at = $6"
     )
     .bind(presence.image.uuid())
     .bind(presence.host.uuid())
     .bind(presence.state.as_str())
     .bind(presence.docker_id.as_deref())
     .bind(presence.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)))
+    .bind(micros(presence.changed_at))
     .execute(c)
     .await?
-    .rows_affected());
+    .rows_affected()
+    });
     Ok(())
 }
 

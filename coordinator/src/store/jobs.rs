@@ -36,15 +36,28 @@ struct JobRow {
     deadline_at: i64,
 }
 
+/// The columns of a job. Its command may be large, and few ask for it.
 macro_rules! columns {
     () => {
-        "id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, attempt, command, progress_step, progress_percent, \
-         error_kind, error_detail, product, log_size, log_base, created_at, started_at, ended_at, deadline_at"
+        columns!("CAST(NULL AS TEXT) AS command")
+    };
+    ($command:literal) => {
+        concat!(
+            "id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, attempt, ",
+            $command,
+            ", progress_step, progress_percent, error_kind, error_detail, product, log_size, log_base, created_at, started_at, ",
+            "ended_at, deadline_at"
+        )
     };
 }
 macro_rules! select {
     ($rest:literal) => {
         concat!("SELECT ", columns!(), " FROM jobs ", $rest)
+    };
+}
+macro_rules! select_whole {
+    ($rest:literal) => {
+        concat!("SELECT ", columns!("command"), " FROM jobs ", $rest)
     };
 }
 
@@ -158,6 +171,23 @@ pub async fn find(conn: &mut Conn, id: JobId) -> Result<Option<Job>, StoreError>
     row.map(Job::try_from).transpose()
 }
 
+/// One job, held for the rest of the transaction: what is decided from it is still so when it is written. SQLite's one
+/// writer holds everything.
+pub async fn hold(conn: &mut Conn, id: JobId) -> Result<Option<Job>, StoreError> {
+    const SQL: &str = select!("WHERE id = $1");
+    const LOCKED: &str = select!("WHERE id = $1 FOR UPDATE");
+    let sql = if is_postgres(conn) { LOCKED } else { SQL };
+    let row: Option<JobRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.uuid()).fetch_optional(c).await?);
+    row.map(Job::try_from).transpose()
+}
+
+/// One job with what its agent is asked to do.
+pub async fn find_whole(conn: &mut Conn, id: JobId) -> Result<Option<Job>, StoreError> {
+    let row: Option<JobRow> =
+        on!(conn, |c| sqlx::query_as(select_whole!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
+    row.map(Job::try_from).transpose()
+}
+
 /// A page of a user's jobs, newest first.
 pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Job>, StoreError> {
     let rows: Vec<JobRow> = on!(conn, |c| {
@@ -181,17 +211,46 @@ pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) ->
     jobs(rows)
 }
 
-/// How many unfinished jobs a user has.
-pub async fn count_open(conn: &mut Conn, user: UserId) -> Result<i64, StoreError> {
-    Ok(on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM jobs WHERE user_id = $1 AND ended_at IS NULL")
-        .bind(user.uuid())
-        .fetch_one(c)
-        .await?))
+/// How many unfinished jobs a user has asked for, counted up to `limit`; parts of others are not among them.
+pub async fn count_open(conn: &mut Conn, user: UserId, limit: u32) -> Result<i64, StoreError> {
+    Ok(on!(conn, |c| {
+        sqlx::query_scalar(
+        "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE user_id = $1 AND ended_at IS NULL AND parent_id IS NULL LIMIT $2) AS open"
+    )
+    .bind(user.uuid())
+    .bind(i64::from(limit))
+    .fetch_one(c)
+    .await?
+    }))
+}
+
+/// Which attempts of a host's jobs are to be stopped.
+pub async fn cancelling_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Attempt>, StoreError> {
+    let rows: Vec<(Uuid, i64)> = on!(conn, |c| sqlx::query_as(
+        "SELECT id, attempt FROM jobs WHERE host_id = $1 AND state = 'cancelling' AND ended_at IS NULL"
+    )
+    .bind(host.uuid())
+    .fetch_all(c)
+    .await?);
+    rows.into_iter()
+        .map(|(id, attempt)| Ok(Attempt { job: JobId::from_uuid(id), number: unsigned("jobs.attempt", attempt)? }))
+        .collect()
+}
+
+/// Whether a host has jobs that wait.
+pub async fn any_queued(conn: &mut Conn, host: HostId) -> Result<bool, StoreError> {
+    Ok(on!(conn, |c| sqlx::query(
+        "SELECT 1 FROM jobs WHERE host_id = $1 AND state = 'queued' AND ended_at IS NULL LIMIT 1"
+    )
+    .bind(host.uuid())
+    .fetch_optional(c)
+    .await?
+    .is_some()))
 }
 
 /// The unfinished jobs of a host, oldest first, without those that wait.
 pub async fn active_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Job>, StoreError> {
-    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!(
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select_whole!(
         "WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued' ORDER BY id"
     ))
     .bind(host.uuid())
@@ -284,7 +343,7 @@ pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) ->
                 $lock,
                 ") UPDATE jobs SET state = 'assigned', attempt = attempt + 1, log_base = log_size ",
                 "WHERE id IN (SELECT id FROM picked) AND state = 'queued' RETURNING ",
-                columns!()
+                columns!("command")
             )
         };
     }
@@ -400,18 +459,29 @@ pub async fn set_unknown(conn: &mut Conn, host: HostId) -> Result<u64, StoreErro
 /// Jobs whose deadline passed before `before`, in one of two conditions: still waiting, or in work.
 pub async fn overdue(conn: &mut Conn, waiting: bool, before: Timestamp) -> Result<Vec<Job>, StoreError> {
     const WAITING: &str = select!(
-        "WHERE ended_at IS NULL AND host_id IS NOT NULL AND state = 'queued' AND deadline_at < $1 ORDER BY id LIMIT 100"
+        "WHERE ended_at IS NULL AND host_id IS NOT NULL AND state = 'queued' AND started_at IS NULL AND deadline_at < $1 ORDER BY id LIMIT 100"
     );
     const IN_WORK: &str = select!(
-        "WHERE ended_at IS NULL AND host_id IS NOT NULL AND state <> 'queued' AND deadline_at < $1 ORDER BY id LIMIT 100"
+        "WHERE ended_at IS NULL AND host_id IS NOT NULL AND (state <> 'queued' OR started_at IS NOT NULL) AND deadline_at < $1 ORDER BY id LIMIT 100"
     );
     let sql = if waiting { WAITING } else { IN_WORK };
     let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(sql).bind(micros(before)).fetch_all(c).await?);
     jobs(rows)
 }
 
-/// Removes all jobs of a user, their logs with them. None may be unfinished.
+/// Removes all jobs of a user, their logs with them. Those that the coordinator still carries out (the deletion of
+/// another user that he asked for, or his own) are the system user's from here on.
 pub async fn remove_of_user(conn: &mut Conn, user: UserId) -> Result<(), StoreError> {
+    on!(conn, |c| {
+        sqlx::query(
+        "UPDATE jobs SET user_id = (SELECT id FROM users WHERE name = $2) WHERE user_id = $1 AND host_id IS NULL AND ended_at IS NULL"
+    )
+    .bind(user.uuid())
+    .bind(crate::domain::user::SYSTEM)
+    .execute(c)
+    .await?
+    .rows_affected()
+    });
     for sql in [
         "DELETE FROM job_logs WHERE job_id IN (SELECT id FROM jobs WHERE user_id = $1)",
         "UPDATE jobs SET parent_id = NULL WHERE parent_id IN (SELECT id FROM jobs WHERE user_id = $1)",

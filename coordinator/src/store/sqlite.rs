@@ -6,6 +6,7 @@ use crate::tasks::Tasks;
 use futures_util::FutureExt;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{AssertSqlSafe, SqlitePool};
+use std::os::unix::fs::OpenOptionsExt;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
@@ -32,6 +33,13 @@ impl Sqlite {
             std::fs::create_dir_all(folder)
                 .map_err(|source| StoreError::Folder { path: folder.display().to_string(), source })?;
         }
+        // Ours alone from the first byte on: what is in it (environment variables, labels) is its users' business.
+        std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .mode(0o600)
+            .open(path)
+            .map_err(|source| StoreError::Folder { path: path.display().to_string(), source })?;
         let options = SqliteConnectOptions::new()
             .filename(path)
             .journal_mode(SqliteJournalMode::Wal)
