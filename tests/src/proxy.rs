@@ -127,8 +127,7 @@ async fn pump(
     bytes: Arc<AtomicU64>,
 ) {
     let mut buffer = vec![0; 16 * 1024];
-    loop {
-        let Ok(read @ 1..) = from.read(&mut buffer).await else { break };
+    while let Ok(read @ 1..) = from.read(&mut buffer).await {
         let Ok(fair) = weather.wait_for(|now| matches!(now, Weather::Fair(_))).await.map(|now| *now) else { break };
         if let Weather::Fair(delay) = fair
             && !delay.is_zero()
