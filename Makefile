@@ -78,7 +78,7 @@ faults-long: setup ## kill -9 at every named step on both databases: the whole m
 .PHONY: faults-in-bed
 faults-in-bed:
 	cargo build $(CARGO_FLAGS) --workspace --bins $(TEST_FEATURES)
-	cargo test $(CARGO_FLAGS) -p dockerforge-tests $(TEST_FEATURES) --test faults -- --nocapture
+	cargo test $(CARGO_FLAGS) -p dockerforge-tests $(TEST_FEATURES) --test faults --no-fail-fast -- --nocapture --test-threads 2
 
 .PHONY: bench
 bench: setup ## how fast we are, beside what limits us, in one run
@@ -87,7 +87,7 @@ bench: setup ## how fast we are, beside what limits us, in one run
 .PHONY: bench-in-bed
 bench-in-bed:
 	cargo build $(CARGO_FLAGS) --release --workspace --bins $(TEST_FEATURES)
-	cargo run $(CARGO_FLAGS) --release -p dockerforge-tests --bin bench
+	cargo run $(CARGO_FLAGS) --release -p dockerforge-tests --bin dockerforge-bench
 
 .PHONY: lint
 lint: ## formatting, clippy with warnings as errors, and the scripts where shellcheck is installed

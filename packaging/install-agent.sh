@@ -145,6 +145,7 @@ install_agent() {
   done
   if ! enrolled; then
     rm -f "$JOIN"
+    systemctl disable --quiet --now "$UNIT" || true
     journalctl -u "$UNIT" -n 10 --no-pager >&2 || true
     die "the host did not enrol; the reason is above"
   fi

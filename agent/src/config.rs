@@ -156,9 +156,9 @@ pub enum Verb {
     Run(Box<RunArgs>),
 }
 
-/// The settings of `run`. Every one may stand in the file under its name with `_` for `-`.
+/// The settings of `run`. Every one may stand in the file, under the name of its flag.
 #[derive(Debug, Default, Args, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RunArgs {
     /// Where the coordinator is: https://HOST:7443
     #[arg(long, env = "DOCKERFORGE_AGENT_COORDINATOR", value_name = "URL")]

@@ -18,6 +18,20 @@ stop() {
   rm -f "$2"
 }
 
+# Agents that were started by hand on the demo's identity, as the demo suggests to try: known by their program and by
+# the demo's own folder on their command line.
+stop_other_agents() {
+  local pid
+  while read -r pid; do
+    case $(readlink "/proc/$pid/exe" 2>/dev/null) in
+      */dockerforge-agent | */dockerforge-agent' (deleted)')
+        say "stopping an agent that was started by hand (pid $pid)"
+        stop_process "$pid" 15
+        ;;
+    esac
+  done < <(grep -lsaF -- "$DEMO_DIR/agent" /proc/[0-9]*/cmdline | cut -d/ -f3)
+}
+
 # The cluster that the demo was: the agent knows it, and the objects in Docker carry it.
 cluster() { jq -er '.cluster' "$DEMO_DIR/agent/identity.json" 2>/dev/null; }
 
@@ -38,13 +52,15 @@ remove() {
 
 if [ -e "$DEMO_MARK" ]; then
   stop agent "$AGENT_PID" "$DEMO_DIR/agent"
+  stop_other_agents
   stop coordinator "$COORDINATOR_PID" "$DEMO_DIR/coordinator"
 fi
 if docker_answers >/dev/null; then
   if id=$(cluster); then
     label=label=dev.dockerforge.cluster=$id
     remove container docker container ls -aq --filter "$label"
-    remove image docker image ls -aq --filter "$label"
+    # Without -a: what an image was built from goes with it.
+    remove image docker image ls -q --filter "$label"
     remove network docker network ls -q --filter "$label"
     remove volume docker volume ls -q --filter "$label"
   fi

@@ -236,14 +236,16 @@ ${BOLD}Everything is up, and stays up:${PLAIN} the coordinator ($API), the agent
 
 Try next:
   export DOCKERFORGE_URL=$API DOCKERFORGE_KEY_FILE=$DEMO_DIR/demo.key PATH=\$PATH:$BIN
-  dockerforge host ls                      the host, its heartbeat, its Docker
-  dockerforge job ls                       what was done, and how it went
+  dockerforge host ls                       # the host, its heartbeat, its Docker
+  dockerforge job ls                        # what was done, and how it went
   dockerforge container rm second --wait
-  dockerforge image build --help           build from a folder of yours
-  curl -H "Authorization: Bearer \$(cat $DEMO_DIR/demo.key)" $API/v1/containers | jq
-  curl $API/openapi.json | jq .paths       the whole REST contract
-  kill -9 \$(cat $AGENT_PID)                 and see the host go unreachable; the container goes on
-  open http://127.0.0.1:$PORT/
+  dockerforge image build --help            # build from a folder of yours
+  curl -s -H "Authorization: Bearer \$(cat $DEMO_DIR/demo.key)" $API/v1/containers | jq
+  curl -s $API/openapi.json | jq .paths     # the whole REST contract
+  curl http://127.0.0.1:$PORT/
+
+  kill -9 \$(cat $AGENT_PID)                # 15 s later the host is unreachable; its containers go on
+  dockerforge-agent run --coordinator https://127.0.0.1:$AGENT_PORT --state-dir $DEMO_DIR/agent     # back, and no token is needed
 
 Logs: $DEMO_DIR/coordinator.log and agent.log.
 make demo-down removes every trace.

@@ -237,3 +237,16 @@ async fn the_owners_policy_stands_over_the_coordinators_word() {
     assert_eq!(failure(&outcome), FailureKind::Policy);
     assert!(bench.engine.world().calls.is_empty());
 }
+
+#[tokio::test]
+async fn the_owners_count_of_containers_is_kept() {
+    let policy = Policy { max_containers: Some(1), ..Policy::default() };
+    let bench = Bench::with(Options { policy, ..Options::default() });
+    let first = container(&bench, "{}");
+    let second = CreateContainer { container: ContainerId::new(), ..first.clone() };
+    let first = Command::CreateContainer(first);
+    assert!(matches!(bench.run(JobId::new(), 1, &first).await, Outcome::Succeeded { .. }));
+    assert!(matches!(bench.run(JobId::new(), 1, &first).await, Outcome::Succeeded { .. }), "a repeat is not one more");
+    let outcome = bench.run(JobId::new(), 1, &Command::CreateContainer(second)).await;
+    assert_eq!(failure(&outcome), FailureKind::Policy);
+}

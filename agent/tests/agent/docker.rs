@@ -24,7 +24,8 @@ fn context(dockerfile: &str) -> ContextStream {
     put(136, "00000000000\0");
     put(148, "        ");
     put(156, "0");
-    put(257, "ustar\000");
+    put(257, "ustar");
+    put(263, "00");
     let sum: u32 = header.iter().map(|b| u32::from(*b)).sum();
     header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
     let mut tar = header.to_vec();

@@ -156,3 +156,27 @@ async fn an_unusable_renewal_does_not_end_the_session() {
     }
     agent.stop().await;
 }
+
+#[tokio::test]
+async fn a_certificate_that_is_due_is_renewed_over_the_live_session() {
+    let mut peer = Peer::start().await;
+    peer.then_answer(Answer::EnrolAged);
+    let folder = tempfile::tempdir().unwrap();
+    let agent = Running::start(peer.config(folder.path()), &FakeEngine::default());
+    let (mut session, _) = peer.session(|_| Vec::new()).await;
+    let csr = session
+        .want("a renewal", |m| match m {
+            FromAgent::Renew { csr } => Some(csr.clone()),
+            _ => None,
+        })
+        .await;
+    let before = std::fs::read(folder.path().join("credentials.pem")).unwrap();
+    session.send(ToAgent::Certificate { certificate: peer.certificate(&csr) }).await;
+    for _ in 0..3 {
+        session.want("a heartbeat", |m| matches!(m, FromAgent::Heartbeat(_)).then_some(())).await;
+    }
+    assert_ne!(std::fs::read(folder.path().join("credentials.pem")).unwrap(), before);
+    drop(session);
+    let _session = peer.session(|_| Vec::new()).await;
+    agent.stop().await;
+}

@@ -240,7 +240,7 @@ fn port(check: &mut Check, pointer: &str, value: i64) -> Option<NonZeroU16> {
     check.take(pointer, port.ok_or("expected a port: 1 to 65535"))
 }
 
-fn spec(check: &mut Check, body: &NewContainerBody) -> Option<ContainerSpec> {
+fn spec(check: &mut Check, body: &NewContainerBody) -> ContainerSpec {
     let mut spec = ContainerSpec { command: body.command.clone(), ..ContainerSpec::default() };
     for (name, value) in &body.env.0 {
         let name = check.parse(&format!("/env/{}", name.replace('~', "~0").replace('/', "~1")), name);
@@ -286,7 +286,7 @@ fn spec(check: &mut Check, body: &NewContainerBody) -> Option<ContainerSpec> {
             check.refuse(&pointer, detail);
         }
     }
-    Some(spec)
+    spec
 }
 
 /// How long a job may wait for its host.
@@ -318,8 +318,7 @@ pub(super) async fn create(
         check.parse("/host", &body.value.host),
     );
     let (spec, wait) = (spec(&mut check, &body.value), wait(&mut check, body.value.deadline));
-    let whole = name.zip(image).zip(host).zip(spec);
-    let (((name, image), host), spec) = check.finish(whole)?;
+    let ((name, image), host) = check.finish(name.zip(image).zip(host))?;
     let new = NewContainer { name, image, host, spec, wait };
     let job = state.services.container_create(&permit, caller.key(body.digest).as_ref(), new).await?;
     started(&state, &caller, job).await

@@ -1,6 +1,13 @@
 //! The contract of the store, run on SQLite and on PostgreSQL: what the layers above rely on, whichever database is
 //! configured. `DOCKERFORGE_TEST_POSTGRES` names a cluster where each test makes a database of its own.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    missing_docs,
+    reason = "a test may; the lint spares only the functions marked as tests"
+)]
+
 mod bed;
 mod queue;
 mod tenancy;
