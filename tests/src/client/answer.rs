@@ -43,6 +43,7 @@ impl Answer {
     /// # Panics
     /// If it has another.
     #[track_caller]
+    #[allow(clippy::return_self_not_must_use, reason = "most callers want the check alone")]
     pub fn expect(self, status: u16) -> Self {
         assert_eq!(self.status, status, "{self}");
         self

@@ -51,16 +51,19 @@ impl Api {
     }
 
     /// The same with a bearer key.
+    #[must_use]
     pub fn bearer(&self, key: &str) -> Self {
         Self { authorization: Some(format!("Bearer {key}")), ..self.clone() }
     }
 
     /// The same with a name and a key as HTTP Basic (RFC 7617).
+    #[must_use]
     pub fn basic(&self, name: &str, key: &str) -> Self {
         Self { authorization: Some(format!("Basic {}", STANDARD.encode(format!("{name}:{key}")))), ..self.clone() }
     }
 
     /// The same on behalf of a user.
+    #[must_use]
     pub fn acting_for(&self, user: &str) -> Self {
         Self { acts_for: Some(user.to_owned()), ..self.clone() }
     }
@@ -71,6 +74,7 @@ impl Api {
     }
 
     /// A request to a path, which begins with `/`.
+    #[allow(clippy::needless_pass_by_value, reason = "reads as a request line")]
     pub fn call(&self, method: Method, path: &str) -> Call {
         let mut request = self.http.request(method.clone(), format!("{}{path}", self.base));
         if let Some(authorization) = &self.authorization {

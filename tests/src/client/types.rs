@@ -231,7 +231,7 @@ impl Job {
     /// # Panics
     /// If it is about nothing.
     pub fn resource_id(&self) -> String {
-        self.resource.as_ref().map(|resource| resource.id.clone()).unwrap_or_else(|| panic!("no resource: {self:?}"))
+        self.resource.as_ref().map_or_else(|| panic!("no resource: {self:?}"), |resource| resource.id.clone())
     }
 
     /// The kind of its error.

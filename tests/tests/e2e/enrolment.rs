@@ -126,7 +126,7 @@ async fn an_enrolment_whose_answer_was_lost_is_answered_again() {
     proxy.heal();
     agent.kill();
     agent.launch(Some(&join.token), &[("FAILPOINTS", "agent.enrol.answered=panic")]);
-    let _ = wait::until(20, "the agent is online, or killed on its way", async || {
+    let () = wait::until(20, "the agent is online, or killed on its way", async || {
         let ended = agent.process().ended().is_some();
         let online = api.host(&host.id).await.state == "online";
         wait::check(ended || online, ())
