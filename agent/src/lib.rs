@@ -8,6 +8,7 @@
 //! ```
 
 pub mod config;
+pub mod dial;
 pub mod docker;
 pub mod executor;
 pub mod identity;

@@ -91,8 +91,8 @@ mod testing {
     pub(super) fn faults() -> fail::FailScenario<'static> {
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
-            let message = panic.payload_as_str().unwrap_or_default();
-            if message.starts_with("failpoint ") {
+            let message = panic.payload().downcast_ref::<String>();
+            if message.is_some_and(|text| text.starts_with("failpoint ")) {
                 let pid = std::process::id().to_string();
                 let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
             }

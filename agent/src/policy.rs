@@ -4,6 +4,7 @@
 
 use dockerforge_protocol::command::Command;
 use dockerforge_protocol::report::{AgentFailure, FailureKind};
+use figment::providers::{Format, Toml};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 
@@ -40,6 +41,8 @@ pub struct Policy {
     pub builds: Option<bool>,
     /// The only images that may be pulled, normalised (`docker.io/library/debian:12`); `*` stands for any characters.
     pub allowed_images: Option<Vec<String>>,
+    /// The most containers of ours on the host, running or not; counted by the executor.
+    pub max_containers: Option<usize>,
     /// The most memory that one container may be given, bytes; a container without a limit is refused.
     pub max_memory: Option<u64>,
     /// The ports of the host that may be published, first and last; ports that Docker chooses are allowed.
@@ -55,7 +58,6 @@ impl Policy {
             Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             Err(source) => return Err(PolicyError::Read { path, source }),
         };
-        use figment::providers::{Format, Toml};
         figment::Figment::from(Toml::string(&text))
             .extract()
             .map_err(|error| PolicyError::Invalid { path, reason: error.to_string() })

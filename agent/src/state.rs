@@ -2,7 +2,9 @@
 //! and journal write through it. What must hold: two agents never share a folder, and no file in it is readable by
 //! others.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -45,10 +47,10 @@ impl StateDir {
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).map_err(failed)?;
         }
         let lock = open_private(&path.join("lock")).map_err(failed)?;
-        match lock.try_lock() {
+        match flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(StateError::Locked { path: path.to_owned() }),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+            Err(Errno::WOULDBLOCK) => Err(StateError::Locked { path: path.to_owned() }),
+            Err(error) => Err(failed(error.into())),
         }
     }
 

@@ -52,6 +52,10 @@ pub fn hosts_script() -> PathBuf {
 /// The image that every Docker Engine of the test bed has: busybox, with `sh` and `httpd`.
 pub const BASE_IMAGE: &str = "dockerforge-test/busybox:1";
 
+/// A line of a Dockerfile: a program that runs until it is told to end, and then ends at once. (`sleep` as process 1 is
+/// deaf to SIGTERM, and each of its ends would take the whole grace period.)
+pub const SLEEPER: &str = r#"CMD ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]"#;
+
 /// Whether the whole matrix of faults was asked for.
 pub fn full_fault_matrix() -> bool {
     std::env::var("DOCKERFORGE_FAULTS").is_ok_and(|value| value == "full")

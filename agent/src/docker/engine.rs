@@ -17,6 +17,8 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+/// A sign of life: longer than this is none.
+const PING: Duration = Duration::from_secs(5);
 /// A question that Docker answers from memory.
 const QUICK: Duration = Duration::from_secs(10);
 /// A change that Docker makes by itself.
@@ -95,17 +97,17 @@ async fn within<T>(
     }
 }
 
-fn label_filter(labels: &[String]) -> Option<HashMap<String, Vec<String>>> {
-    Some(HashMap::from([("label".to_owned(), labels.to_vec())]))
+fn label_filter(labels: &[String]) -> HashMap<String, Vec<String>> {
+    HashMap::from([("label".to_owned(), labels.to_vec())])
 }
 
-fn to_hash(labels: &LabelMap) -> Option<HashMap<String, String>> {
-    Some(labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
+fn to_hash(labels: &LabelMap) -> HashMap<String, String> {
+    labels.iter().map(|(k, v)| (k.clone(), v.clone())).collect()
 }
 
 impl Engine for UnixEngine {
     fn ping(&self) -> Call<'_, ()> {
-        self.call("ping", QUICK, |d| async move { d.ping().await.map(drop) }).boxed()
+        self.call("ping", PING, |d| async move { d.ping().await.map(drop) }).boxed()
     }
 
     fn version(&self) -> Call<'_, DockerInfo> {
@@ -158,10 +160,13 @@ impl Engine for UnixEngine {
         let body = NetworkCreateRequest {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
-            labels: to_hash(labels),
+            labels: Some(to_hash(labels)),
             ..Default::default()
         };
-        self.call("network create", CHANGE, |d| async move { d.create_network(body).await.map(drop) }).boxed()
+        self.call("network create", CHANGE, |d| async move {
+            convert::check_duplicate(d, &body).create_network(body).await.map(drop)
+        })
+        .boxed()
     }
 
     fn network_remove<'a>(&'a self, name: &'a str) -> Call<'a, ()> {
@@ -180,7 +185,7 @@ impl Engine for UnixEngine {
         let body = VolumeCreateRequest {
             name: Some(name.to_owned()),
             driver: Some("local".to_owned()),
-            labels: to_hash(labels),
+            labels: Some(to_hash(labels)),
             ..Default::default()
         };
         self.call("volume create", CHANGE, |d| async move { d.create_volume(body).await.map(drop) }).boxed()
@@ -195,7 +200,7 @@ impl Engine for UnixEngine {
 
     fn volume_list<'a>(&'a self, labels: &'a [String]) -> Call<'a, Vec<Volume>> {
         async move {
-            let options = query::ListVolumesOptions { filters: label_filter(labels) };
+            let options = query::ListVolumesOptions { filters: Some(label_filter(labels)) };
             let list = self.call("volume list", QUICK, |d| async move { d.list_volumes(Some(options)).await }).await?;
             let each = list.volumes.unwrap_or_default().into_iter();
             Ok(each.map(|v| Volume { name: v.name, labels: v.labels.into_iter().collect() }).collect())
@@ -254,7 +259,7 @@ impl Engine for UnixEngine {
                 ..Default::default()
             };
             let stream = client.create_image(Some(options), None, None);
-            Ok(stream.map(|item| convert::pull_output(item)).boxed())
+            Ok(stream.map(convert::pull_output).boxed())
         }
         .boxed()
     }
@@ -269,7 +274,7 @@ impl Engine for UnixEngine {
                 rm: true,
                 forcerm: true,
                 buildargs: Some(build.args.clone().into_iter().collect()),
-                labels: to_hash(&build.labels),
+                labels: Some(to_hash(&build.labels)),
                 networkmode: Some("default".to_owned()),
                 ..Default::default()
             };
@@ -318,7 +323,7 @@ impl Engine for UnixEngine {
     fn container_list<'a>(&'a self, labels: &'a [String]) -> Call<'a, Vec<ContainerLine>> {
         async move {
             let options =
-                query::ListContainersOptions { all: true, filters: label_filter(labels), ..Default::default() };
+                query::ListContainersOptions { all: true, filters: Some(label_filter(labels)), ..Default::default() };
             let list =
                 self.call("container list", QUICK, |d| async move { d.list_containers(Some(options)).await }).await?;
             Ok(list.into_iter().map(convert::line).collect())

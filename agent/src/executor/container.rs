@@ -11,6 +11,13 @@ use dockerforge_protocol::report::{FailureKind, Product};
 /// Makes sure that the container exists as specified, and runs.
 pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result<Product, Ended> {
     work.done("accepted");
+    if let Some((pointer, problem)) = command.spec.problems().into_iter().next() {
+        return Err(failed(
+            FailureKind::DockerRefused,
+            format!("the specification is not valid: {pointer}: {problem}"),
+        ));
+    }
+    within_policy(work, command).await?;
     work.step("preparing the network", Some(10))?;
     let network = network::ensure(work, command.user).await?;
     work.done("network");
@@ -46,6 +53,20 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
     }
     work.done("started");
     Ok(Product::Container { docker_id: id })
+}
+
+/// The owner's limit on the number of containers, which only Docker can count.
+async fn within_policy(work: &Work<'_>, command: &CreateContainer) -> Result<(), Ended> {
+    let Some(max) = work.settings.policy.max_containers else { return Ok(()) };
+    let ours = [format!("{}={}", labels::CLUSTER, work.settings.cluster)];
+    let there = work.settings.engine.container_list(&ours).await?;
+    let others =
+        there.iter().filter(|c| c.labels.get(labels::CONTAINER) != Some(&command.container.to_string())).count();
+    if others >= max {
+        let detail = format!("this host's policy allows at most {max} containers, {others} are there");
+        return Err(failed(FailureKind::Policy, detail));
+    }
+    Ok(())
 }
 
 /// Removes what a stopped creation left: the container, if this job made it.

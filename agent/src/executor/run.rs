@@ -94,7 +94,7 @@ impl Executor {
                 // Held already: it is said again. An interrupted one is begun, for the coordinator wants it done.
                 held.accepts += 1;
                 if held.state == State::Interrupted {
-                    held.state = State::Running;
+                    held.revive();
                     drop(jobs);
                     self.begin(attempt);
                 }
@@ -182,8 +182,7 @@ impl Executor {
         };
         if held.state == State::Interrupted {
             held.log.extend_to(log_from);
-            held.log.write(b"\nthe agent was interrupted; the work begins again\n");
-            held.state = State::Running;
+            held.revive();
             drop(jobs);
             self.begin(attempt);
         }

@@ -84,6 +84,16 @@ pub(crate) struct Held {
     pub(crate) accepts: u64,
 }
 
+impl Held {
+    /// Puts an interrupted job back in work, and says so in its log where one was begun.
+    pub(crate) fn revive(&mut self) {
+        if self.log.end() > 0 {
+            self.log.write(b"\nthe agent was interrupted; the work begins again\n");
+        }
+        self.state = State::Running;
+    }
+}
+
 /// What a session has to know of one job.
 #[derive(Debug, Clone)]
 pub struct JobView {

@@ -4,8 +4,8 @@
 
 use super::{Identity, IdentityError, KEY, kept_key, pin, signing_request};
 use crate::config::CoordinatorUrl;
+use crate::dial::{DialError, connect};
 use crate::jitter;
-use crate::link::dial::{DialError, connect};
 use bytes::Bytes;
 use dockerforge_protocol::enrolment::{
     ENROLL_PATH, ENROLL_SERVER_NAME, EnrolRefusal, EnrolRefused, EnrolRequest, Enrolled, JoinToken,

@@ -247,6 +247,3 @@ impl Current {
         Ok(Self { tls: Arc::new(tls), not_before, not_after })
     }
 }
-
-#[cfg(test)]
-mod tests;

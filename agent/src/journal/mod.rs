@@ -141,7 +141,7 @@ impl JournalWriter {
                 for write in writes {
                     if let Some(done) = write.done {
                         // Whoever waited may have been cancelled; the record stands all the same.
-                        let _ = done.send(answer.as_ref().map(|_| ()).map_err(JournalFile::again));
+                        let _ = done.send(answer.as_ref().copied().map_err(JournalFile::again));
                     }
                 }
                 answer

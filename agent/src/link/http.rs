@@ -2,8 +2,8 @@
 //! executor reads it as a stream straight into Docker. What must hold: memory stays flat, and a context that is not the
 //! one that was named fails the stream at its end, so that Docker does not take it for whole.
 
-use super::dial::connect;
 use crate::config::CoordinatorUrl;
+use crate::dial::connect;
 use crate::docker::ContextStream;
 use crate::executor::{ContextError, Contexts};
 use crate::identity::Identity;

@@ -8,7 +8,6 @@
 //!        └─────────────────────┴───────────────┘
 //! ```
 
-pub mod dial;
 pub mod http;
 mod outbound;
 mod session;

@@ -3,9 +3,9 @@
 //! before the welcome, a message that cannot be read is refused by name where it has one, and every way to end is a
 //! variant of [`End`].
 
-use super::dial::{DialError, connect};
 use super::outbound::{Outbound, finished};
 use super::{Link, jitter};
+use crate::dial::{DialError, connect};
 use crate::identity::IdentityError;
 use dockerforge_protocol::codec::{CodecError, MAX_FRAME, decode, encode};
 use dockerforge_protocol::enrolment::SESSION_PATH;
@@ -144,7 +144,9 @@ async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Res
     let (docker, up) = link.observed.docker();
     let jobs = link.executor.table().held();
     outbound.begin(up);
-    jobs.iter().for_each(|job| outbound.told(job.attempt));
+    for job in &jobs {
+        outbound.told(job.attempt);
+    }
     let hello = FromAgent::Hello(Hello {
         versions: SUPPORTED,
         cluster: link.identity.cluster(),
@@ -314,7 +316,7 @@ impl Session<'_> {
                     match self.link.identity.renewal_request() {
                         Ok(csr) => batch.push(FromAgent::Renew { csr }),
                         Err(error) => {
-                            tracing::error!(error = crate::report(&error), "the certificate cannot be renewed")
+                            tracing::error!(error = crate::report(&error), "the certificate cannot be renewed");
                         }
                     }
                 }

@@ -188,6 +188,15 @@ impl Api {
         .await
     }
 
+    /// Waits until a job's log holds a text.
+    pub async fn says(&self, job: &str, text: &str, seconds: u64) {
+        crate::wait::until(seconds, &format!("{job} says {text:?}"), async || {
+            let log = self.get(&format!("/v1/queue/{job}/log")).await.text;
+            if log.contains(text) { Ok(()) } else { Err(log) }
+        })
+        .await;
+    }
+
     /// Waits until a container is seen in a state, and gives it.
     pub async fn observed(&self, container: &str, state: &str, seconds: u64) -> Container {
         crate::wait::until(seconds, &format!("{container} is {state}"), async || {

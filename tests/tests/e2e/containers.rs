@@ -5,11 +5,9 @@ use dockerforge_tests::{
     client::{Api, Container, Job, Published},
     cluster::Cluster,
     docker::Witness,
-    wait,
+    env, wait,
 };
 use serde_json::{Value, json};
-
-const SLEEPER: &str = "CMD [\"sleep\", \"3600\"]";
 
 #[tokio::test]
 async fn a_container_is_what_was_asked_for_and_answers_over_http() {
@@ -108,7 +106,7 @@ async fn what_somebody_does_by_hand_is_seen() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", SLEEPER).await;
+    let image = agent.image("base", env::SLEEPER).await;
     let id = agent.container("blog", &image, json!({"restart": "no"})).await;
     let docker_id = api.observed(&id, "running", 10).await.observed.docker_id.unwrap();
     let docker = Witness::first();
@@ -136,7 +134,7 @@ async fn volumes_outlive_their_container_unless_they_are_to_go() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", SLEEPER).await;
+    let image = agent.image("base", env::SLEEPER).await;
     let data = json!([{"volume": "data", "target": "/data"}]);
     let write = json!({"volumes": data, "command": ["sh", "-c", "echo kept > /data/x; sleep 3600"]});
     let first = agent.container("one", &image, write).await;
@@ -171,7 +169,7 @@ async fn what_docker_cannot_start_fails_with_the_reason_and_leaves_nothing() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", SLEEPER).await;
+    let image = agent.image("base", env::SLEEPER).await;
     let job = api.run(&agent.host, "bad", &image, json!({"command": ["/no/such/program"]})).await;
     let ended = api.ended(&job.id, 30).await;
     assert_eq!((ended.state.as_str(), ended.error_kind()), ("failed", Some("docker-refused")), "{ended:?}");
@@ -199,7 +197,7 @@ async fn two_containers_of_one_name_cannot_be_and_different_users_do_not_meet() 
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", SLEEPER).await;
+    let image = agent.image("base", env::SLEEPER).await;
     let id = agent.container("blog", &image, json!({})).await;
     let body = json!({"name": "blog", "image": image, "host": agent.host});
     let problem = api.post("/v1/containers", &body).await.problem(409, "name-taken");
@@ -297,11 +295,10 @@ async fn an_image_that_is_not_there_yet_or_elsewhere_is_refused() {
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
     let (other, _) = api.create_host("other").await;
-    let slow =
-        api.build(&agent.host, "slow", &format!("FROM {}\nRUN sleep 600", dockerforge_tests::env::BASE_IMAGE)).await;
+    let slow = api.build(&agent.host, "slow", &format!("FROM {}\nRUN sleep 600", env::BASE_IMAGE)).await;
     let body = json!({"name": "c", "image": slow.resource_id(), "host": agent.host});
     api.post("/v1/containers", &body).await.problem(409, "image-not-ready");
-    let image = agent.image("base", SLEEPER).await;
+    let image = agent.image("base", env::SLEEPER).await;
     let problem = api
         .post("/v1/containers", &json!({"name": "c", "image": image, "host": other.id}))
         .await
@@ -318,7 +315,7 @@ async fn a_published_port_is_the_one_that_was_asked_for() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", SLEEPER).await;
+    let image = agent.image("base", env::SLEEPER).await;
     let port = dockerforge_tests::cluster::free_port().port();
     let id = agent.container("c", &image, json!({"ports": [{"container": 80, "host": port}]})).await;
     let expected = [Published { container: 80, host: port, protocol: "tcp".to_owned() }];

@@ -1,6 +1,6 @@
 //! Hosts: what they show, how they fall silent, and how they go.
 
-use dockerforge_tests::{client::Host, cluster::Cluster, docker::Witness, wait};
+use dockerforge_tests::{client::Host, cluster::Cluster, docker::Witness, env, wait};
 use serde_json::json;
 use std::time::Duration;
 
@@ -64,7 +64,7 @@ async fn a_silent_host_becomes_unreachable_and_its_containers_unknown_and_back()
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let mut agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", "CMD [\"sleep\", \"3600\"]").await;
+    let image = agent.image("base", env::SLEEPER).await;
     let container = agent.container("blog", &image, json!({})).await;
     api.observed(&container, "running", 10).await;
 
@@ -84,7 +84,7 @@ async fn deleting_a_host_removes_what_is_ours_on_it_and_revokes_its_agent() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let mut agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", "CMD [\"sleep\", \"3600\"]").await;
+    let image = agent.image("base", env::SLEEPER).await;
     let container = agent.container("blog", &image, json!({})).await;
 
     let job = api.delete(&format!("/v1/hosts/{}", agent.host)).await.accepted();
@@ -124,7 +124,7 @@ async fn a_dead_host_is_forgotten_by_force_and_only_by_force() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let mut agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", "CMD [\"sleep\", \"3600\"]").await;
+    let image = agent.image("base", env::SLEEPER).await;
     let container = agent.container("blog", &image, json!({})).await;
     agent.kill();
 

@@ -9,8 +9,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SLEEPER: &str = "CMD [\"sleep\", \"3600\"]";
-
 /// The running containers of builds: those that run this command.
 async fn building(marker: &str) -> usize {
     let running = Witness::first().raw().list_containers(None).await.unwrap();
@@ -22,7 +20,7 @@ async fn waiting_answers_as_soon_as_the_job_ends_and_no_later_than_asked() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", SLEEPER).await;
+    let image = agent.image("base", env::SLEEPER).await;
     let body = json!({"name": "blog", "image": image, "host": agent.host});
     let answer = api.call(Method::POST, "/v1/containers").json(&body).header("prefer", "wait=30").send().await;
     let job: Job = answer.body();
@@ -131,7 +129,7 @@ async fn cancelling_a_running_build_really_stops_it() {
     cluster.nothing_left(10).await;
     api.get(&format!("/v1/images/{}", job.resource_id())).await.problem(404, "not-found");
     // The place that it took is free.
-    agent.image("base", SLEEPER).await;
+    agent.image("base", env::SLEEPER).await;
 }
 
 #[tokio::test]
@@ -139,7 +137,7 @@ async fn cancelling_wins_or_loses_against_the_end_and_both_are_clean() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", SLEEPER).await;
+    let image = agent.image("base", env::SLEEPER).await;
     for (i, pause) in [0, 20, 60, 120, 250].into_iter().enumerate() {
         let job = api.run(&agent.host, &format!("c{i}"), &image, json!({})).await;
         let asked = Instant::now();
@@ -212,7 +210,7 @@ async fn what_takes_something_out_of_service_cannot_be_cancelled() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let mut agent: Agent = cluster.host(&api, "vps").await;
-    agent.image("base", SLEEPER).await;
+    agent.image("base", env::SLEEPER).await;
     agent.kill();
     let job = api.delete(&format!("/v1/hosts/{}", agent.host)).await.accepted();
     api.delete(&format!("/v1/queue/{}", job.id)).await.problem(409, "not-cancellable");

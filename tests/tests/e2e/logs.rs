@@ -155,13 +155,7 @@ async fn a_log_is_exact_after_the_network_and_the_coordinator_failed_in_between(
     let mut agent =
         dockerforge_tests::agent::Agent::online_through(&cluster, proxy.address(), &api, "vps", &env::docker()).await;
     let job = uncached(&api, &agent.host, "chatty", &chatty(24)).await;
-    let said = async |line: u32| {
-        wait::until(30, &format!("line {line} is there"), async || {
-            let text = api.get(&format!("/v1/queue/{}/log", job.id)).await.text;
-            wait::check(text.contains(&format!("liña {line} €")), text)
-        })
-        .await;
-    };
+    let said = async |line: u32| api.says(&job.id, &format!("liña {line} €"), 30).await;
     said(4).await;
     proxy.cut();
     let begun = Instant::now();

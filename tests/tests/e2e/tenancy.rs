@@ -2,7 +2,7 @@
 //! and without a key there is no answer at all. The list of routes is compared with the API's own document, so that a
 //! new route without a row here fails.
 
-use dockerforge_tests::{client::Api, cluster::Cluster};
+use dockerforge_tests::{client::Api, cluster::Cluster, env};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -127,7 +127,7 @@ async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
     let cluster = Cluster::start().await;
     let (ana, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", "CMD [\"sleep\", \"3600\"]").await;
+    let image = agent.image("base", env::SLEEPER).await;
     let container = agent.container("blog", &image, json!({})).await;
     let tokens = api.get(&format!("/v1/users/{}/tokens", ana.user.id)).await.json;
     let jobs = api.get("/v1/queue").await.json;

@@ -8,7 +8,6 @@ use dockerforge_tests::{
     env,
     invariants::{self, Ledger},
     proxy::Proxy,
-    wait,
 };
 use serde_json::json;
 
@@ -24,7 +23,7 @@ async fn two_engines_work_at_once_and_one_that_is_cut_off_and_healed_loses_nothi
     ledger.stranger(&near.docker).await;
     ledger.stranger(&far.docker).await;
 
-    let sleeper = format!("FROM {}\nCMD [\"sleep\", \"3600\"]", env::BASE_IMAGE);
+    let sleeper = format!("FROM {}\n{}", env::BASE_IMAGE, env::SLEEPER);
     let (one, two) = tokio::join!(api.build(&near.host, "near", &sleeper), api.build(&far.host, "far", &sleeper));
     let (near_image, far_image) = tokio::join!(api.succeeded(&one, 60), api.succeeded(&two, 60));
     let shown: Vec<Image> = api.all(&format!("/v1/images?host={}", far.host)).await;
@@ -37,11 +36,7 @@ async fn two_engines_work_at_once_and_one_that_is_cut_off_and_healed_loses_nothi
     api.post("/v1/containers", &wrong).await.problem(422, "invalid");
 
     let slow = api.build(&far.host, "slow", &format!("FROM {}\nRUN sleep 3; echo far-away", env::BASE_IMAGE)).await;
-    wait::until(20, "the step runs", async || {
-        let text = api.get(&format!("/v1/queue/{}/log", slow.id)).await.text;
-        wait::check(text.contains("Running in"), text)
-    })
-    .await;
+    api.says(&slow.id, "Running in", 20).await;
     ledger.see(&api.job(&slow.id).await);
     proxy.cut();
     let queued = api.run(&far.host, "later", &far_image, json!({})).await;

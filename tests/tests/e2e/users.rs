@@ -111,7 +111,7 @@ async fn deleting_a_user_takes_all_that_is_his_out_of_service() {
     let cluster = Cluster::start().await;
     let (ana, api) = cluster.user("ana").await;
     let mut agent = cluster.host(&api, "vps").await;
-    let image = agent.image("base", "CMD [\"sleep\", \"3600\"]").await;
+    let image = agent.image("base", env::SLEEPER).await;
     let container = agent.container("blog", &image, json!({"volumes": [{"volume": "data", "target": "/data"}]})).await;
     let waiting = api.build(&agent.host, "slow", &format!("FROM {}\nRUN sleep 600", env::BASE_IMAGE)).await;
     api.reaches(&waiting.id, "running", 20).await;

@@ -81,15 +81,13 @@ pub struct Scene {
     image: String,
 }
 
-const SLEEPER: &str = "CMD [\"sleep\", \"3600\"]";
-
 impl Scene {
     /// A coordinator on this database with one host that has one image; and a container beside, which is nobody's.
     pub async fn start(backend: Backend) -> Self {
         let cluster = Cluster::start_on(backend).await;
         let (user, api) = cluster.user("ana").await;
         let agent = cluster.host(&api, "vps").await;
-        let image = agent.image("base", SLEEPER).await;
+        let image = agent.image("base", env::SLEEPER).await;
         let mut ledger = Ledger::default();
         ledger.stranger(&agent.docker).await;
         Self { agent, ledger, cluster, user, api, image }
@@ -113,7 +111,6 @@ impl Scene {
         let request = self.prepare(work, number).await;
         self.arm(side, step).await;
         let job = self.ask(&request, side, step).await;
-        self.died(side, step, job.as_ref()).await;
         self.revive(side, &[]).await;
         self.done(work, &request, job).await;
     }
@@ -124,7 +121,6 @@ impl Scene {
         let request = self.prepare(work, number).await;
         self.arm(side, step).await;
         let job = self.ask(&request, side, step).await;
-        self.died(side, step, job.as_ref()).await;
         let points = format!("{step}=panic");
         self.revive(side, &[("FAILPOINTS", &points)]).await;
         // It may not pass there again: what was done is not done twice.
@@ -192,7 +188,7 @@ impl Scene {
                 (Method::POST, "/v1/containers".to_owned(), Some(body), None)
             }
             Work::BuildImage => {
-                let dockerfile = format!("FROM {}\nRUN echo {number}; sleep 1\n{SLEEPER}", env::BASE_IMAGE);
+                let dockerfile = format!("FROM {}\nRUN echo {number}; sleep 1\n{}", env::BASE_IMAGE, env::SLEEPER);
                 let body = json!({"name": name, "host": host, "dockerfile": dockerfile, "no_cache": true});
                 (Method::POST, "/v1/images".to_owned(), Some(body), None)
             }
@@ -206,7 +202,7 @@ impl Scene {
                 (Method::DELETE, format!("/v1/containers/{id}"), None, Some(id))
             }
             Work::DeleteImage => {
-                let id = self.agent.image(&name, SLEEPER).await;
+                let id = self.agent.image(&name, env::SLEEPER).await;
                 (Method::DELETE, format!("/v1/images/{id}"), None, Some(id))
             }
         };
@@ -234,16 +230,22 @@ impl Scene {
         }
     }
 
-    /// Asks until it is answered; a coordinator that dies meanwhile is started again, and asked the same again.
+    /// Asks until it is answered; a coordinator that dies meanwhile is started again, and asked the same again. When this
+    /// returns the side has died at the step.
     async fn ask(&mut self, request: &Request, side: Side, step: &str) -> Option<Job> {
+        let mut died = false;
         let answer = wait::until(60, "an answer", async || {
-            if side == Side::Coordinator && self.process_ended(side) {
-                self.died(side, step, None).await;
+            if side == Side::Coordinator && !died && self.process_ended(side) {
+                self.died(side, step).await;
+                died = true;
                 self.cluster.launch_only(&[]);
             }
             self.send(request).await.map_err(|error| format!("{error:?}"))
         })
         .await;
+        if !died {
+            self.died(side, step).await;
+        }
         // What was deleted before the coordinator died is not there to be deleted again.
         if answer.status == 404 && request.target.is_some() {
             return None;
@@ -267,17 +269,14 @@ impl Scene {
         }
     }
 
-    /// Checks that the side died, and of SIGKILL at that step: a step that is never reached shows nothing.
-    async fn died(&mut self, side: Side, step: &str, job: Option<&Job>) {
+    /// Waits until the side has died, of SIGKILL as its fault points kill: a step that is never reached shows nothing.
+    async fn died(&mut self, side: Side, step: &str) {
         let process = match side {
             Side::Coordinator => self.cluster.process(),
             Side::Agent => self.agent.process(),
         };
-        // The coordinator may have died, and been started again, before the answer came.
-        if process.output().matches(&format!("failpoint {step}")).count() == 0 || process.ended().is_some() {
-            let status = process.wait_ended(30).await;
-            assert_eq!(status.signal(), Some(9), "{side:?} at {step}, working on {job:?}: {status}");
-        }
+        let status = process.wait_ended(30).await;
+        assert_eq!(status.signal(), Some(9), "{side:?} at {step}: {status}");
     }
 
     async fn revive(&mut self, side: Side, variables: &[(&str, &str)]) {

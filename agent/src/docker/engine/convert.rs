@@ -7,8 +7,8 @@ use bollard::errors::Error;
 use bollard::models::{
     BuildInfo, ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
     ContainerSummaryStateEnum, CreateImageInfo, EndpointSettings, EventMessage, EventMessageTypeEnum, HostConfig,
-    HostConfigLogConfig, Mount, MountType, NetworkingConfig, PortBinding, PortSummaryTypeEnum, RestartPolicy,
-    RestartPolicyNameEnum, SystemVersion,
+    HostConfigLogConfig, Mount, MountType, NetworkCreateRequest, NetworkingConfig, PortBinding, PortSummaryTypeEnum,
+    RestartPolicy, RestartPolicyNameEnum, SystemVersion,
 };
 use bollard::query_parameters::BuildImageOptions;
 use dockerforge_protocol::command::labels;
@@ -50,6 +50,18 @@ pub(super) fn info(version: SystemVersion) -> DockerInfo {
         api_version: version.api_version.unwrap_or_default(),
         platform: format!("{}/{}", version.os.unwrap_or_default(), version.arch.unwrap_or_default()),
     }
+}
+
+/// A client whose next call creates that network only if the name is free. Engines before 25 make a second network of
+/// the same name unless they are told `CheckDuplicate`, which bollard's body no longer has.
+pub(super) fn check_duplicate(client: Docker, body: &NetworkCreateRequest) -> Docker {
+    let mut json = serde_json::to_value(body).unwrap_or_default();
+    json["CheckDuplicate"] = serde_json::Value::Bool(true);
+    let bytes = bytes::Bytes::from(json.to_string());
+    client.with_request_modifier(move |request| {
+        let (parts, _) = request.into_parts();
+        hyper::Request::from_parts(parts, http_body_util::Either::Left(http_body_util::Full::new(bytes.clone())))
+    })
 }
 
 /// An event as a hint; none where it is about a container that is not ours.

@@ -1,0 +1,12 @@
+//! The agent against what stands around it: a fake coordinator over real mutual TLS, and the fake Docker Engine (and the
+//! real one, where asked for). One binary, a file a subject.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it fails")]
+
+mod bench;
+mod containers;
+mod docker;
+mod enrolment;
+mod images;
+mod peer;
+mod sessions;
