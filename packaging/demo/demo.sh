@@ -220,11 +220,18 @@ run_container() {
   indented <<<"$PAGE"
 }
 
+second_has_port() {
+  exchange "$API/v1/containers?name=second"
+  [ -n "$(field '.items[0].observed.ports[0].host // empty')" ]
+}
+
 use_command_line() {
   step "The same for a person, with the command line: a second container, waited for"
   local cli=("$BIN/dockerforge" --url "$API" --key-file "$DEMO_DIR/demo.key")
   shown "dockerforge container create second --image site --host here -p 8080 --wait"
   "${cli[@]}" container create second --image site --host here -p 8080 --wait 2>&1 | indented
+  # What Docker chose is observed, and arrives a moment after the job's end.
+  wait_until 10 "the second container's port" second_has_port || true
   shown "dockerforge container ls"
   "${cli[@]}" container ls | indented
 }
