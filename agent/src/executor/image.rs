@@ -62,7 +62,12 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
         let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
         return Err(match (ended, broken) {
             (Ended::Failed(_), Some(why)) => failed(FailureKind::ContextUnavailable, why),
-            (ended, _) => ended,
+            (Ended::Failed(failure), None) => {
+                // Whoever reads the log wants to see there why it ends.
+                work.say(&format!("{}\n", failure.detail));
+                Ended::Failed(failure)
+            }
+            (Ended::Stopped, _) => Ended::Stopped,
         });
     }
     work.done("built");

@@ -12,6 +12,8 @@ use dockerforge_protocol::command::Command;
 use dockerforge_protocol::handshake::{JobVerdict, Verdict};
 use dockerforge_protocol::message::Assign;
 use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Outcome, Product, Refusal};
+use futures_util::FutureExt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -191,13 +193,16 @@ impl Executor {
     /// Stops a job. Answers whether it is held; one that is not is reported as cancelled by the session.
     #[must_use]
     pub fn cancel(&self, attempt: Attempt) -> bool {
-        match self.inner.table.lock().get(attempt) {
-            Some(held) => {
-                held.stop.stop(Reason::Cancelled);
-                true
-            }
-            None => false,
+        let mut jobs = self.inner.table.lock();
+        let Some(held) = jobs.get(attempt) else { return false };
+        held.stop.stop(Reason::Cancelled);
+        if held.state == State::Interrupted {
+            // Nobody works on it: what it left is cleaned up by putting it back in work, which ends at its first step.
+            held.revive();
+            drop(jobs);
+            self.begin(attempt);
         }
+        true
     }
 
     /// The coordinator has the result, or wants none: the job is dropped, its work stopped.
@@ -226,6 +231,12 @@ impl Executor {
         self.inner.journal.forget(attempt.job).await;
         if let Some(held) = held {
             held.log.remove();
+            if matches!(&held.state, State::Finished { outcome: Outcome::Failed { failure }, .. } if failure.retryable())
+            {
+                // The next attempt may need what this one noted.
+                return self.inner.table.ring();
+            }
+            let _ = std::fs::remove_file(note_path(&self.inner.settings, attempt.job));
         }
         self.inner.table.ring();
     }
@@ -264,7 +275,12 @@ impl Executor {
             kind,
         };
         let begun = std::time::Instant::now();
-        let ended = inner.bounded(&work, &accepted).await;
+        let ended = AssertUnwindSafe(inner.bounded(&work, &accepted)).catch_unwind().await.unwrap_or_else(|panic| {
+            // A job that nobody works on any more must not look as if somebody did.
+            let text = crate::tasks::panic_text(&*panic);
+            tracing::error!(job = %attempt.job, panic = text, "the work on a job panicked");
+            Err(Ended::Failed(AgentFailure::new(FailureKind::Internal, format!("the agent failed: {text}"))))
+        });
         let outcome = match ended {
             Ok(product) => Outcome::Succeeded { product },
             Err(Ended::Failed(failure)) => Outcome::Failed { failure },
@@ -298,10 +314,6 @@ impl Executor {
             }
         }
         fault(kind, "finished-journalled");
-        if !matches!(&outcome, Outcome::Failed { failure } if failure.retryable()) {
-            // No attempt comes after this one. There seldom is a note.
-            let _ = std::fs::remove_file(note_path(&inner.settings, attempt.job));
-        }
         if stop.reason() == Some(Reason::Forgotten) {
             return self.drop_job(attempt).await;
         }

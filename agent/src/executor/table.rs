@@ -187,6 +187,11 @@ impl Table {
             .collect()
     }
 
+    /// Whether an attempt stands here, in whatever state.
+    pub fn holds(&self, attempt: Attempt) -> bool {
+        self.lock().get(attempt).is_some()
+    }
+
     /// The assignments that were not taken, each once.
     pub fn refusals(&self) -> Vec<(Attempt, Refusal)> {
         std::mem::take(&mut self.lock().refusals)

@@ -9,6 +9,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// The log of one attempt.
 #[derive(Debug)]
@@ -116,9 +117,16 @@ impl Spool {
     }
 }
 
-/// Removes the logs of attempts that the journal does not hold (any more).
+/// Notes outlive their attempt, for the next one. No job is tried again after this.
+const OLD_NOTE: Duration = Duration::from_secs(7 * 86_400);
+
+/// Removes the logs of attempts that the journal does not hold (any more), and notes that nobody will ask for.
 pub fn sweep(folder: &Path, held: impl Fn(&str) -> bool) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let old = || entry.metadata().ok()?.modified().ok()?.elapsed().ok().map(|age| age > OLD_NOTE);
+        if entry.path().extension().is_some_and(|e| e == "note") && old() == Some(true) {
+            let _ = std::fs::remove_file(entry.path());
+        }
         if entry.file_name().to_str().and_then(|n| n.strip_suffix(".log")).is_some_and(|name| !held(name)) {
             let _ = std::fs::remove_file(entry.path());
         }

@@ -13,7 +13,7 @@ use dockerforge_protocol::enrolment::CONTEXT_PATH;
 use dockerforge_protocol::ids::JobId;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -44,35 +44,37 @@ impl Contexts for CoordinatorContexts {
             let name = self.identity.server_name().map_err(|e| failed(&e))?;
             let stream = connect(&self.url, self.identity.tls(), name).await.map_err(|e| failed(&e))?;
             let exchange = async {
-                let (mut sender, connection) =
-                    hyper::client::conn::http1::Builder::new().handshake(TokioIo::new(stream)).await.map_err(|e| failed(&e))?;
+                let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+                    .handshake(TokioIo::new(stream))
+                    .await
+                    .map_err(|e| failed(&e))?;
                 let request = Request::get(format!("{CONTEXT_PATH}/{job}"))
                     .header("host", self.url.authority())
                     .body(Empty::<Bytes>::new())
                     .map_err(|e| failed(&e))?;
-                let mut connection = Box::pin(connection);
-                let answer = sender.send_request(request);
-                let response = tokio::select! {
+                let mut connection: Connection = Box::pin(connection);
+                let mut answer = std::pin::pin!(sender.send_request(request));
+                // A short answer may come with the end of the connection, in one and the same poll.
+                tokio::select! {
                     biased;
-                    response = answer => response.map_err(|e| failed(&e))?,
-                    ended = &mut connection => {
-                        let why = ended.err().map_or_else(|| "the connection was closed".to_owned(), |e| e.to_string());
-                        return Err(ContextError(format!("the build context cannot be fetched: {why}")));
-                    }
-                };
-                Ok((response, connection))
+                    response = &mut answer => Ok((response.map_err(|e| failed(&e))?, Some(connection))),
+                    _ = &mut connection => Ok((answer.await.map_err(|e| failed(&e))?, None)),
+                }
             };
             let (response, connection) = tokio::time::timeout(ANSWER, exchange).await.map_err(|e| failed(&e))??;
             let status = response.status();
+            let mut driven = Driven { body: response.into_body(), connection };
             if status != StatusCode::OK {
-                let body = Limited::new(response.into_body(), 4096).collect();
-                let text = tokio::select! {
-                    body = body => body.map(|b| String::from_utf8_lossy(&b.to_bytes()).into_owned()).unwrap_or_default(),
-                    _ = connection => String::new(),
-                };
-                return Err(ContextError(format!("the coordinator does not give the build context: {status} {text}")));
+                let mut words = Vec::new();
+                while let Some(Ok(bytes)) = driven.next().await {
+                    words.extend_from_slice(&bytes);
+                    if words.len() > 4096 {
+                        break;
+                    }
+                }
+                let words = String::from_utf8_lossy(&words);
+                return Err(ContextError(format!("the coordinator does not give the build context: {status} {words}")));
             }
-            let driven = Driven { body: response.into_body(), connection: Some(connection) };
             Ok(checked(driven, context.clone()).boxed())
         }
         .boxed()

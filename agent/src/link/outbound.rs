@@ -23,8 +23,8 @@ struct Said {
     /// Bytes of log that are committed.
     acked: u64,
     finished: Option<Instant>,
-    /// The hello told of it and the welcome did not decide it: nothing is said until it is assigned again.
-    undecided: bool,
+    /// Nothing is said: the hello told of it and the welcome did not decide it, or it is over and about to go.
+    muted: bool,
 }
 
 /// What a session has said.
@@ -38,7 +38,7 @@ pub(super) struct Outbound {
 impl Outbound {
     /// An attempt that the hello told of, before it is decided.
     pub(super) fn told(&mut self, attempt: Attempt) {
-        self.said.insert(attempt, Said { undecided: true, ..Said::default() });
+        self.said.insert(attempt, Said { muted: true, ..Said::default() });
     }
 
     /// The coordinator wants its reports, and the log from this offset.
@@ -50,7 +50,7 @@ impl Outbound {
     /// The attempt is assigned in this session: it will be reported.
     pub(super) fn assigned(&mut self, attempt: Attempt) {
         let said = self.said.entry(attempt).or_default();
-        said.undecided = false;
+        said.muted = false;
         said.finished = None;
     }
 
@@ -64,7 +64,8 @@ impl Outbound {
 
     /// The result is committed, or the job forgotten.
     pub(super) fn gone(&mut self, attempt: Attempt) {
-        self.said.remove(&attempt);
+        // It stands in the table until the executor has dropped it.
+        self.said.entry(attempt).or_default().muted = true;
     }
 
     /// The messages that are due now, at most one piece of log for each job.
@@ -79,11 +80,11 @@ impl Outbound {
             messages.push(FromAgent::NotTaken { attempt, refusal });
         }
         let views = link.executor.table().views();
-        self.said.retain(|attempt, said| said.undecided || views.iter().any(|v| v.attempt == *attempt));
+        self.said.retain(|attempt, _| link.executor.table().holds(*attempt));
         let mut logs = Vec::new();
         for view in views {
             let said = self.said.entry(view.attempt).or_default();
-            if !said.undecided {
+            if !said.muted {
                 said.control(&view, &mut messages);
                 said.log(&view, &mut logs);
                 said.end(&view, &mut messages);

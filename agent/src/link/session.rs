@@ -251,7 +251,9 @@ impl Session<'_> {
                 executor.assign(assign);
             }
             ToAgent::Cancel { attempt } => {
-                if !executor.cancel(attempt) {
+                if executor.cancel(attempt) {
+                    self.outbound().assigned(attempt);
+                } else {
                     self.answer(finished(attempt, Outcome::Cancelled, 0))?;
                 }
             }

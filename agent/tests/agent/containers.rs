@@ -142,7 +142,7 @@ async fn a_cancelled_creation_removes_what_it_made() {
 
 #[tokio::test]
 async fn an_interrupted_creation_goes_on_or_is_cleaned_up_as_the_coordinator_says() {
-    for cancel in [false, true] {
+    for (cancel, by_verdict) in [(false, true), (true, true), (true, false)] {
         let bench = Bench::with(Options { latency: Duration::from_millis(30), ..Options::default() });
         let create = container(&bench, SPEC);
         let attempt = bench.assign(JobId::new(), 1, &Command::CreateContainer(create.clone()));
@@ -154,7 +154,11 @@ async fn an_interrupted_creation_goes_on_or_is_cleaned_up_as_the_coordinator_say
         assert_eq!(bench.engine.world().containers.len(), 1);
         assert!(bench.executor.table().views().is_empty(), "nothing is said of it before it is decided");
         let verdict = if cancel { Verdict::Cancel { log_from: 0 } } else { Verdict::Continue { log_from: 0 } };
-        bench.executor.decide(&JobVerdict { attempt, verdict });
+        if by_verdict {
+            bench.executor.decide(&JobVerdict { attempt, verdict });
+        } else {
+            assert!(bench.executor.cancel(attempt));
+        }
         let outcome = bench.outcome(attempt).await;
         let world = bench.engine.world();
         if cancel {
@@ -189,6 +193,10 @@ async fn whichever_call_fails_the_next_attempt_removes_the_container_and_its_vol
                 "call {n} failed {moment:?}: {:?}",
                 world.calls
             );
+            drop(world);
+            let left = std::fs::read_dir(bench.folder.path()).unwrap().filter_map(Result::ok);
+            let left: Vec<_> = left.map(|f| f.file_name()).filter(|f| *f != "journal").collect();
+            assert!(left.is_empty(), "{left:?} is left over");
             if unharmed {
                 assert!(n > 3);
                 break;

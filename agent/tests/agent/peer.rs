@@ -20,10 +20,11 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::server::WebPkiClientVerifier;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
+use std::io::Cursor;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Chain, ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio_rustls::TlsAcceptor;
@@ -53,7 +54,9 @@ pub struct Peer {
     pub enrolments: Arc<Mutex<Vec<EnrolRequest>>>,
     answers: Arc<Mutex<VecDeque<Answer>>>,
     ca: Arc<Ca>,
-    sessions: mpsc::Receiver<WebSocketStream<TlsStream<TcpStream>>>,
+    /// The build context that is served, whatever the job.
+    pub context: Arc<Mutex<Option<Vec<u8>>>>,
+    sessions: mpsc::Receiver<WebSocketStream<Io>>,
     stop: CancellationToken,
 }
 
@@ -62,6 +65,9 @@ impl Drop for Peer {
         self.stop.cancel();
     }
 }
+
+/// A connection whose first bytes were read to see what it is.
+type Io = tokio::io::Join<Chain<Cursor<Vec<u8>>, ReadHalf<TlsStream<TcpStream>>>, WriteHalf<TlsStream<TcpStream>>>;
 
 struct Ca {
     pem: String,
@@ -125,8 +131,10 @@ impl Peer {
         let (sender, sessions) = mpsc::channel(4);
         let enrolments = Arc::new(Mutex::new(Vec::new()));
         let answers = Arc::new(Mutex::new(VecDeque::new()));
+        let context = Arc::new(Mutex::new(None));
         let stop = CancellationToken::new();
         let peer = Self {
+            context: Arc::clone(&context),
             cluster,
             host,
             port,
@@ -143,7 +151,9 @@ impl Peer {
                 let Ok(tls) = acceptor.accept(tcp).await else { continue };
                 if tls.get_ref().1.alpn_protocol() == Some(ALPN_ENROLL) {
                     enrol(tls, &ca, (cluster, host), &enrolments, &answers).await;
-                } else if let Ok(socket) = tokio_tungstenite::accept_async(tls).await {
+                } else if let Some(io) = unless_context(tls, &context).await
+                    && let Ok(socket) = tokio_tungstenite::accept_async(io).await
+                {
                     let _ = sender.send(socket).await;
                 }
             }
@@ -200,6 +210,24 @@ pub fn welcome(jobs: Vec<JobVerdict>) -> ToAgent {
     ToAgent::Welcome(Welcome { version: 1, coordinator_version, epoch: 1, heartbeat_ms: 100, jobs })
 }
 
+/// Serves a request for a context; hands on what is something else.
+async fn unless_context(tls: TlsStream<TcpStream>, context: &Mutex<Option<Vec<u8>>>) -> Option<Io> {
+    let (mut reader, mut writer) = tokio::io::split(tls);
+    let mut head = vec![0; 4096];
+    let read = reader.read(&mut head).await.ok()?;
+    head.truncate(read);
+    if !head.starts_with(b"GET /agent/v1/contexts/job_") {
+        return Some(tokio::io::join(Cursor::new(head).chain(reader), writer));
+    }
+    let context = context.lock().unwrap().clone();
+    let (status, body) = context.map_or(("404 Not Found", b"gone".to_vec()), |body| ("200 OK", body));
+    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
+    writer.write_all(head.as_bytes()).await.ok()?;
+    writer.write_all(&body).await.ok()?;
+    writer.shutdown().await.ok()?;
+    None
+}
+
 async fn enrol(
     mut tls: TlsStream<TcpStream>,
     ca: &Ca,
@@ -244,7 +272,7 @@ async fn enrol(
 
 /// One session as the coordinator sees it.
 pub struct Session {
-    socket: WebSocketStream<TlsStream<TcpStream>>,
+    socket: WebSocketStream<Io>,
     pub seen: Vec<FromAgent>,
 }
 
@@ -277,7 +305,9 @@ impl Session {
         loop {
             let Some(message) = self.next().await else { panic!("closed before {what}; seen {:?}", self.seen) };
             let picked = pick(&message);
-            self.seen.push(message);
+            if !matches!(message, FromAgent::Heartbeat(_)) {
+                self.seen.push(message);
+            }
             if let Some(picked) = picked {
                 return picked;
             }

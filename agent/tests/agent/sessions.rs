@@ -5,11 +5,12 @@ use crate::bench::build;
 use crate::peer::{Peer, Running, Session};
 use dockerforge_agent::docker::fake::FakeEngine;
 use dockerforge_protocol::codec::{LOG_WINDOW, MAX_LOG_CHUNK};
-use dockerforge_protocol::command::{Command, RemoveImage, local_tag};
+use dockerforge_protocol::command::{BuildImage, Command, ContextRef, RemoveImage, local_tag};
 use dockerforge_protocol::handshake::{HeldState, JobVerdict, RefusedReason, Verdict};
 use dockerforge_protocol::ids::{ImageId, JobId, UserId};
 use dockerforge_protocol::message::{Assign, FromAgent, ToAgent};
-use dockerforge_protocol::report::{Attempt, Outcome, Product, Refusal};
+use dockerforge_protocol::report::{Attempt, FailureKind, Outcome, Product, Refusal};
+use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
 struct Stage {
@@ -90,6 +91,41 @@ async fn a_job_is_accepted_done_and_forgotten_once_its_result_is_acknowledged() 
 }
 
 #[tokio::test]
+async fn a_build_takes_its_context_from_the_coordinator_and_only_the_one_that_was_named() {
+    let (stage, mut session) = stage().await;
+    let content = vec![7_u8; 300_000];
+    let sha256 = Sha256::digest(&content).iter().fold(String::new(), |hex, byte| format!("{hex}{byte:02x}"));
+    let named = BuildImage { context: ContextRef { sha256, size: content.len() as u64 }, ..build() };
+    let mut altered = content.clone();
+    altered[299_999] = 8;
+    for (served, fails) in
+        [(None, true), (Some(altered), true), (Some(content[1..].to_vec()), true), (Some(content), false)]
+    {
+        stage.peer.context.lock().unwrap().clone_from(&served);
+        let attempt = attempt();
+        session.send(assign(attempt, Command::BuildImage(named.clone()))).await;
+        session.send(ToAgent::LogAck { attempt, upto: u64::MAX }).await;
+        let (outcome, _) = finished(&mut session, attempt).await;
+        match outcome {
+            Outcome::Failed { failure } => {
+                assert!(fails, "{failure}");
+                assert_eq!(failure.kind, FailureKind::ContextUnavailable, "{failure}");
+                let why = if served.is_none() { "404 Not Found gone" } else { "not the one that was named" };
+                assert!(failure.detail.contains(why), "{failure}");
+            }
+            other => assert!(!fails && matches!(other, Outcome::Succeeded { .. }), "{other:?}"),
+        }
+        session.send(ToAgent::ResultAck { attempt }).await;
+    }
+    for _ in 0..3 {
+        session.want("a heartbeat", |m| matches!(m, FromAgent::Heartbeat(_)).then_some(())).await;
+    }
+    let ends = session.seen.iter().filter(|m| matches!(m, FromAgent::Finished { .. })).count();
+    assert_eq!(ends, 4, "an acknowledged end was said again");
+    stage.agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_repeated_assignment_is_accepted_again_and_done_once() {
     let (stage, mut session) = stage().await;
     let attempt = attempt();
@@ -101,7 +137,7 @@ async fn a_repeated_assignment_is_accepted_again_and_done_once() {
         accepted(&mut session, attempt).await;
     }
     stage.engine.hold_builds(false);
-    // The fake coordinator serves no contexts: the build fails, once.
+    // The fake coordinator has no context for it: the build fails, once.
     let (outcome, _) = finished(&mut session, attempt).await;
     assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?} of {image}");
     stage.agent.stop().await;
