@@ -93,7 +93,11 @@ pub async fn enrol(
             () = cancel.cancelled() => return Err(EnrolError::Stopped),
         };
         match answer {
-            Ok(enrolled) => return Ok(Identity::store(folder, &key, &enrolled, token.id)?),
+            Ok(enrolled) => {
+                // The token is used, and nothing of the answer is kept yet: the same key is answered again.
+                fail::fail_point!("agent.enrol.answered");
+                return Ok(Identity::store(folder, &key, &enrolled, token.id)?);
+            }
             Err(error) if error.passes() => {
                 let wait = jitter::backoff(failures, LEAST, MOST).max(Duration::from_millis(100));
                 failures += 1;

@@ -3,6 +3,7 @@
 
 use dockerforge_tests::{agent::Agent, cluster::Cluster, env, proxy::Proxy, wait};
 use sqlx::{Connection, SqliteConnection};
+use std::os::unix::process::ExitStatusExt;
 
 /// An agent that is started with a token and has to give up; answers what it said.
 async fn refused(cluster: &Cluster, agent: &mut Agent, token: &str) -> String {
@@ -112,27 +113,21 @@ async fn an_enrolment_whose_answer_was_lost_is_answered_again() {
     let mut cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
     let (host, join) = api.create_host("vps").await;
-    // The agent finds nobody, goes on trying, and is there as soon as somebody answers.
+    // The agent finds nobody, and goes on trying.
     let proxy = Proxy::start(cluster.agent_port()).await;
     proxy.cut();
     let mut agent = Agent::new(cluster.folder(), proxy.address(), &api, &host.id, &env::docker());
-    agent.launch(Some(&join.token), &[]);
+    agent.launch(Some(&join.token), &[("FAILPOINTS", "agent.enrol.answered=panic")]);
     wait::until(10, "the agent tries", async || {
         let output = agent.process().output();
         wait::check(!output.is_empty() && agent.process().ended().is_none(), output)
     })
     .await;
-    // It is killed when the coordinator has committed and before the answer came: the same key enrols again.
+    // Somebody answers at last, and it dies before it could keep the answer: the token is used, the same key enrols again.
     proxy.heal();
-    agent.kill();
-    agent.launch(Some(&join.token), &[("FAILPOINTS", "agent.enrol.answered=panic")]);
-    let () = wait::until(20, "the agent is online, or killed on its way", async || {
-        let ended = agent.process().ended().is_some();
-        let online = api.host(&host.id).await.state == "online";
-        wait::check(ended || online, ())
-    })
-    .await;
-    agent.kill();
+    let status = agent.process().wait_ended(20).await;
+    assert_eq!(status.signal(), Some(9), "{status}");
+    assert!(api.host(&host.id).await.enrolled_at.is_some(), "the coordinator has committed");
     agent.launch(Some(&join.token), &[]);
     agent.is_online(20).await;
     agent.note(&cluster);
