@@ -69,8 +69,8 @@ async fn within_policy(work: &Work<'_>, command: &CreateContainer) -> Result<(),
     Ok(())
 }
 
-/// Removes what a stopped creation left: the container, if this job made it.
-pub(super) async fn undo(work: &Work<'_>, command: &CreateContainer) {
+/// Removes what a stopped creation left: the container, if this job made it. Whether nothing of it is left.
+pub(super) async fn undo(work: &Work<'_>, command: &CreateContainer) -> bool {
     let name = docker_name(command.container);
     let removed = async {
         let found = work.settings.engine.container_inspect(&name).await?;
@@ -81,8 +81,11 @@ pub(super) async fn undo(work: &Work<'_>, command: &CreateContainer) {
         Ok::<_, DockerError>(())
     };
     match removed.await {
-        Ok(()) | Err(DockerError::NotFound { .. }) => {}
-        Err(error) => tracing::warn!(%error, %name, job = %work.attempt.job, "what a stopped job made is left over"),
+        Ok(()) | Err(DockerError::NotFound { .. }) => true,
+        Err(error) => {
+            tracing::warn!(%error, %name, job = %work.attempt.job, "what a stopped job made is left over");
+            false
+        }
     }
 }
 

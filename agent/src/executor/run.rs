@@ -364,26 +364,39 @@ impl Inner {
             Command::RemoveImage(c) => remove::image(work, c).await,
             Command::RemoveUser(c) => network::remove_user(work, c).await,
         };
-        if ended.is_err() {
-            self.undo(work, command, &ended).await;
+        if ended.is_ok() || self.undo(work, command, &ended).await {
+            return ended;
         }
-        ended
+        match work.stop.reason() {
+            // Not simply cancelled: who asked for it must know that something may be there, and have it removed.
+            Some(Reason::Cancelled) => Err(Ended::Failed(AgentFailure::new(
+                FailureKind::DockerUnavailable,
+                "it was stopped, but Docker did not answer when what it had made was to be removed",
+            ))),
+            _ => ended,
+        }
     }
 
-    async fn undo(&self, work: &Work<'_>, command: &Command, ended: &Result<Product, Ended>) {
+    /// Removes what a job that ended otherwise than well has made; whether nothing is left that somebody would miss.
+    async fn undo(&self, work: &Work<'_>, command: &Command, ended: &Result<Product, Ended>) -> bool {
         let undo = async {
             match (command, ended, work.stop.reason()) {
                 // A container that another attempt may adopt, or that the next life goes on with, stays.
                 (Command::CreateContainer(c), Err(Ended::Stopped), Some(Reason::Cancelled | Reason::Deadline)) => {
-                    container::undo(work, c).await;
+                    container::undo(work, c).await
                 }
-                (Command::BuildImage(c), Err(_), _) => image::undo_build(work, c).await,
-                _ => {}
+                (Command::BuildImage(c), Err(_), _) => {
+                    // A temporary tag that stays is removed by the next attempt, or with the image.
+                    image::undo_build(work, c).await;
+                    true
+                }
+                _ => true,
             }
         };
-        if tokio::time::timeout(UNDO, undo).await.is_err() {
+        tokio::time::timeout(UNDO, undo).await.unwrap_or_else(|_| {
             tracing::warn!(job = %work.attempt.job, "the clean-up of a stopped job took too long");
-        }
+            false
+        })
     }
 }
 

@@ -9,6 +9,7 @@
 )]
 
 mod bed;
+mod ends;
 mod queue;
 mod tenancy;
 mod transactions;

@@ -192,3 +192,20 @@ async fn the_document_of_the_api_is_served_without_a_key_and_is_whole() {
         }
     }
 }
+
+#[tokio::test]
+async fn odd_queries_and_paths_are_problems_on_both_databases() {
+    for backend in [Backend::Sqlite, Backend::Postgres] {
+        let cluster = Cluster::start_on(backend).await;
+        let (_, api) = cluster.user("ana").await;
+        for list in ["/v1/hosts", "/v1/images", "/v1/containers"] {
+            let problem = api.get(&format!("{list}?name=%00")).await.problem(422, "invalid");
+            assert_eq!(problem.pointers(), ["name"], "{list}");
+        }
+        api.delete("/v1/users/%ff/tokens/x").await.problem(404, "not-found");
+        api.get("/v1/containers/%00").await.problem(404, "not-found");
+        let archive = api.call(Method::POST, "/v1/images?host=hst_0&build_arg=name=1").body("application/x-tar", "x");
+        let problem = archive.send().await.problem(422, "invalid");
+        assert!(problem.pointers().contains(&"name") && problem.pointers().contains(&"host"), "{problem:?}");
+    }
+}

@@ -147,3 +147,17 @@ async fn a_host_that_never_had_an_agent_goes_at_once() {
     assert_eq!(api.ended(&job.id, 10).await.state, "succeeded");
     api.get(&format!("/v1/hosts/{}", host.id)).await.problem(404, "not-found");
 }
+
+#[tokio::test]
+async fn a_repeated_request_for_a_join_token_gets_the_same_token() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let (host, _) = api.create_host("vps").await;
+    let ask = |key: &'static str| {
+        let path = format!("/v1/hosts/{}/token", host.id);
+        api.call(reqwest::Method::POST, &path).header("Idempotency-Key", key).send()
+    };
+    let first = ask("a").await.expect(201).json["token"].clone();
+    assert_eq!(ask("a").await.expect(201).json["token"], first);
+    assert_ne!(ask("b").await.expect(201).json["token"], first);
+}

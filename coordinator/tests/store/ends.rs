@@ -1,0 +1,83 @@
+//! How jobs and sessions end: what the clock may end, what outlives its user, and what a new identity supersedes.
+
+use crate::bed::{Bed, user};
+use dockerforge_coordinator::clock;
+use dockerforge_coordinator::domain::job::{JobKind, JobState, NewJob, Subject};
+use dockerforge_coordinator::domain::user::SYSTEM;
+use dockerforge_coordinator::store::{self, jobs};
+use dockerforge_protocol::ids::{ContainerId, JobId, UserId};
+use jiff::SignedDuration;
+
+crate::on_both! {
+    a_job_that_began_does_not_end_by_its_deadline_for_waiting
+    parts_do_not_count_against_what_a_user_may_ask_for
+    the_deletion_that_a_deleted_user_asked_for_goes_on
+    a_new_identity_supersedes_the_session_of_the_old_one
+}
+
+async fn a_job_that_began_does_not_end_by_its_deadline_for_waiting(bed: &Bed) {
+    let (waits, began) = (bed.enqueue(ContainerId::new()).await, ContainerId::new());
+    let job = NewJob { id: JobId::new(), ..bed.job(began) };
+    let began = job.id;
+    let host = bed.host;
+    bed.write(move |conn| {
+        Box::pin(async move {
+            jobs::insert(conn, &job).await?;
+            for claimed in jobs::claim(conn, host, 8, clock::now()).await? {
+                if claimed.id == began {
+                    jobs::set_running(conn, claimed.current(), clock::now()).await?;
+                }
+                jobs::requeue(conn, claimed.current(), true, clock::now()).await?;
+            }
+            Ok(())
+        })
+    })
+    .await
+    .unwrap();
+    let later = clock::now().checked_add(SignedDuration::from_hours(2)).unwrap();
+    let ids = |jobs: Vec<dockerforge_coordinator::domain::job::Job>| jobs.iter().map(|job| job.id).collect::<Vec<_>>();
+    assert_eq!(ids(jobs::overdue(&mut bed.read().await, true, later).await.unwrap()), [waits]);
+    assert_eq!(ids(jobs::overdue(&mut bed.read().await, false, later).await.unwrap()), [began]);
+}
+
+async fn parts_do_not_count_against_what_a_user_may_ask_for(bed: &Bed) {
+    let parent = bed.enqueue(ContainerId::new()).await;
+    let part = NewJob { parent: Some(parent), ..bed.job(ContainerId::new()) };
+    bed.write(move |conn| Box::pin(async move { jobs::insert(conn, &part).await })).await.unwrap();
+    bed.enqueue(ContainerId::new()).await;
+    let count = |limit| async move { jobs::count_open(&mut bed.read().await, bed.user, limit).await.unwrap() };
+    assert_eq!((count(10).await, count(1).await), (2, 1));
+}
+
+async fn the_deletion_that_a_deleted_user_asked_for_goes_on(bed: &Bed) {
+    let (system, other) = (UserId::new(), UserId::new());
+    let mut system_user = user(system);
+    system_user.name = SYSTEM.parse().unwrap();
+    let deletion = NewJob {
+        host: None,
+        command: None,
+        kind: JobKind::UserDelete,
+        subject: Subject::User(other),
+        ..bed.job(ContainerId::new())
+    };
+    let (id, asked_by) = (deletion.id, bed.user);
+    bed.write(move |conn| {
+        Box::pin(async move {
+            store::users::insert(conn, &system_user).await?;
+            jobs::insert(conn, &deletion).await?;
+            jobs::remove_of_user(conn, asked_by).await
+        })
+    })
+    .await
+    .unwrap();
+    let job = jobs::find(&mut bed.read().await, id).await.unwrap().unwrap();
+    assert_eq!((job.user, job.state), (system, JobState::Running));
+}
+
+async fn a_new_identity_supersedes_the_session_of_the_old_one(bed: &Bed) {
+    let host = bed.host;
+    let fence = |epoch| bed.write(move |conn| Box::pin(async move { store::hosts::fence(conn, host, epoch).await }));
+    assert!(fence(0).await.unwrap());
+    bed.write(move |conn| Box::pin(async move { store::hosts::set_enrolled(conn, host, clock::now()).await })).await.unwrap();
+    assert!(!fence(0).await.unwrap());
+}
