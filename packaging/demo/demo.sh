@@ -33,7 +33,7 @@ prepare() {
 
 build() {
   step "Compile the coordinator and the agent"
-  note "A debug build: 2 to 4 minutes the first time on two cores, where a release build takes three times that."
+  note "A debug build: some 4 minutes the first time on two idle cores, where a release build takes three times that."
   shown "cargo build --bins"
   (cd -- "$CHECKOUT" && cargo build --locked -p dockerforge-coordinator -p dockerforge-agent --bins)
   "$CHECKOUT/packaging/setup/base-image.sh" "$DEMO_BASE"
