@@ -28,7 +28,8 @@ const MAX_PORTS: usize = 128;
 
 /// A text of an agent's as it is kept: without NUL, which PostgreSQL cannot store, and of a bounded size.
 fn clean(text: &str, limit: usize) -> String {
-    let end = text.floor_char_boundary(limit);
+    // 0 is a boundary of every text.
+    let end = (0..=limit.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
     text[..end].replace('\0', "\u{fffd}")
 }
 
@@ -111,7 +112,7 @@ pub(super) async fn apply(
             FromAgent::Inventory(inventory) => inventory_of(conn, host, &inventory, now).await?,
             FromAgent::Heartbeat(beat) => store::hosts::heard(conn, host, &beat, now).await?,
             FromAgent::Docker { docker } => {
-                store::hosts::set_docker(conn, host, docker.as_ref().map(clean_docker).as_ref()).await?
+                store::hosts::set_docker(conn, host, docker.as_ref().map(clean_docker).as_ref()).await?;
             }
             FromAgent::Renew { csr } => {
                 // Once an hour is far more than an agent needs, and bounds what one can make us sign.
