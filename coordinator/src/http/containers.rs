@@ -3,9 +3,9 @@
 use super::State;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
-use super::hosts::{labels, parse_labels};
-use super::jobs::JobBody;
-use super::respond::{Listing, listing, started};
+use super::jobs::{JobBody, started};
+use super::respond::{Listing, listing};
+use super::values::{labels, parse_labels, wait};
 use crate::access::{Read, Write};
 use crate::domain::container::ObservedState;
 use crate::service::containers::{Filter, NewContainer, Seen};
@@ -17,7 +17,6 @@ use dockerforge_protocol::spec::ResourceName;
 use dockerforge_protocol::spec::{
     Bytes, ContainerSpec, MilliCpus, PidsLimit, PortMapping, PortProtocol, Resources, RestartPolicy, VolumeMount,
 };
-use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
@@ -288,15 +287,6 @@ fn spec(check: &mut Check, body: &NewContainerBody) -> ContainerSpec {
         }
     }
     spec
-}
-
-/// How long a job may wait for its host.
-pub(super) fn wait(check: &mut Check, seconds: Option<i64>) -> Option<SignedDuration> {
-    let seconds = seconds?;
-    if !(1..=2_592_000).contains(&seconds) {
-        check.refuse("/deadline", "expected 1 to 2592000 seconds");
-    }
-    Some(SignedDuration::from_secs(seconds))
 }
 
 /// Asks for a container: it is made on its host and started. On a host that is offline, when that returns.

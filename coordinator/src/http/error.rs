@@ -2,7 +2,7 @@
 //! carries its parts to the outermost layer, which knows the request and writes the document.
 
 use crate::domain::{Refusal, Violation};
-use crate::service::images::ContextError;
+use crate::service::images::{ArchiveError, ContextError};
 use crate::service::{Constraint, ServiceError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -245,6 +245,45 @@ impl From<ServiceError> for ApiError {
 
 impl From<ContextError> for ApiError {
     fn from(error: ContextError) -> Self {
-        super::images::context_problem(error)
+        context_problem(error)
+    }
+}
+
+/// What is wrong with an uploaded context.
+fn context_problem(error: ContextError) -> ApiError {
+    match error {
+        ContextError::Upload(_) => ApiError::bad_request("the upload broke off before it was complete"),
+        ContextError::TooLarge(limit) => ApiError::too_large(format!("an archive may have {limit} bytes")),
+        ContextError::Archive(error @ (ArchiveError::TooLarge(_) | ArchiveError::TooManyEntries(_))) => {
+            ApiError::too_large(error.to_string())
+        }
+        ContextError::Archive(error) => {
+            let errors = match &error {
+                ArchiveError::Entry { name, problem } => {
+                    vec![ProblemItem { pointer: name.clone(), detail: problem.to_string() }]
+                }
+                _ => Vec::new(),
+            };
+            let problem = ApiError::new(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "invalid-archive",
+                "The archive cannot be accepted",
+                error.to_string(),
+            );
+            ApiError { errors, ..problem }
+        }
+        ContextError::DiskFull(_) => ApiError::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "disk-full",
+            "The coordinator's disk is full",
+            "the archive cannot be kept",
+        ),
+        ContextError::NotFound(_)
+        | ContextError::Damaged { .. }
+        | ContextError::File { .. }
+        | ContextError::Interrupted => {
+            tracing::error!(error = &error as &dyn std::error::Error, "a build context could not be handled");
+            ApiError::internal()
+        }
     }
 }

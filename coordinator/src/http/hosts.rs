@@ -3,8 +3,9 @@
 use super::State;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
-use super::jobs::JobBody;
-use super::respond::{Listing, listing, started, with_location};
+use super::jobs::{JobBody, started};
+use super::respond::{Listing, listing, with_location};
+use super::values::{labels, parse_labels};
 use crate::access::{Read, Write};
 use crate::domain::host::{Host, HostState};
 use crate::service::hosts::Join;
@@ -13,7 +14,6 @@ use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::HostId;
-use dockerforge_protocol::spec::Labels;
 use dockerforge_protocol::spec::ResourceName;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -152,22 +152,6 @@ impl HostBody {
             join: None,
         }
     }
-}
-
-/// Labels as an object.
-pub(super) fn labels(labels: &Labels) -> BTreeMap<String, String> {
-    labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
-}
-
-/// An object as labels, with all that is wrong with it.
-pub(super) fn parse_labels(check: &mut Check, object: &Object<String>) -> Option<Labels> {
-    let mut map = BTreeMap::new();
-    for (key, value) in &object.0 {
-        let pointer = format!("/labels/{}", key.replace('~', "~0").replace('/', "~1"));
-        let (key, value) = (check.parse(&pointer, key), check.parse(&pointer, value));
-        map.extend(key.zip(value));
-    }
-    check.take("/labels", Labels::try_from(map))
 }
 
 fn join_body(state: &State, join: &Join) -> JoinBody {

@@ -1,18 +1,16 @@
 //! `/images`: asking for images by reference, Dockerfile or archive, seeing where they are, and removing them.
 
 use super::State;
-use super::containers::wait;
-use super::error::{ApiError, Problem, ProblemItem};
+use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Query, media_type, page};
-use super::hosts::{labels, parse_labels};
-use super::jobs::JobBody;
-use super::respond::{Listing, listing, started};
+use super::jobs::{JobBody, started};
+use super::respond::{Listing, listing};
+use super::values::{labels, parse_labels, wait};
 use crate::access::{Permit, Read, Write};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
-use crate::service::images::{ArchiveError, ContextError, Limits, NewImage, Placed};
+use crate::service::images::{Limits, NewImage, Placed};
 use axum::Json;
 use axum::extract::{FromRequest, Request, State as Shared};
-use axum::http::StatusCode;
 use axum::response::Response;
 use dockerforge_protocol::ids::{HostId, ImageId};
 use dockerforge_protocol::spec::Labels;
@@ -156,45 +154,6 @@ impl ImageBody {
             labels: labels(own),
             hosts: placed.hosts.iter().map(presence).collect(),
             created_at: created_at.to_string(),
-        }
-    }
-}
-
-/// What is wrong with an uploaded context.
-pub(super) fn context_problem(error: ContextError) -> ApiError {
-    match error {
-        ContextError::Upload(_) => ApiError::bad_request("the upload broke off before it was complete"),
-        ContextError::TooLarge(limit) => ApiError::too_large(format!("an archive may have {limit} bytes")),
-        ContextError::Archive(error @ (ArchiveError::TooLarge(_) | ArchiveError::TooManyEntries(_))) => {
-            ApiError::too_large(error.to_string())
-        }
-        ContextError::Archive(error) => {
-            let errors = match &error {
-                ArchiveError::Entry { name, problem } => {
-                    vec![ProblemItem { pointer: name.clone(), detail: problem.to_string() }]
-                }
-                _ => Vec::new(),
-            };
-            let problem = ApiError::new(
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "invalid-archive",
-                "The archive cannot be accepted",
-                error.to_string(),
-            );
-            ApiError { errors, ..problem }
-        }
-        ContextError::DiskFull(_) => ApiError::new(
-            StatusCode::INSUFFICIENT_STORAGE,
-            "disk-full",
-            "The coordinator's disk is full",
-            "the archive cannot be kept",
-        ),
-        ContextError::NotFound(_)
-        | ContextError::Damaged { .. }
-        | ContextError::File { .. }
-        | ContextError::Interrupted => {
-            tracing::error!(error = &error as &dyn std::error::Error, "a build context could not be handled");
-            ApiError::internal()
         }
     }
 }

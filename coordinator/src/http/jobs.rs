@@ -2,18 +2,19 @@
 
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Query, page};
-use super::respond::{Listing, ended_or_not, listing, with_location};
+use super::respond::{Listing, listing, with_location};
 use super::{Context, State};
-use crate::access::{Read, Write};
+use crate::access::{Permit, Read, Write};
 use crate::domain::job::{Job, JobKind, JobState, Subject};
 use crate::service::jobs::Filter;
 use axum::Json;
 use axum::extract::State as Shared;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::JobId;
 use dockerforge_protocol::report::Product;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
 
 /// One asynchronous operation.
@@ -152,6 +153,37 @@ impl JobBody {
     }
 }
 
+/// Answers the job that was started: 202, or 200 if the caller waited and it has ended. `Location` is where to ask.
+pub(super) async fn started(state: &State, caller: &Caller, job: JobId) -> Result<Response, ApiError> {
+    fail::fail_point!("coordinator.api.committed");
+    let wait = caller.wait.unwrap_or(Duration::ZERO);
+    let permit = caller.may(Read)?;
+    let job = ended_or_not(state, &permit, job, wait).await?;
+    let status = if job.state.is_terminal() && caller.wait.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let location = format!("{}/queue/{}", caller.context.mount, job.id);
+    let mut response = (status, Json(JobBody::of(&caller.context, &job))).into_response();
+    if let Some(wait) = caller.wait {
+        let applied = format!("wait={}", wait.as_secs());
+        if let Ok(value) = HeaderValue::from_str(&applied) {
+            response.headers_mut().insert(HeaderName::from_static("preference-applied"), value);
+        }
+    }
+    Ok(with_location(response, &location))
+}
+
+/// A job once it has ended, or as it is when the time is over or the coordinator shuts down.
+pub(super) async fn ended_or_not(
+    state: &State,
+    permit: &Permit<Read>,
+    job: JobId,
+    wait: Duration,
+) -> Result<Job, ApiError> {
+    tokio::select! {
+        job = state.services.job_wait(permit, job, wait) => Ok(job?),
+        () = state.stop.cancelled() => Ok(state.services.job_get(permit, job).await?),
+    }
+}
+
 /// Which jobs.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -228,5 +260,5 @@ pub(super) async fn cancel(
     Id(id): Id<JobId>,
 ) -> Result<Response, ApiError> {
     state.services.job_cancel(&caller.may(Write)?, id).await?;
-    super::respond::started(&state, &caller, id).await
+    started(&state, &caller, id).await
 }

@@ -14,6 +14,7 @@ pub mod listener;
 mod ops;
 mod respond;
 mod users;
+mod values;
 
 use crate::service::Services;
 use axum::Router;

@@ -3,8 +3,8 @@
 use super::State;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Query, nothing, page};
-use super::jobs::JobBody;
-use super::respond::{Listing, listing, started, with_location};
+use super::jobs::{JobBody, started};
+use super::respond::{Listing, listing, with_location};
 use crate::access::{Administer, Read, Write};
 use crate::domain::user::{Token, User};
 use crate::domain::{Kind, Refusal};

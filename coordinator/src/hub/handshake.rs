@@ -4,8 +4,8 @@
 //! What must hold: nobody upstream hears of an agent whose hello does not fit its certificate.
 
 use super::end::SessionEnd;
+use super::frame::{Frame, next_frame};
 use super::handle::{Inbound, Inbox, SessionHandle};
-use super::session::{Frame, next_frame};
 use super::{Hub, Knock, Peer};
 use axum::extract::ws::WebSocket;
 use dockerforge_protocol::codec;

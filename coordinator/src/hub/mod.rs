@@ -7,6 +7,7 @@
 //! live. Nothing is buffered without bound: a full inbound queue stops reading, a full outbound one ends the session.
 
 mod end;
+mod frame;
 mod handle;
 mod handshake;
 mod io;

@@ -6,6 +6,7 @@
 //! agent where it can hear; the socket is closed within `HubConfig::farewell` of the decision.
 
 use super::end::{SessionEnd, close_code};
+use super::frame::{Frame, next_frame};
 use super::handle::{Inbox, SessionHandle};
 use super::handshake::shake_hands;
 use super::registry::Place;
@@ -25,14 +26,6 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, 
 
 /// Messages written before one flush: enough to fill a few packets, and no more memory than needed.
 const BATCH: usize = 32;
-
-/// What came from the agent, as far as the websocket goes.
-pub(super) enum Frame {
-    /// A message, still encoded.
-    Message(Bytes),
-    /// A ping or a pong, which the library answers by itself: it lives.
-    Life,
-}
 
 /// Runs a connection to its end.
 pub(super) async fn run(
@@ -163,24 +156,6 @@ where
 
 fn frame(message: &ToAgent) -> Result<Message, SessionEnd> {
     codec::encode(message).map(|bytes| Message::Binary(bytes.into())).map_err(SessionEnd::Unencodable)
-}
-
-/// The next frame that means something.
-pub(super) async fn next_frame<S>(stream: &mut S) -> Result<Frame, SessionEnd>
-where
-    S: Stream<Item = Result<Message, Error>> + Unpin,
-{
-    match stream.next().await {
-        Some(Ok(Message::Binary(bytes))) => Ok(Frame::Message(bytes)),
-        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(Frame::Life),
-        Some(Ok(Message::Text(_))) => Err(SessionEnd::NotBinary),
-        Some(Ok(Message::Close(frame))) => {
-            let (code, reason) = frame.map_or((1005, String::new()), |frame| (frame.code, frame.reason.to_string()));
-            Err(SessionEnd::PeerClosed { code, reason })
-        }
-        Some(Err(error)) => Err(SessionEnd::of_socket(error)),
-        None => Err(SessionEnd::PeerGone),
-    }
 }
 
 /// Tells the agent why, and closes the websocket as both sides should.

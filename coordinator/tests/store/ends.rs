@@ -78,6 +78,8 @@ async fn a_new_identity_supersedes_the_session_of_the_old_one(bed: &Bed) {
     let host = bed.host;
     let fence = |epoch| bed.write(move |conn| Box::pin(async move { store::hosts::fence(conn, host, epoch).await }));
     assert!(fence(0).await.unwrap());
-    bed.write(move |conn| Box::pin(async move { store::hosts::set_enrolled(conn, host, clock::now()).await })).await.unwrap();
+    bed.write(move |conn| Box::pin(async move { store::hosts::set_enrolled(conn, host, clock::now()).await }))
+        .await
+        .unwrap();
     assert!(!fence(0).await.unwrap());
 }

@@ -1,0 +1,31 @@
+//! Values that the bodies of several resources have: labels, and how long a job may wait.
+
+use super::extract::{Check, Object};
+use dockerforge_protocol::spec::Labels;
+use jiff::SignedDuration;
+use std::collections::BTreeMap;
+
+/// Labels as an object.
+pub(super) fn labels(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect()
+}
+
+/// An object as labels, with all that is wrong with it.
+pub(super) fn parse_labels(check: &mut Check, object: &Object<String>) -> Option<Labels> {
+    let mut map = BTreeMap::new();
+    for (key, value) in &object.0 {
+        let pointer = format!("/labels/{}", key.replace('~', "~0").replace('/', "~1"));
+        let (key, value) = (check.parse(&pointer, key), check.parse(&pointer, value));
+        map.extend(key.zip(value));
+    }
+    check.take("/labels", Labels::try_from(map))
+}
+
+/// How long a job may wait for its host.
+pub(super) fn wait(check: &mut Check, seconds: Option<i64>) -> Option<SignedDuration> {
+    let seconds = seconds?;
+    if !(1..=2_592_000).contains(&seconds) {
+        check.refuse("/deadline", "expected 1 to 2592000 seconds");
+    }
+    Some(SignedDuration::from_secs(seconds))
+}
