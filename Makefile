@@ -87,7 +87,7 @@ bench: setup ## how fast we are, beside what limits us, in one run
 .PHONY: bench-in-bed
 bench-in-bed:
 	cargo build $(CARGO_FLAGS) --release --workspace --bins $(TEST_FEATURES)
-	cargo run $(CARGO_FLAGS) --release -p dockerforge-tests --bin dockerforge-bench
+	cargo run $(CARGO_FLAGS) --release -p dockerforge-tests --bin bench
 
 .PHONY: lint
 lint: ## formatting, clippy with warnings as errors, and the scripts where shellcheck is installed
