@@ -382,7 +382,7 @@ pub(super) struct DeleteQuery {
 
 /// Stops a container and removes it. Its volumes stay unless asked otherwise.
 #[utoipa::path(delete, operation_id = "container_delete", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id"), DeleteQuery), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
     (status = 404, description = "No such container", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,

@@ -261,7 +261,7 @@ pub(super) struct DeleteQuery {
 
 /// Takes a host out of service: what is ours on it, then its identity, and its live connection with it.
 #[utoipa::path(delete, operation_id = "host_delete", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id"), DeleteQuery), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
     (status = 404, description = "No such host", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,

@@ -335,7 +335,7 @@ pub(super) async fn get(
 
 /// Removes an image from everywhere. Refused while a container uses it.
 #[utoipa::path(delete, operation_id = "image_delete", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
     (status = 404, description = "No such image", body = Problem), (status = 409, description = "Containers use it, or it is still being made", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,

@@ -251,7 +251,7 @@ pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id
 
 /// Cancels a job. What has been given to a host is stopped there.
 #[utoipa::path(delete, operation_id = "job_cancel", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
-    (status = 202, description = "It is being cancelled, or was waiting and is cancelled", body = JobBody),
+    (status = 202, description = "It is being cancelled, or was waiting and is cancelled", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
     (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem),
     (status = 409, description = "It has ended, or cannot be cancelled", body = Problem)))]
 pub(super) async fn cancel(

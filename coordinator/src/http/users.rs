@@ -163,7 +163,7 @@ pub(super) async fn get(
 
 /// Takes all that is a user's out of service: his keys at once, then his containers, images and hosts. For administrators.
 #[utoipa::path(delete, operation_id = "user_delete", path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
     (status = 403, description = "Not an administrator", body = Problem), (status = 404, description = "No such user", body = Problem),
     (status = 409, description = "The system user stays", body = Problem)))]
 pub(super) async fn delete(

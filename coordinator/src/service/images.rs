@@ -64,7 +64,7 @@ impl Services {
         let image =
             store::images::get_visible(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
         let hosts = store::images::presence(&mut conn, &[id]).await?;
-        Ok(Placed { hosts: self.shown(permit, &image, hosts), image })
+        Ok(Placed { hosts: shown(permit, &image, hosts), image })
     }
 
     /// A page of images.
@@ -83,7 +83,7 @@ impl Services {
             .into_iter()
             .map(|image| {
                 let hosts = all.iter().filter(|p| p.image == image.id).cloned().collect();
-                Placed { hosts: self.shown(permit, &image, hosts), image }
+                Placed { hosts: shown(permit, &image, hosts), image }
             })
             .collect())
     }
@@ -102,12 +102,6 @@ impl Services {
         }))
     }
 
-    /// Where a public image is on its owner's hosts is its owner's business.
-    #[allow(clippy::unused_self, reason = "reads as part of the use case")]
-    fn shown(&self, permit: &Permit<Read>, image: &Image, hosts: Vec<ImageOnHost>) -> Vec<ImageOnHost> {
-        if image.user == permit.user() { hosts } else { Vec::new() }
-    }
-
     /// Asks for an image to be gone from everywhere. Asked again while it is on its way out, answers the job that does it.
     pub async fn image_delete(&self, permit: &Permit<Write>, id: ImageId) -> Result<JobId> {
         let permit = permit.clone();
@@ -119,6 +113,11 @@ impl Services {
         self.signals.wake_conductor();
         Ok(job)
     }
+}
+
+/// Where a public image is on its owner's hosts is its owner's business.
+fn shown(permit: &Permit<Read>, image: &Image, hosts: Vec<ImageOnHost>) -> Vec<ImageOnHost> {
+    if image.user == permit.user() { hosts } else { Vec::new() }
 }
 
 async fn host_for(conn: &mut Conn, permit: &Permit<Write>, host: HostId) -> Result<()> {
