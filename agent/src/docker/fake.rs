@@ -38,6 +38,7 @@ pub struct World {
     /// Every call, in order, with what it was about.
     pub calls: Vec<String>,
     fail: Option<(usize, Moment)>,
+    fails_for_good: bool,
     down: bool,
     next_id: u64,
 }
@@ -91,9 +92,18 @@ impl FakeEngine {
         world.fail = Some((world.calls.len() + n, moment));
     }
 
+    /// The n-th call from now on (from 0) fails, and every one after it, until [`FakeEngine::set_down`] ends it: what is
+    /// on the host then is what an agent leaves that is killed there.
+    pub fn fail_from(&self, n: usize, moment: Moment) {
+        self.fail_nth(n, moment);
+        self.world().fails_for_good = true;
+    }
+
     /// Every call fails from now on, or no longer does.
     pub fn set_down(&self, down: bool) {
-        self.world().down = down;
+        let mut world = self.world();
+        world.down = down;
+        world.fails_for_good = false;
     }
 
     /// Builds wait before their end, or go on.
@@ -127,6 +137,7 @@ impl FakeEngine {
             return Err(unavailable());
         }
         let due = world.fail.filter(|(n, _)| counted && *n == number).map(|(_, moment)| moment);
+        world.down |= due.is_some() && world.fails_for_good;
         if due == Some(Moment::Before) {
             return Err(unavailable());
         }
