@@ -106,7 +106,7 @@ impl FakeEngine {
         world.fails_for_good = false;
     }
 
-    /// Builds wait before their end, or go on.
+    /// Builds and pulls wait before their end, or go on.
     pub fn hold_builds(&self, hold: bool) {
         self.held.send_replace(hold);
     }
@@ -319,9 +319,13 @@ impl Engine for FakeEngine {
             let fresh = Image { id: id.clone(), size: 1000, tags: Vec::new(), labels: LabelMap::new() };
             w.images.entry(id.clone()).or_insert(fresh);
             w.tag(&id, &reference);
-            let output =
-                Output { text: format!("Status: Downloaded newer image for {reference}"), ..Output::default() };
-            Ok(futures_util::stream::iter([Ok(output)]).boxed())
+            let text = format!("Status: Downloaded newer image for {reference}");
+            let mut held = self.held.subscribe();
+            let end = async move {
+                let _ = held.wait_for(|held| !held).await;
+                Ok(Output { text, ..Output::default() })
+            };
+            Ok(futures_util::stream::once(end).boxed())
         })
         .boxed()
     }

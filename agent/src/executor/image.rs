@@ -144,7 +144,7 @@ pub(super) async fn pull(work: &Work<'_>, command: &PullImage) -> Result<Product
     work.done("accepted");
     let reference = command.reference.to_string();
     // Two jobs that pull one reference would each take the other's for the owner's.
-    let key = format!("pull {reference}");
+    let key = turn_of(&reference);
     let turn = work.keys.lock(&key);
     // A stopped job whose earlier attempt left nothing ends here; another has to put back what it left.
     let _turn = if work.noted().is_empty() { work.unless_stopped(turn).await? } else { turn.await };
@@ -155,11 +155,28 @@ pub(super) async fn pull(work: &Work<'_>, command: &PullImage) -> Result<Product
         (Ok(image), Ok(())) => Ok(product(image)),
         (Ok(_), Err(error)) => Err(error),
         (Err(ended), back) => {
-            if back.is_err() {
-                tracing::warn!(job = %work.attempt.job, reference, "what a pull left under its reference is left over");
-            }
+            warn_of(work, &reference, &back);
             Err(ended)
         }
+    }
+}
+
+/// Takes back what an interrupted pull left under its reference, if it had begun.
+pub(super) async fn undo_pull(work: &Work<'_>, command: &PullImage) {
+    let reference = command.reference.to_string();
+    let _turn = work.keys.lock(&turn_of(&reference)).await;
+    if let Some(before) = Before::noted(work) {
+        warn_of(work, &reference, &before.put_back(work, &reference).await);
+    }
+}
+
+fn turn_of(reference: &str) -> String {
+    format!("pull {reference}")
+}
+
+fn warn_of(work: &Work<'_>, reference: &str, back: &Result<(), Ended>) {
+    if back.is_err() {
+        tracing::warn!(job = %work.attempt.job, reference, "what a pull left under its reference is left over");
     }
 }
 
@@ -167,9 +184,13 @@ pub(super) async fn pull(work: &Work<'_>, command: &PullImage) -> Result<Product
 struct Before(Option<String>);
 
 impl Before {
+    fn noted(work: &Work<'_>) -> Option<Self> {
+        work.noted().into_iter().next().map(|id| Self(Some(id).filter(|id| !id.is_empty())))
+    }
+
     async fn of(work: &Work<'_>, reference: &str) -> Result<Self, Ended> {
-        if let Some(noted) = work.noted().into_iter().next() {
-            return Ok(Self(Some(noted).filter(|id| !id.is_empty())));
+        if let Some(noted) = Self::noted(work) {
+            return Ok(noted);
         }
         let before = match work.settings.engine.image_inspect(reference).await {
             Ok(found) => Some(found.id),

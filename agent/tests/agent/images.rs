@@ -152,6 +152,34 @@ async fn wherever_a_pull_breaks_off_the_next_attempt_leaves_our_name_and_the_own
 }
 
 #[tokio::test]
+async fn an_interrupted_pull_is_taken_back_when_it_is_forgotten_and_when_it_is_tried_again() {
+    for again in [false, true] {
+        let bench = Bench::new();
+        let reference = "docker.io/library/debian:12";
+        bench.engine.world().registry.insert(reference.to_owned(), "sha256:debian".to_owned());
+        let (image, command) = pull("debian:12");
+        bench.engine.hold_builds(true);
+        let attempt = bench.assign(JobId::new(), 1, &command);
+        bench.until("the image", || (!tags(&bench.engine.world()).is_empty()).then_some(())).await;
+        // Killed: it cleans nothing up any more.
+        bench.engine.set_down(true);
+        let bench = bench.next_life().await;
+        bench.engine.set_down(false);
+        bench.engine.hold_builds(false);
+        assert_eq!(tags(&bench.engine.world()), [reference]);
+        bench.executor.forget(attempt);
+        let mut left = Vec::new();
+        if again {
+            let dropped = || bench.executor.table().held().is_empty().then_some(());
+            bench.until("the attempt to be forgotten", dropped).await;
+            assert!(matches!(bench.run(attempt.job, 2, &command).await, Outcome::Succeeded { .. }));
+            left.push(local_tag(image));
+        }
+        bench.until("what is to be left", || (tags(&bench.engine.world()) == left).then_some(())).await;
+    }
+}
+
+#[tokio::test]
 async fn a_pull_that_is_cancelled_after_an_interruption_takes_back_what_it_pulled() {
     let bench = Bench::new();
     let reference = "docker.io/library/debian:12";
