@@ -125,11 +125,15 @@ impl App {
             tracing::info!("the system user was made; its key is in the admin key file");
         }
 
+        let closer = hub.clone();
         let dispatcher = Dispatcher {
             store: store.clone(),
             signals: signals.clone(),
             authority: Arc::clone(&authority),
             tasks: tasks.clone(),
+            close: Arc::new(move |host, why| {
+                let _ = closer.close_host(host, why);
+            }),
             heartbeat: HEARTBEAT,
         };
         tasks.spawn("dispatch", dispatcher.run(at_the_door));

@@ -11,6 +11,8 @@ use crate::pki::Authority;
 use crate::queue::{QueueError, Signals};
 use crate::store::Store;
 use crate::tasks::Tasks;
+use dockerforge_protocol::handshake::Refused;
+use dockerforge_protocol::ids::HostId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -26,6 +28,8 @@ pub struct Dispatcher {
     pub authority: Arc<Authority>,
     /// Runs the sessions' tasks.
     pub tasks: Tasks,
+    /// Ends every connection of a host.
+    pub close: Arc<dyn Fn(HostId, &Refused) + Send + Sync>,
     /// The shortest time between two heartbeats of one host.
     pub heartbeat: Duration,
 }

@@ -42,6 +42,8 @@ pub struct Host {
     pub docker_ping_age_ms: Option<u64>,
     /// What it used at the last heartbeat.
     pub usage: Option<Usage>,
+    /// Why it is in conflict, if it is.
+    pub conflict: Option<String>,
 }
 
 /// What an agent tells of itself and its machine.
@@ -63,7 +65,7 @@ pub struct AgentFacts {
     pub docker: Option<DockerInfo>,
 }
 
-/// `pending → online ⇄ unreachable`, and from each `→ deleting → gone`.
+/// `pending → online ⇄ unreachable`, `online → conflict → online` by a fresh join token, and from each `→ deleting → gone`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostState {
     /// Registered; no agent has come yet.
@@ -72,11 +74,19 @@ pub enum HostState {
     Online,
     /// Its agent is silent.
     Unreachable,
+    /// Several machines came with its identity ([`super::arrival`]); none is let in until one enrols anew.
+    Conflict,
     /// It is being taken out of service.
     Deleting,
 }
 
 impl HostState {
+    /// Whether nobody can know how its containers are.
+    #[must_use]
+    pub const fn is_silent(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Conflict)
+    }
+
     /// The name in the API and in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -84,6 +94,7 @@ impl HostState {
             Self::Pending => "pending",
             Self::Online => "online",
             Self::Unreachable => "unreachable",
+            Self::Conflict => "conflict",
             Self::Deleting => "deleting",
         }
     }
@@ -91,7 +102,9 @@ impl HostState {
     /// The state a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Pending, Self::Online, Self::Unreachable, Self::Deleting].into_iter().find(|s| s.as_str() == word)
+        [Self::Pending, Self::Online, Self::Unreachable, Self::Conflict, Self::Deleting]
+            .into_iter()
+            .find(|s| s.as_str() == word)
     }
 }
 
@@ -105,6 +118,7 @@ impl Host {
             HostState::Unreachable => {
                 Some("its agent has not been heard of lately; what it runs goes on, jobs wait".to_owned())
             }
+            HostState::Conflict => Some(self.conflict.clone().unwrap_or_else(|| "it was copied".to_owned())),
             HostState::Online => match (self.agent.as_ref().and_then(|a| a.docker.as_ref()), self.docker_ping_age_ms) {
                 (None, _) => Some("its agent is connected, but Docker does not answer there".to_owned()),
                 (Some(_), Some(age)) if age > DOCKER_STALE_MS => {

@@ -84,7 +84,7 @@ impl Services {
         hosts.sort_unstable();
         hosts.dedup();
         let states = store::hosts::states(conn, &hosts).await?;
-        let silent = |id: HostId| states.iter().any(|(host, state)| *host == id && *state == HostState::Unreachable);
+        let silent = |id: HostId| states.iter().any(|(host, state)| *host == id && state.is_silent());
         Ok(containers.into_iter().map(|container| Seen { unknown: silent(container.host), container }).collect())
     }
 

@@ -124,6 +124,7 @@ async fn create(
         session_epoch: 0,
         docker_ping_age_ms: None,
         usage: None,
+        conflict: None,
     };
     let text = token.reveal();
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Host, host.id.uuid(), Some(&text), now).await? {
@@ -156,7 +157,7 @@ async fn join_again(
     match host.state {
         HostState::Online => return Err(Refusal::HostConnected(id).into()),
         HostState::Deleting => return Err(Refusal::BeingDeleted(Kind::Host).into()),
-        HostState::Pending | HostState::Unreachable => {}
+        HostState::Pending | HostState::Unreachable | HostState::Conflict => {}
     }
     store::enrolment::insert_token(conn, token.id, id, &token.secret_hash(), now, expires_at).await?;
     store::records::audit(conn, permit.origin(), "host.token", Kind::Host, id.uuid(), now).await?;
