@@ -145,7 +145,8 @@ impl FakeEngine {
         if due == Some(Moment::After) { Err(unavailable()) } else { answer }
     }
 
-    fn hint(&self, id: &str) {
+    /// Says that something happened to what has this id.
+    pub fn hint(&self, id: &str) {
         // Without a listener there is nobody to tell.
         let _ = self.hints.send(Hint { id: id.to_owned() });
     }

@@ -100,8 +100,8 @@ pub struct UsageBody {
     pub memory_used: u64,
     /// Free disk, bytes.
     pub disk_free: Option<u64>,
-    /// Running containers of ours.
-    pub containers_running: u32,
+    /// Running containers of ours; absent until the agent has listed them.
+    pub containers_running: Option<u32>,
 }
 
 /// What makes a machine a host.
