@@ -17,6 +17,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// Ends every connection of a host, with a reason.
+pub type Close = dyn Fn(HostId, &Refused) + Send + Sync;
+
 /// What the sessions work with. Cheap to clone.
 #[derive(Clone)]
 pub struct Dispatcher {
@@ -29,7 +32,7 @@ pub struct Dispatcher {
     /// Runs the sessions' tasks.
     pub tasks: Tasks,
     /// Ends every connection of a host.
-    pub close: Arc<dyn Fn(HostId, &Refused) + Send + Sync>,
+    pub close: Arc<Close>,
     /// The shortest time between two heartbeats of one host.
     pub heartbeat: Duration,
 }
