@@ -13,6 +13,7 @@ use crate::link::http::CoordinatorContexts;
 use crate::link::{Link, LinkEnd};
 use crate::policy::{Policy, PolicyError};
 use crate::state::{StateDir, StateError};
+use crate::streams;
 use crate::tasks::Tasks;
 use dockerforge_protocol::enrolment::JoinToken;
 use std::collections::HashSet;
@@ -168,6 +169,12 @@ impl Agent {
             ping_every: config.ping_every,
         };
         tasks.spawn("inventory", watcher.run(tasks.token()));
+        let streams = streams::Settings {
+            cluster: identity.cluster(),
+            engine: Arc::clone(&self.engine),
+            policy: policy.clone(),
+            tasks: tasks.clone(),
+        };
         let settings = Settings {
             cluster: identity.cluster(),
             host: identity.host(),
@@ -190,6 +197,7 @@ impl Agent {
             identity,
             executor: executor.clone(),
             observed,
+            streams,
             hostname: config.hostname.clone(),
             slots: u32::try_from(config.slots).unwrap_or(u32::MAX),
         };

@@ -4,7 +4,8 @@
 //! ```text
 //! link ─► executor ─► docker        journal and spool hold what is promised and not yet acknowledged
 //!   ▲        │                      inventory watches Docker beside them
-//!   └ table ◄┘
+//!   ├ table ◄┘
+//!   └──── streams ─► docker       logs, figures and terminals for somebody who looks now
 //! ```
 
 pub mod config;
@@ -18,6 +19,7 @@ pub mod journal;
 pub mod link;
 pub mod policy;
 pub mod state;
+pub mod streams;
 pub mod tasks;
 
 mod agent;

@@ -4,6 +4,7 @@
 
 use dockerforge_protocol::command::Command;
 use dockerforge_protocol::report::{AgentFailure, FailureKind};
+use dockerforge_protocol::stream::StreamRequest;
 use figment::providers::{Format, Toml};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -47,6 +48,10 @@ pub struct Policy {
     pub max_memory: Option<u64>,
     /// The ports of the host that may be published, first and last; ports that Docker chooses are allowed.
     pub ports: Option<(u16, u16)>,
+    /// `false` forbids terminals in containers.
+    pub terminals: Option<bool>,
+    /// `false` forbids that containers' logs are shown.
+    pub logs: Option<bool>,
 }
 
 impl Policy {
@@ -99,6 +104,18 @@ impl Policy {
                 Ok(())
             }
         }
+    }
+}
+
+impl Policy {
+    /// Whether a stream is allowed; what is not, in words.
+    pub fn allows_stream(&self, request: &StreamRequest) -> Result<(), String> {
+        let (allowed, what) = match request {
+            StreamRequest::Logs(_) => (self.logs, "the logs of containers"),
+            StreamRequest::Terminal(_) => (self.terminals, "terminals"),
+            StreamRequest::Stats(_) => return Ok(()),
+        };
+        if allowed == Some(false) { Err(format!("this host's policy forbids {what}")) } else { Ok(()) }
     }
 }
 

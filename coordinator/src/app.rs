@@ -8,6 +8,8 @@ use crate::http::listener::{ListenError, Server, TlsFiles};
 use crate::hub::{self, Hub, HubConfig};
 use crate::pki::{Authority, PkiError, ServerTls};
 use crate::queue::{self, ReaperConfig, Signals};
+use crate::service::streams::OpenStreams;
+use crate::service::tickets::Tickets;
 use crate::service::{ServiceError, Services};
 use crate::store::{self, Store, StoreError};
 use crate::tasks::Tasks;
@@ -113,6 +115,7 @@ impl App {
                 tracing::info!(%host, "the connection of a deleted host was closed");
             }
         });
+        let finder = hub.clone();
         let services = Services {
             store: store.clone(),
             signals: signals.clone(),
@@ -120,6 +123,9 @@ impl App {
             contexts: contexts.clone(),
             revoked: Arc::clone(&revoked),
             agent_url,
+            relay: Arc::new(move |host| Some(finder.session(host)?.streams().clone())),
+            streams: OpenStreams::new(config.streams_per_user),
+            tickets: Tickets::default(),
         };
         if services.user_bootstrap(&key).await.map_err(AppError::Bootstrap)? {
             tracing::info!("the system user was made; its key is in the admin key file");
@@ -146,7 +152,12 @@ impl App {
         );
 
         let streams = tasks.child();
-        let state = http::State { services, stop: streams.clone() };
+        let state = http::State {
+            services,
+            stop: streams.clone(),
+            tasks: tasks.clone(),
+            origins: config.allowed_origins.clone().into(),
+        };
         let tls = Arc::new(ServerTls::new(authority, now)?);
         tasks.spawn("pki", Arc::clone(&tls).keep_fresh(tasks.token()));
         let agent_routes = hub::routes(hub.clone()).merge(http::agent_port::routes(state.clone()));

@@ -49,6 +49,14 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_ADMIN_KEY_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_key_file: Option<PathBuf>,
+    /// How many streams (logs, figures, terminals of containers) a user may have open [default: 8]
+    #[arg(long, env = "DOCKERFORGE_STREAMS_PER_USER", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams_per_user: Option<u32>,
+    /// Origins whose pages may open terminals, beside the API's own, such as https://panel.example.org; may be repeated
+    #[arg(long = "allowed-origin", env = "DOCKERFORGE_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub allowed_origins: Vec<String>,
     /// How the log is written [default: text]
     #[arg(long, env = "DOCKERFORGE_LOG_FORMAT", value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -87,6 +95,10 @@ pub struct Config {
     pub agent_url: Option<String>,
     /// The system user's key.
     pub admin_key_file: Option<PathBuf>,
+    /// How many streams a user may have open.
+    pub streams_per_user: u32,
+    /// Origins whose pages may open terminals, beside the API's own.
+    pub allowed_origins: Vec<String>,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What is logged.
@@ -151,6 +163,8 @@ impl Config {
             agent_listen: args.agent_listen.unwrap_or(AGENT_LISTEN),
             agent_url: agent_url.transpose()?,
             admin_key_file: args.admin_key_file,
+            streams_per_user: args.streams_per_user.unwrap_or(8),
+            allowed_origins: args.allowed_origins,
             log_format: args.log_format.unwrap_or_default(),
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
             data_dir,

@@ -13,6 +13,7 @@ pub mod http;
 pub mod hub;
 pub mod pki;
 pub mod queue;
+pub mod relay;
 pub mod service;
 pub mod store;
 pub mod tasks;

@@ -46,6 +46,10 @@ pub struct Hello {
     pub slots: u32,
     /// The jobs it holds: accepted and not yet forgotten.
     pub jobs: Vec<HeldJob>,
+    /// What it can beside what its version says, by name ([`crate::stream::FEATURE`]). What an agent does not name is not
+    /// asked of it; a name that is not known means nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<String>,
 }
 
 /// A job in the agent's journal.

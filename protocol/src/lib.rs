@@ -10,6 +10,8 @@
 //!    [`Refused`](handshake::Refused). A session has an epoch; every write that comes from it carries the epoch.
 //! 3. Down come [`Assign`](message::Assign), `Cancel`, and acknowledgements; up go `Accepted` or `NotTaken`,
 //!    `Progress`, `Log`, `Finished`, `Inventory` and `Heartbeat` ([`message`]).
+//! 4. Beside all that, to an agent whose hello says that it can, the coordinator may open streams ([`stream`]): a log, figures
+//!    or a terminal of a container, for somebody who looks now.
 //!
 //! Messages are delivered at least once; effects are named ([`command`]), so that a repeat adopts instead of
 //! duplicating. An acknowledgement means durable: `Accepted` is sent after the agent's journal is fsynced, `ResultAck`
@@ -24,3 +26,4 @@ pub mod inventory;
 pub mod message;
 pub mod report;
 pub mod spec;
+pub mod stream;

@@ -4,6 +4,7 @@ use crate::command::Command;
 use crate::handshake::{Hello, Refused, Welcome};
 use crate::inventory::{DockerInfo, Heartbeat, Inventory};
 use crate::report::{Attempt, Outcome, Progress, Refusal};
+use crate::stream::{Piece, StreamEnd, StreamId, StreamRefusal, StreamRequest, TerminalSize};
 use serde::{Deserialize, Serialize};
 
 /// From the coordinator to the agent.
@@ -37,6 +38,41 @@ pub enum ToAgent {
     Certificate {
         /// The new certificate, PEM.
         certificate: String,
+    },
+    /// Open a stream.
+    OpenStream {
+        /// Which.
+        stream: StreamId,
+        /// Of what.
+        request: StreamRequest,
+    },
+    /// A piece for a stream: what was typed into a terminal.
+    StreamData {
+        /// Which.
+        stream: StreamId,
+        /// The piece.
+        piece: Piece,
+    },
+    /// More credit for what comes up.
+    StreamCredit {
+        /// Which.
+        stream: StreamId,
+        /// How much more.
+        more: u64,
+    },
+    /// A terminal has another size now.
+    ResizeTerminal {
+        /// Which.
+        stream: StreamId,
+        /// How large it is.
+        size: TerminalSize,
+    },
+    /// Nobody wants the stream any more.
+    StreamEnd {
+        /// Which.
+        stream: StreamId,
+        /// Why.
+        end: StreamEnd,
     },
 }
 
@@ -108,5 +144,38 @@ pub enum FromAgent {
     Renew {
         /// A certificate signing request (RFC 2986) for a fresh key, PEM. Only its public key is used.
         csr: String,
+    },
+    /// The stream is open.
+    StreamOpened {
+        /// Which.
+        stream: StreamId,
+    },
+    /// The stream is not opened.
+    StreamRefused {
+        /// Which.
+        stream: StreamId,
+        /// Why.
+        refusal: StreamRefusal,
+    },
+    /// A piece of a stream.
+    StreamData {
+        /// Which.
+        stream: StreamId,
+        /// The piece.
+        piece: Piece,
+    },
+    /// More credit for what comes down.
+    StreamCredit {
+        /// Which.
+        stream: StreamId,
+        /// How much more.
+        more: u64,
+    },
+    /// The stream is over.
+    StreamEnd {
+        /// Which.
+        stream: StreamId,
+        /// How.
+        end: StreamEnd,
     },
 }

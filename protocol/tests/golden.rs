@@ -9,6 +9,8 @@
 mod coverage;
 #[path = "golden/samples.rs"]
 mod samples;
+#[path = "golden/streams.rs"]
+mod streams;
 
 use coverage::Seen;
 use dockerforge_protocol::codec;

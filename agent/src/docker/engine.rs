@@ -2,6 +2,7 @@
 //! hold: every call has its own deadline, and Docker's own words reach the person who asked.
 
 mod convert;
+mod live;
 
 use super::{
     Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Hint, Image, LabelMap, Network,

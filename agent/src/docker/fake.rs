@@ -2,6 +2,10 @@
 //! compare-and-set, repeats are harmless, a build's tag appears with its end), records every call, fails the n-th call
 //! before or after its effect, and can hold a build. Never in a shipped binary.
 
+mod live;
+
+pub use live::FakeExec;
+
 use super::{
     Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Hint, Image, LabelMap, Network,
     NewBuild, NewContainer, Output, Volume,
@@ -35,6 +39,12 @@ pub struct World {
     pub containers: BTreeMap<String, (Container, NewContainer, String)>,
     /// What registries have: reference → image id.
     pub registry: BTreeMap<String, String>,
+    /// Programs that were run in containers, by their ids.
+    pub execs: BTreeMap<String, FakeExec>,
+    /// What [`FakeEngine::add_line`] wrote, by Docker id of the container.
+    logs: BTreeMap<String, Vec<dockerforge_protocol::stream::Line>>,
+    /// Readings of counters that are answered, whichever container is asked about.
+    pub counters: Vec<super::live::Counters>,
     /// Every call, in order, with what it was about.
     pub calls: Vec<String>,
     fail: Option<(usize, Moment)>,
@@ -50,6 +60,7 @@ pub struct FakeEngine {
     hints: broadcast::Sender<Hint>,
     held: Arc<watch::Sender<bool>>,
     log: Arc<Mutex<Vec<String>>>,
+    live: Arc<watch::Sender<u64>>,
     latency: Duration,
 }
 
@@ -68,6 +79,7 @@ impl FakeEngine {
             hints: broadcast::channel(16).0,
             held: Arc::new(watch::Sender::new(false)),
             log: Arc::default(),
+            live: Arc::new(watch::Sender::new(0)),
             latency,
         }
     }

@@ -6,6 +6,7 @@
 pub mod engine;
 #[cfg(feature = "testing")]
 pub mod fake;
+pub mod live;
 
 use bytes::Bytes;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
@@ -213,7 +214,7 @@ pub struct Hint {
 }
 
 /// A Docker Engine.
-pub trait Engine: Send + Sync + 'static {
+pub trait Engine: live::Live {
     /// Whether it answers.
     fn ping(&self) -> Call<'_, ()>;
     /// What it is.

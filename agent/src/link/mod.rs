@@ -43,6 +43,8 @@ pub struct Link {
     pub slots: u32,
     /// How often the inventory is sent although nothing changed.
     pub resend_every: Duration,
+    /// What streams work with.
+    pub streams: crate::streams::Settings,
     /// Whether there is a join token that the identity did not come from.
     pub may_enrol: bool,
 }

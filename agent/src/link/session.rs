@@ -7,12 +7,14 @@ use super::outbound::{Outbound, finished};
 use super::{Link, jitter};
 use crate::dial::{DialError, connect};
 use crate::identity::IdentityError;
+use crate::streams::{Outgoing, Streams};
 use dockerforge_protocol::codec::{CodecError, MAX_FRAME, decode, encode};
 use dockerforge_protocol::enrolment::SESSION_PATH;
 use dockerforge_protocol::handshake::{Hello, Refused, SUPPORTED, Verdict, Welcome};
 use dockerforge_protocol::inventory::Heartbeat;
 use dockerforge_protocol::message::{FromAgent, ToAgent};
 use dockerforge_protocol::report::{Attempt, Outcome, Refusal};
+use dockerforge_protocol::stream::{FEATURE, StreamId, StreamRefusal};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use serde::Deserialize;
@@ -38,6 +40,8 @@ const WRITE: Duration = Duration::from_secs(30);
 const BUFFER: usize = 8 * 1024;
 /// Answers that wait to be written; a coordinator that asks faster is not one.
 const ANSWERS: usize = 256;
+/// Messages of streams that are written before what is due is looked at again.
+const STREAM_TURN: usize = 4;
 /// A renewal that is not answered is asked for again.
 const RENEW_AGAIN: Duration = Duration::from_secs(3600);
 
@@ -88,6 +92,7 @@ struct Session<'a> {
     link: &'a Link,
     outbound: Mutex<Outbound>,
     answers: Mutex<VecDeque<FromAgent>>,
+    streams: Streams,
     wake: Notify,
 }
 
@@ -113,12 +118,14 @@ pub(super) async fn run(link: &Link, cancel: &CancellationToken, welcomed: &mut 
     *welcomed = true;
     tracing::info!(epoch = welcome.epoch, coordinator = welcome.coordinator_version, host = %link.identity.host(), "session is live");
     let (mut sink, stream) = socket.split();
-    let session =
-        Session { link, outbound: Mutex::new(outbound), answers: Mutex::new(VecDeque::new()), wake: Notify::new() };
+    let (streams, mut outgoing) = Streams::new(link.streams.clone());
+    let outbound = Mutex::new(outbound);
+    let session = Session { link, outbound, answers: Mutex::new(VecDeque::new()), streams, wake: Notify::new() };
     session.decide(&welcome);
+    let heartbeat = Duration::from_millis(u64::from(welcome.heartbeat_ms.max(100)));
     let end = tokio::select! {
         end = session.read(stream) => end,
-        end = session.write(&mut sink, Duration::from_millis(u64::from(welcome.heartbeat_ms.max(100)))) => end,
+        end = session.write(&mut sink, heartbeat, &mut outgoing) => end,
         () = cancel.cancelled() => End::Stopped,
     };
     // A close frame is a courtesy: a peer that does not take it is left.
@@ -159,6 +166,7 @@ async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Res
         capacity: crate::inventory::usage::capacity(),
         slots: link.slots,
         jobs,
+        features: vec![FEATURE.to_owned()],
     });
     let answer = async {
         socket.send(Message::Binary(bytes(&hello).unwrap_or_default().into())).await?;
@@ -269,6 +277,14 @@ impl Session<'_> {
                 Ok(()) => tracing::info!("the certificate was renewed"),
                 Err(error) => tracing::error!(error = crate::report(&error), "the renewed certificate is not usable"),
             },
+            ToAgent::OpenStream { stream, request } => match self.streams.open(stream, request) {
+                Some(refusal) => self.answer(refusal)?,
+                None => {}
+            },
+            ToAgent::StreamData { stream, piece } => self.streams.data(stream, piece),
+            ToAgent::StreamCredit { stream, more } => self.streams.credit(stream, more),
+            ToAgent::ResizeTerminal { stream, size } => self.streams.resize(stream, size),
+            ToAgent::StreamEnd { stream, .. } => self.streams.end(stream),
         }
         Ok(())
     }
@@ -280,6 +296,7 @@ impl Session<'_> {
             t: String,
             attempt: Option<Attempt>,
             command: Option<LooseCommand>,
+            stream: Option<StreamId>,
         }
         #[derive(Deserialize)]
         struct LooseCommand {
@@ -287,10 +304,14 @@ impl Session<'_> {
         }
         let error = crate::report(error);
         match decode::<Loose>(bytes) {
-            Ok(Loose { t, attempt: Some(attempt), command }) if t == "assign" => {
+            Ok(Loose { t, attempt: Some(attempt), command, .. }) if t == "assign" => {
                 let command = command.map_or_else(|| "(no name)".to_owned(), |c| c.r#do);
                 tracing::warn!(job = %attempt.job, command, error, "a command cannot be read; refused");
                 self.answer(FromAgent::NotTaken { attempt, refusal: Refusal::Unsupported { command } })
+            }
+            Ok(Loose { t, stream: Some(stream), .. }) if t == "open_stream" => {
+                tracing::warn!(error, "a stream of a kind that is not known is asked for; refused");
+                self.answer(FromAgent::StreamRefused { stream, refusal: StreamRefusal::Unsupported })
             }
             Ok(Loose { t, .. }) => {
                 tracing::warn!(message = t, error, "a message cannot be read; ignored");
@@ -303,7 +324,7 @@ impl Session<'_> {
         }
     }
 
-    async fn write(&self, sink: &mut SplitSink<Socket, Message>, heartbeat: Duration) -> End {
+    async fn write(&self, sink: &mut SplitSink<Socket, Message>, heartbeat: Duration, streams: &mut Outgoing) -> End {
         let observed = &self.link.observed;
         let mut next_heartbeat = Instant::now();
         let mut renew_at = self.link.identity.renew_at();
@@ -324,14 +345,23 @@ impl Session<'_> {
                 }
             }
             batch.append(&mut self.outbound().due(self.link));
+            // Last of all, and few: whatever becomes due meanwhile overtakes the rest.
+            for _ in 0..STREAM_TURN {
+                let Ok(message) = streams.try_recv() else { break };
+                batch.push(message);
+            }
             if batch.is_empty() {
-                tokio::select! {
-                    () = self.wake.notified() => {}
-                    () = self.link.executor.table().changed() => {}
-                    () = observed.changed() => {}
-                    () = tokio::time::sleep_until(next_heartbeat.into()) => {}
+                let message = tokio::select! {
+                    message = streams.recv() => message,
+                    () = self.wake.notified() => None,
+                    () = self.link.executor.table().changed() => None,
+                    () = observed.changed() => None,
+                    () = tokio::time::sleep_until(next_heartbeat.into()) => None,
+                };
+                match message {
+                    Some(message) => batch.push(message),
+                    None => continue,
                 }
-                continue;
             }
             let sent = async {
                 for message in batch {

@@ -10,3 +10,4 @@ mod enrolment;
 mod images;
 mod peer;
 mod sessions;
+mod streams;

@@ -85,8 +85,13 @@ pub(super) async fn apply(
     let mut effects = Effects::default();
     for message in batch {
         match message {
-            // A second hello says nothing new; the session goes on as it was admitted.
-            FromAgent::Hello(_) => {}
+            // A second hello says nothing new; the session goes on as it was admitted. Streams are the hub's.
+            FromAgent::Hello(_)
+            | FromAgent::StreamOpened { .. }
+            | FromAgent::StreamRefused { .. }
+            | FromAgent::StreamData { .. }
+            | FromAgent::StreamCredit { .. }
+            | FromAgent::StreamEnd { .. } => {}
             FromAgent::Accepted { attempt } => {
                 if own(conn, host, attempt).await?.is_some() && store::jobs::set_running(conn, attempt, now).await? {
                     effects.changed.push(attempt.job);

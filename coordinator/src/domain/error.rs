@@ -125,6 +125,39 @@ pub enum Refusal {
     /// Who asks may not do that.
     #[error("this needs an administrator")]
     AdminOnly,
+    /// Nothing can be seen of a container now: its host has no session with this coordinator.
+    #[error("{0} is not connected to this coordinator now")]
+    HostOffline(HostId),
+    /// Docker does not answer on the host.
+    #[error("Docker does not answer on {0}")]
+    HostDockerDown(HostId),
+    /// As many streams are open from the host as may be.
+    #[error("{0} has as many streams open as it may; try again when some have ended")]
+    HostStreamsFull(HostId),
+    /// The host's agent cannot do that.
+    #[error("the agent on {0} is too old for this: update it")]
+    AgentTooOld(HostId),
+    /// The host's owner does not allow it; the agent's words.
+    #[error("{0}")]
+    HostPolicy(String),
+    /// The container does not run.
+    #[error("{0} does not run")]
+    NotRunning(ContainerId),
+    /// The container is not on its host: not yet, or not any more.
+    #[error("{0} is not on its host: it is not made yet, or was removed")]
+    NotOnHost(ContainerId),
+    /// Docker refused what was asked; its words.
+    #[error("Docker refused: {0}")]
+    DockerRefused(String),
+    /// The user has as many streams open as he may.
+    #[error("{limit} streams are open already; close one first")]
+    TooManyStreams {
+        /// How many he may have.
+        limit: u32,
+    },
+    /// As many tickets are out as may be.
+    #[error("too many tickets are out; try again in half a minute")]
+    TooManyTickets,
 }
 
 impl Refusal {

@@ -8,6 +8,7 @@ pub mod event;
 pub mod host;
 pub mod image;
 pub mod job;
+pub mod log_position;
 pub mod page;
 pub mod user;
 

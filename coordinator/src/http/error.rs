@@ -57,6 +57,27 @@ impl ApiError {
         Self { status, name, title, detail: detail.into(), errors: Vec::new(), retry_after: None }
     }
 
+    /// A problem that may be over after so many seconds.
+    fn later(status: StatusCode, name: &'static str, title: &'static str, detail: String, seconds: u32) -> Self {
+        Self { retry_after: Some(seconds), ..Self::new(status, name, title, detail) }
+    }
+
+    /// A websocket that is not one, or not from where it may be.
+    pub(super) fn not_a_websocket(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UPGRADE_REQUIRED, "not-a-websocket", "This is for websockets", detail)
+    }
+
+    /// What was being read from a host is not there any more.
+    pub(super) fn broke_off() -> Self {
+        let detail = "the container or the session with its host ended meanwhile".to_owned();
+        Self::later(StatusCode::SERVICE_UNAVAILABLE, "broke-off", "It broke off", detail, 1)
+    }
+
+    pub(super) fn other_origin(origin: &str) -> Self {
+        let detail = format!("pages from {origin} may not open terminals here");
+        Self::new(StatusCode::FORBIDDEN, "other-origin", "The page is from elsewhere", detail)
+    }
+
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authentication is needed", detail)
     }
@@ -172,6 +193,23 @@ impl From<Refusal> for ApiError {
                 return Self { retry_after: Some(30), ..full };
             }
             Refusal::AdminOnly => (S::FORBIDDEN, "forbidden", "This is for administrators"),
+            Refusal::HostOffline(_) => {
+                return Self::later(S::SERVICE_UNAVAILABLE, "host-offline", "The host is offline", detail, 10);
+            }
+            Refusal::HostDockerDown(_) => {
+                return Self::later(S::SERVICE_UNAVAILABLE, "docker-down", "Docker does not answer", detail, 10);
+            }
+            Refusal::HostStreamsFull(_) | Refusal::TooManyStreams { .. } => {
+                return Self::later(S::TOO_MANY_REQUESTS, "too-many-streams", "Too many streams are open", detail, 5);
+            }
+            Refusal::TooManyTickets => {
+                return Self::later(S::TOO_MANY_REQUESTS, "too-many-tickets", "Too many tickets are out", detail, 30);
+            }
+            Refusal::AgentTooOld(_) => (S::CONFLICT, "agent-too-old", "The agent is too old"),
+            Refusal::HostPolicy(_) => (S::FORBIDDEN, "host-policy", "The host's owner does not allow it"),
+            Refusal::NotRunning(_) => (S::CONFLICT, "not-running", "The container does not run"),
+            Refusal::NotOnHost(_) => (S::CONFLICT, "not-on-host", "The container is not on its host"),
+            Refusal::DockerRefused(_) => (S::CONFLICT, "docker-refused", "Docker refused"),
         };
         Self::new(status, name, title, detail)
     }

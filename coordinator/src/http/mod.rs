@@ -13,10 +13,13 @@ mod jobs;
 pub mod listener;
 mod ops;
 mod respond;
+mod streams;
+mod terminal;
 mod users;
 mod values;
 
 use crate::service::Services;
+use crate::tasks::Tasks;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderName, HeaderValue};
@@ -25,6 +28,7 @@ use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::RequestId;
 use error::ApiError;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -40,6 +44,10 @@ pub struct State {
     pub services: Services,
     /// Cancelled when the coordinator shuts down: live streams end, and their readers resume elsewhere.
     pub stop: CancellationToken,
+    /// What outlives its request runs here: terminals.
+    pub tasks: Tasks,
+    /// Origins beside our own whose pages may open terminals.
+    pub origins: Arc<[String]>,
 }
 
 /// What is known of a request beside its parts.
@@ -114,6 +122,10 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(images::get, images::delete))
         .routes(routes!(containers::create, containers::list))
         .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(streams::logs))
+        .routes(routes!(streams::stats))
+        .routes(routes!(terminal::open))
+        .routes(routes!(terminal::ticket))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))

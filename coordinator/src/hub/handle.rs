@@ -5,6 +5,7 @@
 //! for. The first reason to close is the one that the agent is told.
 
 use super::refused;
+use crate::relay::Streams;
 use dockerforge_protocol::codec::MAX_FRAME;
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
 use dockerforge_protocol::ids::HostId;
@@ -32,6 +33,7 @@ struct Shared {
     why: OnceLock<Refused>,
     closing: CancellationToken,
     closed: CancellationToken,
+    streams: Streams,
 }
 
 /// The session is over, or ends because it did not keep up; the message was not sent. Nothing is lost by it: whatever
@@ -52,6 +54,7 @@ impl SessionHandle {
             why: OnceLock::new(),
             closing: CancellationToken::new(),
             closed: CancellationToken::new(),
+            streams: Streams::default(),
         };
         (Self { shared: Arc::new(shared) }, receiver)
     }
@@ -72,6 +75,12 @@ impl SessionHandle {
     #[must_use]
     pub fn id(&self) -> u64 {
         self.shared.id
+    }
+
+    /// The streams that are open over the session.
+    #[must_use]
+    pub fn streams(&self) -> &Streams {
+        &self.shared.streams
     }
 
     /// Queues a message; never waits. A queue that is full ends the session, because the agent does not keep up.
@@ -129,11 +138,12 @@ impl SessionHandle {
     /// The session ended by itself: nothing can be sent from here on, though the socket may not be closed yet.
     pub(super) fn end(&self) {
         self.shared.closing.cancel();
+        self.shared.streams.close();
     }
 
     /// The socket is closed.
     pub(super) fn mark_closed(&self) {
-        self.shared.closing.cancel();
+        self.end();
         self.shared.closed.cancel();
     }
 }

@@ -11,6 +11,7 @@ use super::handle::{Inbox, SessionHandle};
 use super::handshake::shake_hands;
 use super::registry::Place;
 use super::{Hub, HubConfig, Peer};
+use crate::relay::Streams;
 use axum::Error;
 use axum::body::Bytes;
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
@@ -26,6 +27,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, 
 
 /// Messages written before one flush: enough to fill a few packets, and no more memory than needed.
 const BATCH: usize = 32;
+/// Messages of streams that are written before anything else is looked at again.
+const STREAM_TURN: usize = 4;
+/// A reader of a stream that takes nothing for so long, although there is something, is cut.
+const READER: Duration = Duration::from_secs(60);
 
 /// Runs a connection to its end.
 pub(super) async fn run(
@@ -73,13 +78,13 @@ async fn converse(
     let config = &hub.inner.config;
     let (mut sink, mut stream) = socket.split();
     tokio::select! {
-        end = listen(&mut stream, &inbox, config.silence) => end,
-        end = speak(&mut sink, welcome, outbound, ping_period(config, session.id())) => end,
+        end = listen(&mut stream, &inbox, session.streams(), config.silence) => end,
+        end = speak(&mut sink, welcome, outbound, session.streams(), ping_period(config, session.id())) => end,
     }
 }
 
 /// Hands on what the agent says.
-async fn listen<S>(stream: &mut S, inbox: &Inbox, silence: Duration) -> SessionEnd
+async fn listen<S>(stream: &mut S, inbox: &Inbox, streams: &Streams, silence: Duration) -> SessionEnd
 where
     S: Stream<Item = Result<Message, Error>> + Unpin,
 {
@@ -110,7 +115,10 @@ where
             },
             Err(end) => return end,
         };
-        if inbox.put(message, bytes).await.is_err() {
+        // What is said of streams never waits behind reports: its own credit bounds it.
+        if let Some(message) = streams.hear(message)
+            && inbox.put(message, bytes).await.is_err()
+        {
             return SessionEnd::Unheard;
         }
         // After the wait for room in the inbox: while the socket is not read, the agent is not the silent one.
@@ -123,6 +131,7 @@ async fn speak<S>(
     sink: &mut S,
     welcome: Welcome,
     outbound: &mut mpsc::Receiver<Box<ToAgent>>,
+    streams: &Streams,
     period: Duration,
 ) -> SessionEnd
 where
@@ -135,6 +144,8 @@ where
         let mut batch = Vec::new();
         loop {
             tokio::select! {
+                // What is about jobs overtakes what is about streams.
+                biased;
                 // Never 0: the session's own handle keeps the channel open.
                 _ = outbound.recv_many(&mut batch, BATCH) => {
                     for message in batch.drain(..) {
@@ -144,6 +155,13 @@ where
                 }
                 _ = pings.tick() => {
                     sink.send(Message::Ping(Bytes::new())).await.map_err(SessionEnd::of_socket)?;
+                    streams.cut(READER);
+                }
+                () = streams.wait() => {
+                    for message in streams.due(STREAM_TURN) {
+                        sink.feed(frame(&message)?).await.map_err(SessionEnd::of_socket)?;
+                    }
+                    sink.flush().await.map_err(SessionEnd::of_socket)?;
                 }
             }
         }

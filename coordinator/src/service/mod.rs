@@ -7,12 +7,15 @@ pub mod hosts;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod streams;
+pub mod tickets;
 pub mod users;
 
 use crate::build::Contexts;
 use crate::domain::Refusal;
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
+use crate::relay::Relay;
 use crate::store::Store;
 pub use crate::store::{Constraint, StoreError};
 use dockerforge_protocol::ids::HostId;
@@ -33,6 +36,12 @@ pub struct Services {
     pub revoked: Arc<dyn Fn(HostId) + Send + Sync>,
     /// The URL that agents dial.
     pub agent_url: String,
+    /// Finds the streams of a host's live session.
+    pub relay: Relay,
+    /// How many streams each user has open.
+    pub streams: streams::OpenStreams,
+    /// The tickets for terminals.
+    pub tickets: tickets::Tickets,
 }
 
 /// Why a use case did not happen.

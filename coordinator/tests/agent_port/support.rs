@@ -195,6 +195,7 @@ impl Agent {
             capacity: Capacity::default(),
             slots: 4,
             jobs: vec![],
+            features: Vec::new(),
         }
     }
 

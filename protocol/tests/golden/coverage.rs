@@ -8,6 +8,7 @@ use dockerforge_protocol::{
     message::{FromAgent, ToAgent},
     report::{FailureKind, Outcome, Product, Refusal},
     spec::{ContainerSpec, PortProtocol, RestartPolicy},
+    stream::{Piece, StreamEnd, StreamRefusal, StreamRequest},
 };
 use std::collections::BTreeSet;
 
@@ -25,6 +26,9 @@ variants! {
         ToAgent::Welcome(_) => "Welcome", ToAgent::Refused(_) => "Refused", ToAgent::Assign(_) => "Assign",
         ToAgent::Cancel { .. } => "Cancel", ToAgent::ResultAck { .. } => "ResultAck",
         ToAgent::LogAck { .. } => "LogAck", ToAgent::Certificate { .. } => "Certificate",
+        ToAgent::OpenStream { .. } => "OpenStream", ToAgent::StreamData { .. } => "StreamData",
+        ToAgent::StreamCredit { .. } => "StreamCredit", ToAgent::ResizeTerminal { .. } => "ResizeTerminal",
+        ToAgent::StreamEnd { .. } => "StreamEnd",
     ];
     from_agent(FromAgent) = [
         FromAgent::Hello(_) => "Hello", FromAgent::Accepted { .. } => "Accepted",
@@ -32,7 +36,25 @@ variants! {
         FromAgent::Log { .. } => "Log", FromAgent::Finished { .. } => "Finished",
         FromAgent::Inventory(_) => "Inventory", FromAgent::Heartbeat(_) => "Heartbeat",
         FromAgent::Docker { docker: Some(_) } => "Docker(Some)", FromAgent::Docker { docker: None } => "Docker(None)",
-        FromAgent::Renew { .. } => "Renew",
+        FromAgent::Renew { .. } => "Renew", FromAgent::StreamOpened { .. } => "StreamOpened",
+        FromAgent::StreamRefused { .. } => "StreamRefused", FromAgent::StreamData { .. } => "StreamData",
+        FromAgent::StreamCredit { .. } => "StreamCredit", FromAgent::StreamEnd { .. } => "StreamEnd",
+    ];
+    wanted(StreamRequest) = [
+        StreamRequest::Logs(_) => "Logs", StreamRequest::Stats(_) => "Stats", StreamRequest::Terminal(_) => "Terminal",
+    ];
+    not_opened(StreamRefusal) = [
+        StreamRefusal::NoContainer => "NoContainer", StreamRefusal::NotRunning => "NotRunning",
+        StreamRefusal::Policy { .. } => "Policy", StreamRefusal::TooMany => "TooMany",
+        StreamRefusal::DockerDown => "DockerDown", StreamRefusal::Docker { .. } => "Docker",
+        StreamRefusal::Unsupported => "Unsupported",
+    ];
+    piece(Piece) = [
+        Piece::Lines { .. } => "Lines", Piece::Sample(_) => "Sample", Piece::Bytes { .. } => "Bytes",
+    ];
+    over(StreamEnd) = [
+        StreamEnd::Done { .. } => "Done", StreamEnd::Left => "Left", StreamEnd::Failed { .. } => "Failed",
+        StreamEnd::Protocol => "Protocol",
     ];
     command(Command) = [
         Command::CreateContainer(_) => "CreateContainer", Command::RemoveContainer(_) => "RemoveContainer",
@@ -103,7 +125,12 @@ impl Seen {
             ToAgent::Cancel { .. }
             | ToAgent::ResultAck { .. }
             | ToAgent::LogAck { .. }
-            | ToAgent::Certificate { .. } => {}
+            | ToAgent::Certificate { .. }
+            | ToAgent::StreamCredit { .. }
+            | ToAgent::ResizeTerminal { .. } => {}
+            ToAgent::OpenStream { request, .. } => self.0.extend([wanted(request)]),
+            ToAgent::StreamData { piece: sent, .. } => self.0.extend([piece(sent)]),
+            ToAgent::StreamEnd { end, .. } => self.0.extend([over(end)]),
         }
     }
 
@@ -130,7 +157,12 @@ impl Seen {
             | FromAgent::Log { .. }
             | FromAgent::Heartbeat(_)
             | FromAgent::Docker { .. }
-            | FromAgent::Renew { .. } => {}
+            | FromAgent::Renew { .. }
+            | FromAgent::StreamOpened { .. }
+            | FromAgent::StreamCredit { .. } => {}
+            FromAgent::StreamRefused { refusal, .. } => self.0.extend([not_opened(refusal)]),
+            FromAgent::StreamData { piece: sent, .. } => self.0.extend([piece(sent)]),
+            FromAgent::StreamEnd { end, .. } => self.0.extend([over(end)]),
         }
     }
 

@@ -114,6 +114,7 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         let detail = "why it is so".to_owned();
         messages.push((format!("refused-{name}"), ToAgent::Refused(Refused { reason, detail })));
     }
+    messages.extend(super::streams::to_agent());
     messages
 }
 
@@ -149,7 +150,15 @@ fn hello(docker: Option<DockerInfo>, disk: Option<u64>, jobs: Vec<HeldJob>) -> F
         capacity: Capacity { cpus: 2, memory: 8_000_000_000, disk },
         slots: 4,
         jobs,
+        features: Vec::new(),
     })
+}
+
+fn with_streams(mut message: FromAgent) -> FromAgent {
+    if let FromAgent::Hello(hello) = &mut message {
+        hello.features.push("streams".to_owned());
+    }
+    message
 }
 
 fn observed(digit: char, state: ContainerState) -> ObservedContainer {
@@ -218,6 +227,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
     let mut messages = vec![
         ("hello".to_owned(), hello(Some(docker()), Some(100_000_000_000), jobs)),
         ("hello-plain".to_owned(), hello(None, None, Vec::new())),
+        ("hello-features".to_owned(), with_streams(hello(None, None, Vec::new()))),
         ("accepted".to_owned(), FromAgent::Accepted { attempt: attempt() }),
         ("progress".to_owned(), progress(Some(40))),
         ("progress-plain".to_owned(), progress(None)),
@@ -260,6 +270,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
         let failure = AgentFailure::new(kind, "what it was about");
         messages.push((format!("finished-failed-{}", kind.as_str()), finished(Outcome::Failed { failure })));
     }
+    messages.extend(super::streams::from_agent());
     messages
 }
 

@@ -31,7 +31,7 @@ pub(super) fn error(call: &'static str, error: Error) -> DockerError {
     }
 }
 
-fn server_error(status: u16, message: String) -> DockerError {
+pub(super) fn server_error(status: u16, message: String) -> DockerError {
     if message.contains("no space left on device") {
         return DockerError::DiskFull { message };
     }
