@@ -5,6 +5,7 @@
 //! problem in it.
 
 use super::{connect, context::Context, error::CliError, globals::Globals, globals::KeySource, problem::Problem};
+use base64::Engine;
 use bytes::Bytes;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, header};
 use serde::de::DeserializeOwned;
@@ -123,13 +124,27 @@ impl Client {
         path: &str,
         query: &[(&str, String)],
         accept: &'static str,
-        last_event_id: Option<u64>,
+        last_event_id: Option<&str>,
     ) -> Result<Response, CliError> {
         let mut request = self.request_for(accept, Method::GET, path).query(query);
         if let Some(id) = last_event_id {
-            request = request.header("Last-Event-ID", id.to_string());
+            request = request.header("Last-Event-ID", id);
         }
         self.response(request).await
+    }
+
+    /// Opens a websocket (RFC 6455): asks for it as any other request, and gives the connection that it becomes.
+    pub(super) async fn websocket(&self, path: &str, query: &[(&str, String)]) -> Result<reqwest::Upgraded, CliError> {
+        let key = base64::engine::general_purpose::STANDARD.encode(Uuid::new_v4().as_bytes());
+        let request = self
+            .request(Method::GET, path)
+            .query(query)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, key);
+        let response = self.response(request).await?;
+        response.upgrade().await.map_err(|e| self.lost(e))
     }
 
     /// The error of a connection that failed while a body was read.
@@ -176,7 +191,7 @@ impl Client {
             if source.is_connect() { CliError::Unreachable { url, source } } else { CliError::Lost { url, source } }
         })?;
         let status = response.status();
-        if status.is_success() || status == StatusCode::SEE_OTHER {
+        if status.is_success() || matches!(status, StatusCode::SEE_OTHER | StatusCode::SWITCHING_PROTOCOLS) {
             return Ok(response);
         }
         let body = response.bytes().await.map_err(|e| self.lost(e))?;

@@ -4,6 +4,7 @@ use super::{
     args,
     error::CliError,
     list::{self, ListOptions, age, named, number, text},
+    live,
     resolve::{self, Kind},
     session::Session,
     table::{Cell, Table},
@@ -33,6 +34,18 @@ pub enum ContainerCommand {
         /// Name or id
         container: String,
     },
+    /// Show what a container wrote
+    Logs(live::Logs),
+    /// Show what a container uses
+    Stats {
+        /// Name or id
+        container: String,
+        /// Go on, once a second, until the container ends
+        #[arg(long, short)]
+        follow: bool,
+    },
+    /// Open a terminal in a container; the program's exit code becomes ours
+    Terminal(live::Terminal),
     /// Stop and remove a container
     Rm {
         /// Name or id
@@ -145,6 +158,18 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
             let id = session.id(Kind::Container, &container).await?;
             let answer = session.client.get(&format!("/containers/{id}"), &[]).await?;
             session.show(&answer)
+        }
+        ContainerCommand::Logs(options) => {
+            let id = session.id(Kind::Container, &options.container).await?;
+            live::logs(session, &id, &options).await
+        }
+        ContainerCommand::Stats { container, follow } => {
+            let id = session.id(Kind::Container, &container).await?;
+            live::stats(session, &id, follow).await
+        }
+        ContainerCommand::Terminal(options) => {
+            let id = session.id(Kind::Container, &options.container).await?;
+            live::terminal(session, &id, &options).await
         }
         ContainerCommand::Rm { container, volumes, wait } => {
             let id = session.id(Kind::Container, &container).await?;

@@ -122,6 +122,12 @@ pub enum CliError {
         /// Which.
         job: String,
     },
+    /// A terminal ended before its program did.
+    #[error("the terminal was closed: {0}")]
+    TerminalClosed(String),
+    /// The program in a terminal ended so.
+    #[error("the program ended with {0}")]
+    Exit(u8),
     /// The output could not be written.
     #[error("cannot write the output")]
     Output(#[source] io::Error),
@@ -134,6 +140,8 @@ impl CliError {
         match self {
             // As a shell reports a process that SIGPIPE ended.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 141,
+            Self::Exit(code) => *code,
+            Self::TerminalClosed(_) => 4,
             Self::Usage(_) | Self::BadUrl { .. } | Self::KeyFile { .. } | Self::BadKey | Self::CaFile { .. } => 2,
             Self::Client(_)
             | Self::Refused { .. }

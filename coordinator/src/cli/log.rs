@@ -65,8 +65,8 @@ pub(super) async fn stream(
     position: &mut Position,
     show: &mut Show<'_>,
 ) -> Result<Ended, CliError> {
-    let seen = (position.offset > 0).then_some(position.offset);
-    let response = client.open(&path(job), &[], "text/event-stream", seen).await?;
+    let seen = (position.offset > 0).then(|| position.offset.to_string());
+    let response = client.open(&path(job), &[], "text/event-stream", seen.as_deref()).await?;
     let mut body = response.bytes_stream();
     let mut parser = sse::Parser::default();
     while let Some(piece) = body.next().await {

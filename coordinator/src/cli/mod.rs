@@ -20,6 +20,7 @@ mod human;
 mod image;
 mod job;
 mod list;
+mod live;
 mod log;
 mod problem;
 mod progress;

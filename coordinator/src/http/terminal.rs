@@ -89,6 +89,7 @@ pub(super) async fn open(
     let Query(query) = query.map_err(|rejection| ApiError::bad_request(rejection.body_text()))?;
     let permit = sign_in(&state, &headers, &context, id, &query).await?;
     check_origin(&state, &headers)?;
+    state.services.container_terminal_allowed(&permit, id).await?;
     let request = request(id, query)?;
     let upgrade = upgrade.map_err(|rejection| ApiError::not_a_websocket(rejection.body_text()))?;
     let live = state.services.container_terminal(&permit, request).await?;

@@ -89,6 +89,11 @@ impl Services {
         Ok(live)
     }
 
+    /// Whether there is such a container of the user's: what is not a websocket is told no more than that.
+    pub async fn container_terminal_allowed(&self, permit: &Permit<Write>, id: ContainerId) -> Result<()> {
+        self.own_container(permit.user(), id).await.map(drop)
+    }
+
     /// Notes that a terminal is closed.
     pub async fn container_terminal_closed(&self, permit: &Permit<Write>, container: ContainerId) -> Result<()> {
         self.audit_terminal(permit, container, "terminal.close").await

@@ -3,10 +3,12 @@
 
 mod answer;
 mod sse;
+mod terminal;
 mod types;
 
 pub use answer::Answer;
 pub use sse::{Event, Events};
+pub use terminal::{NotOpen, Terminal};
 pub use types::{
     Container, Host, Image, ImageOnHost, Job, JobLog, Join, NewUser, ObservedState, Page, Problem, Published, Token,
     User, Violation,

@@ -15,6 +15,8 @@ mod hosts;
 mod images;
 mod jobs;
 mod logs;
+mod streams;
 mod tenancy;
+mod terminal;
 mod two_hosts;
 mod users;

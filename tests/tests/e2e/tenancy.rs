@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const OPEN: [&str; 2] = ["GET /healthz", "GET /readyz"];
 
 /// Routes with an id that may be somebody else's.
-const OWNED: [&str; 13] = [
+const OWNED: [&str; 17] = [
     "GET /users/{id}",
     "GET /users/{id}/tokens",
     "POST /users/{id}/tokens",
@@ -23,6 +23,10 @@ const OWNED: [&str; 13] = [
     "DELETE /images/{id}",
     "GET /containers/{id}",
     "DELETE /containers/{id}",
+    "GET /containers/{id}/logs",
+    "GET /containers/{id}/stats",
+    "GET /containers/{id}/terminal",
+    "POST /containers/{id}/terminal-ticket",
     "GET /queue/{id}",
     "DELETE /queue/{id}",
 ];
