@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// A container that runs this, and then until it is told to end.
 async fn writer(agent: &Agent, name: &str, image: &str, script: &str) -> String {
-    agent.container(name, image, json!({"command": ["sh", "-c", script]})).await
+    agent.container(name, image, json!({"command": ["sh", "-c", script], "restart": "no"})).await
 }
 
 async fn image(cluster: &Cluster, api: &Api) -> (Agent, String) {

@@ -10,6 +10,7 @@ use bollard::models::{ContainerBlkioStatEntry, ContainerMemoryStats, ContainerSt
 use bollard::query_parameters as query;
 use bytes::Bytes;
 use dockerforge_protocol::stream::{Line, Source, TerminalSize};
+use futures_util::future::ready;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::header::{CONNECTION, CONTENT_TYPE, HOST, UPGRADE};
@@ -46,7 +47,9 @@ impl Live for UnixEngine {
             let client = self.client("container stats").await?;
             let options = query::StatsOptions { stream: true, one_shot: false };
             let samples = client.stats(id, Some(options)).map_err(|e| convert::error("container stats", e));
-            Ok(samples.try_filter_map(|stats| async move { Ok(counters(stats)) }).boxed())
+            // Docker goes on with empty readings when the container has ended.
+            let readings = samples.map_ok(counters).try_take_while(|reading| ready(Ok(reading.is_some())));
+            Ok(readings.try_filter_map(|reading| ready(Ok(reading))).boxed())
         }
         .boxed()
     }
