@@ -32,7 +32,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub(super) struct LogsQuery {
     /// Only what was written at this time (RFC 3339) or later.
     since: Option<String>,
-    /// Only the last so many lines of what there is.
+    /// Only the last so many lines of what there is; counted over both streams, whichever is asked for.
     tail: Option<u32>,
     /// `stdout` or `stderr`; both where absent.
     stream: Option<String>,
