@@ -93,7 +93,7 @@ async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
                     tracing::warn!(%host, "a host is unreachable");
                 }
                 for host in store::hosts::silent_since(conn, ago(now, LEASE)).await? {
-                    store::jobs::set_unknown(conn, host).await?;
+                    store::jobs::set_unknown(conn, host, now).await?;
                 }
                 Ok::<_, QueueError>(())
             })
@@ -120,7 +120,7 @@ async fn expire(conn: &mut store::Conn, job: JobId, kind: &str, why: &str, now: 
         return Ok(false);
     }
     // One that was never given out has left nothing anywhere.
-    let ending = Ending::Failed { error: JobError::new(kind, why), confirmed: job.attempt == 0 };
+    let ending = Ending::Failed { error: JobError::new(kind, why), confirmed: job.is_untouched() };
     settle(conn, &job, &ending, now).await
 }
 

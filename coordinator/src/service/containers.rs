@@ -175,13 +175,13 @@ async fn delete(
     let mut untouched = false;
     for job in &open {
         changed.push(job.id);
-        if job.state == JobState::Queued && job.attempt == 0 {
+        if job.state == JobState::Queued && job.is_untouched() {
             // No host has heard of it: it ends here, and the container with it.
             untouched = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
         } else if job.state == JobState::Queued {
             store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;
         } else {
-            store::jobs::set_cancelling(conn, job.id).await?;
+            store::jobs::set_cancelling(conn, job.id, now).await?;
         }
     }
     let remove = RemoveContainer { container: id, user, volumes };

@@ -27,7 +27,7 @@ async fn a_job_that_began_does_not_end_by_its_deadline_for_waiting(bed: &Bed) {
                 if claimed.id == began {
                     jobs::set_running(conn, claimed.current(), clock::now()).await?;
                 }
-                jobs::requeue(conn, claimed.current(), true, clock::now()).await?;
+                jobs::requeue(conn, claimed.current(), true, clock::now(), clock::now()).await?;
             }
             Ok(())
         })
