@@ -95,6 +95,17 @@ impl HostState {
     }
 }
 
+/// Whether a host is silent, so that nobody knows how what is on it does. While it is being deleted its state does not
+/// say so, but the time it was last heard of does.
+#[must_use]
+pub fn is_silent(state: HostState, last_seen: Option<Timestamp>, now: Timestamp) -> bool {
+    match state {
+        HostState::Unreachable => true,
+        HostState::Deleting => last_seen.is_none_or(|seen| now.duration_since(seen) > UNREACHABLE_AFTER),
+        HostState::Pending | HostState::Online => false,
+    }
+}
+
 impl Host {
     /// Why nothing can run there now, in words for its owner; `None` if something can.
     #[must_use]
@@ -113,5 +124,20 @@ impl Host {
                 (Some(_), _) => None,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_being_deleted_falls_silent_like_any_other() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let silent = |state, now| is_silent(state, Some(at(100)), at(now));
+        assert!(!silent(HostState::Deleting, 115) && silent(HostState::Deleting, 116));
+        assert!(is_silent(HostState::Deleting, None, at(0)));
+        // Of the others the reaper has decided it.
+        assert!(silent(HostState::Unreachable, 100) && !silent(HostState::Online, 1000));
     }
 }

@@ -4,7 +4,7 @@ use super::idempotency::{self, Key};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed};
-use crate::domain::host::HostState;
+use crate::domain::host::{HostState, is_silent};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use crate::domain::{Kind, Refusal, Violation, image};
@@ -84,7 +84,8 @@ impl Services {
         hosts.sort_unstable();
         hosts.dedup();
         let states = store::hosts::states(conn, &hosts).await?;
-        let silent = |id: HostId| states.iter().any(|(host, state)| *host == id && *state == HostState::Unreachable);
+        let now = crate::clock::now();
+        let silent = |id: HostId| states.iter().any(|(host, state, seen)| *host == id && is_silent(*state, *seen, now));
         Ok(containers.into_iter().map(|container| Seen { unknown: silent(container.host), container }).collect())
     }
 

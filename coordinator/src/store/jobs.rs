@@ -282,6 +282,15 @@ pub async fn open_conducted(conn: &mut Conn) -> Result<Vec<JobId>, StoreError> {
     Ok(ids.into_iter().map(JobId::from_uuid).collect())
 }
 
+/// Whether an unfinished build still needs this context.
+pub async fn context_in_use(conn: &mut Conn, sha256: &str) -> Result<bool, StoreError> {
+    Ok(on!(conn, |c| sqlx::query("SELECT 1 FROM images WHERE state = 'pending' AND context_sha256 = $1 LIMIT 1")
+        .bind(sha256)
+        .fetch_optional(c)
+        .await?
+        .is_some()))
+}
+
 /// Which contexts unfinished builds still need.
 pub async fn contexts_in_use(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
     Ok(on!(conn, |c| sqlx::query_scalar(
