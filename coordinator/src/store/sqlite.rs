@@ -112,17 +112,13 @@ async fn commit(conn: &mut Conn, batch: &mut Vec<Work>, settled: &mut Vec<Settle
             let _ = failed.send(again(&error));
             return Err(error);
         }
-        let keep = match AssertUnwindSafe(run(conn)).catch_unwind().await {
-            Ok(one) => {
-                let keep = one.keep;
-                settled.push(one);
-                keep
-            }
-            Err(_) => {
-                let _ = failed.send(StoreError::Defect);
-                false
-            }
-        };
+        let one = AssertUnwindSafe(run(conn)).catch_unwind().await;
+        let keep = one.as_ref().is_ok_and(|one| one.keep);
+        if let Ok(one) = one {
+            settled.push(one);
+        } else {
+            let _ = failed.send(StoreError::Defect);
+        }
         if !keep {
             execute(conn, "ROLLBACK TO one").await?;
         }
