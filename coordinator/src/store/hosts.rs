@@ -393,13 +393,16 @@ pub async fn any_silent(conn: &mut Conn, before: Timestamp) -> Result<bool, Stor
     Ok(row)
 }
 
-/// The states of hosts, for things that were found on them.
-pub async fn states(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<(HostId, HostState)>, StoreError> {
+/// The states of hosts and when they were last heard of, for things that were found on them.
+pub async fn states(
+    conn: &mut Conn,
+    ids: &[HostId],
+) -> Result<Vec<(HostId, HostState, Option<Timestamp>)>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<(Uuid, String)> = on!(conn, |c| {
-        let mut q = QueryBuilder::new(concat!("SELECT id, ", state!(), " FROM hosts WHERE id IN ("));
+    let rows: Vec<(Uuid, String, Option<i64>)> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(concat!("SELECT id, ", state!(), ", last_seen_at FROM hosts WHERE id IN ("));
         let mut list = q.separated(", ");
         for id in ids {
             list.push_bind(id.uuid());
@@ -408,6 +411,9 @@ pub async fn states(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<(HostId, Host
         q.build_query_as().fetch_all(c).await?
     });
     rows.into_iter()
-        .map(|(id, state)| Ok((HostId::from_uuid(id), word("hosts.state", &state, HostState::parse(&state))?)))
+        .map(|(id, state, seen)| {
+            let state = word("hosts.state", &state, HostState::parse(&state))?;
+            Ok((HostId::from_uuid(id), state, maybe_time("hosts.last_seen_at", seen)?))
+        })
         .collect()
 }
