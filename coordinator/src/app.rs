@@ -3,6 +3,7 @@
 use crate::build::{ContextError, Contexts};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
+use crate::events;
 use crate::http;
 use crate::http::listener::{ListenError, Server, TlsFiles};
 use crate::hub::{self, Hub, HubConfig};
@@ -141,8 +142,11 @@ impl App {
             queue::run_reaper(store.clone(), signals, ReaperConfig::default(), sweeper, tasks.token()),
         );
 
+        let (feed, feeder) = events::feed(&store);
+        tasks.spawn("events", feeder.run(tasks.token()));
+
         let streams = tasks.child();
-        let state = http::State { services, stop: streams.clone() };
+        let state = http::State { services, feed, stop: streams.clone() };
         let tls = Arc::new(ServerTls::new(authority, now)?);
         tasks.spawn("pki", Arc::clone(&tls).keep_fresh(tasks.token()));
         let agent_routes = hub::routes(hub.clone()).merge(http::agent_port::routes(state.clone()));

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod events;
 pub mod http;
 pub mod hub;
 pub mod pki;

@@ -2,6 +2,7 @@
 //! carries its parts to the outermost layer, which knows the request and writes the document.
 
 use crate::domain::{Refusal, Violation};
+use crate::events::FeedError;
 use crate::service::images::{ArchiveError, ContextError};
 use crate::service::{Constraint, ServiceError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -239,6 +240,21 @@ impl From<ServiceError> for ApiError {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::internal()
             }
+        }
+    }
+}
+
+impl From<FeedError> for ApiError {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Forgotten(_) => Self::new(
+                StatusCode::GONE,
+                "events-forgotten",
+                "These events are not kept any more",
+                format!("{error}; look at the resources themselves, and watch from now on"),
+            ),
+            FeedError::Stopped => StoreError::Stopped.into(),
+            FeedError::Store(error) => error.into(),
         }
     }
 }

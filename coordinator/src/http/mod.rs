@@ -5,6 +5,7 @@ pub mod agent_port;
 mod auth;
 mod containers;
 mod error;
+mod events;
 mod extract;
 mod hosts;
 mod images;
@@ -16,6 +17,7 @@ mod respond;
 mod users;
 mod values;
 
+use crate::events::Feed;
 use crate::service::Services;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
@@ -38,6 +40,8 @@ use utoipa_axum::routes;
 pub struct State {
     /// The use cases.
     pub services: Services,
+    /// What happened.
+    pub feed: Feed,
     /// Cancelled when the coordinator shuts down: live streams end, and their readers resume elsewhere.
     pub stop: CancellationToken,
 }
@@ -96,7 +100,8 @@ impl Context {
     tags(
         (name = "users", description = "Users and their API tokens"), (name = "hosts", description = "Machines with an agent"),
         (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
-        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "ops", description = "Health")
+        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "events", description = "What happened"),
+        (name = "ops", description = "Health")
     )
 )]
 struct ApiDoc;
@@ -117,6 +122,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))
+        .routes(routes!(events::list))
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
 }

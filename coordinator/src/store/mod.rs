@@ -8,6 +8,7 @@ mod cluster;
 pub mod containers;
 pub mod enrolment;
 mod error;
+pub mod events;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;
@@ -27,6 +28,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use std::path::PathBuf;
+use tokio::sync::watch;
 
 /// Where the data is.
 #[derive(Debug, Clone)]
@@ -66,6 +68,7 @@ pub(crate) use on;
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
+    committed: watch::Sender<()>,
 }
 
 #[derive(Clone)]
@@ -96,7 +99,7 @@ impl Store {
             Location::Sqlite(path) => Backend::Sqlite(sqlite::Sqlite::open(path, tasks).await?),
             Location::Postgres(url) => Backend::Postgres(postgres::Postgres::open(url, tasks).await?),
         };
-        Ok(Self { backend })
+        Ok(Self { backend, committed: watch::Sender::new(()) })
     }
 
     /// Runs `change` in one transaction and answers when it is durable. An error of `change` undoes all it did.
@@ -125,7 +128,17 @@ impl Store {
             Backend::Sqlite(sqlite) => sqlite.submit(work).await?,
             Backend::Postgres(postgres) => postgres.submit(work),
         }
-        result.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+        let result = result.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()));
+        if result.is_ok() {
+            self.committed.send_replace(());
+        }
+        result
+    }
+
+    /// Changes whenever this process has committed something; what, it does not say.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<()> {
+        self.committed.subscribe()
     }
 
     /// A connection for reading.

@@ -96,6 +96,10 @@ impl Bed {
         }
     }
 
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     pub async fn remove(self) {
         let Self { store, tasks, folder, database, .. } = self;
         drop(store);

@@ -34,7 +34,7 @@ const TABLES: &[Table] = &[
             ("hub", &["tasks", "pki"]),
             ("pki", &["tasks"]),
             ("build", &["domain"]),
-            ("events", &["store"]),
+            ("events", &["store", "domain"]),
             ("cli", &[]),
         ],
     },
