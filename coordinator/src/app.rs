@@ -12,6 +12,8 @@ use crate::queue::{self, ReaperConfig, Signals};
 use crate::service::{ServiceError, Services};
 use crate::store::{self, Store, StoreError};
 use crate::tasks::Tasks;
+use crate::vault::{Vault, VaultError};
+use crate::webhooks::{self, Courier};
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
 use secrecy::SecretString;
 use std::collections::HashSet;
@@ -66,9 +68,15 @@ pub enum AppError {
     /// The certificate authority.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The master key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The build contexts.
     #[error(transparent)]
     Contexts(#[from] ContextError),
+    /// What sends events to webhooks.
+    #[error("requests to webhooks cannot be made")]
+    Webhooks(#[source] reqwest::Error),
     /// The first user.
     #[error("the system user could not be made")]
     Bootstrap(#[source] ServiceError),
@@ -96,6 +104,7 @@ impl App {
         let cluster = store.write(move |conn| Box::pin(async move { store::cluster_id(conn, now).await })).await?;
         let authority = Arc::new(Authority::load_or_generate(&config.data_dir, cluster, now)?);
         let contexts = Contexts::new(&config.data_dir.join("contexts"))?;
+        let vault = Vault::load_or_generate(&config.data_dir.join("vault.key"))?;
         let key = admin_key(config)?;
 
         let api_listener = listen(config.api_listen)?;
@@ -118,6 +127,7 @@ impl App {
             store: store.clone(),
             signals: signals.clone(),
             authority: Arc::clone(&authority),
+            vault: vault.clone(),
             contexts: contexts.clone(),
             revoked: Arc::clone(&revoked),
             agent_url,
@@ -144,6 +154,9 @@ impl App {
 
         let (feed, feeder) = events::feed(&store);
         tasks.spawn("events", feeder.run(tasks.token()));
+        let sender = webhooks::Sender::new().map_err(AppError::Webhooks)?;
+        let courier = Courier { store: store.clone(), feed: feed.clone(), vault, sender };
+        tasks.spawn("webhooks", courier.run(tasks.token()));
 
         let streams = tasks.child();
         let state = http::State { services, feed, stop: streams.clone() };

@@ -20,4 +20,5 @@ pub mod env;
 pub mod invariants;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod wait;

@@ -3,7 +3,7 @@
 
 use super::{Kind, Timestamp};
 use core::net::IpAddr;
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, RequestId, TokenId, UserId};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, RequestId, TokenId, UserId, WebhookId};
 use uuid::Uuid;
 
 /// One thing that happened.
@@ -52,6 +52,7 @@ impl Happened {
             Kind::Image => ImageId::from_uuid(id).to_string(),
             Kind::Container => ContainerId::from_uuid(id).to_string(),
             Kind::Job => JobId::from_uuid(id).to_string(),
+            Kind::Webhook => WebhookId::from_uuid(id).to_string(),
         }
     }
 }

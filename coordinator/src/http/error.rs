@@ -172,6 +172,7 @@ impl From<Refusal> for ApiError {
                 let full = Self::new(S::TOO_MANY_REQUESTS, "queue-full", "Too many jobs are waiting", detail);
                 return Self { retry_after: Some(30), ..full };
             }
+            Refusal::TooMany { .. } => (S::FORBIDDEN, "quota-exceeded", "There are too many already"),
             Refusal::AdminOnly => (S::FORBIDDEN, "forbidden", "This is for administrators"),
         };
         Self::new(status, name, title, detail)
@@ -236,7 +237,7 @@ impl From<ServiceError> for ApiError {
         match error {
             ServiceError::Refused(refusal) => refusal.into(),
             ServiceError::Store(error) => error.into(),
-            ServiceError::Pki(_) | ServiceError::Random(_) => {
+            ServiceError::Pki(_) | ServiceError::Vault(_) | ServiceError::Random(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::internal()
             }

@@ -16,6 +16,7 @@ mod ops;
 mod respond;
 mod users;
 mod values;
+mod webhooks;
 
 use crate::events::Feed;
 use crate::service::Services;
@@ -123,6 +124,9 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))
         .routes(routes!(events::list))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
+        .routes(routes!(webhooks::deliveries))
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
 }

@@ -19,6 +19,8 @@ pub mod records;
 mod rows;
 mod sqlite;
 pub mod users;
+pub mod vault;
+pub mod webhooks;
 
 pub use cluster::cluster_id;
 pub use error::{Constraint, StoreError};
