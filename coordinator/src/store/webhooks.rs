@@ -37,9 +37,16 @@ impl TryFrom<WebhookRow> for Webhook {
     }
 }
 
+#[derive(sqlx::FromRow)]
+struct BehindRow {
+    #[sqlx(flatten)]
+    webhook: WebhookRow,
+    event_position: i64,
+}
+
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, user_id, url, kinds, everybody, state, created_at FROM webhooks ", $rest)
+        concat!("SELECT id, user_id, url, kinds, everybody, state, event_position, created_at FROM webhooks ", $rest)
     };
 }
 
@@ -130,21 +137,16 @@ pub async fn remove(conn: &mut Conn, id: WebhookId) -> Result<(), StoreError> {
 
 /// Active webhooks with events before the horizon that no deliveries were made of yet, and where each of them is.
 pub async fn behind(conn: &mut Conn, horizon: i64) -> Result<Vec<(Webhook, i64)>, StoreError> {
-    let rows: Vec<(Uuid, Uuid, String, String, bool, String, i64, i64)> = on!(conn, |c| {
-        sqlx::query_as(
-        "SELECT id, user_id, url, kinds, everybody, state, created_at, event_position FROM webhooks AS w \
-         WHERE state = 'active' AND event_position < $1 AND \
+    let rows: Vec<BehindRow> = on!(conn, |c| {
+        sqlx::query_as(select!(
+        "AS w WHERE state = 'active' AND event_position < $1 AND \
          (everybody OR EXISTS (SELECT 1 FROM events AS e WHERE e.user_id = w.user_id AND e.id > w.event_position AND e.id <= $1))"
-    )
+    ))
     .bind(horizon)
     .fetch_all(c)
     .await?
     });
-    let webhook = |(id, user_id, url, kinds, everybody, state, created_at, position)| {
-        let row = WebhookRow { id, user_id, url, kinds, everybody, state, created_at };
-        Ok((Webhook::try_from(row)?, position))
-    };
-    rows.into_iter().map(webhook).collect()
+    rows.into_iter().map(|row| Ok((row.webhook.try_into()?, row.event_position))).collect()
 }
 
 /// Moves a webhook on from one event to another; whether it was at the first.
