@@ -72,7 +72,7 @@ impl Courier {
             match self.claim(AT_ONCE - under_way.len()).await {
                 Ok(claimed) => under_way.extend(claimed.into_iter().map(|due| self.attempt(due))),
                 Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "deliveries could not be claimed")
+                    tracing::error!(error = &error as &dyn std::error::Error, "deliveries could not be claimed");
                 }
             }
             if tidied.is_none_or(|at| crate::clock::now().duration_since(at) > SignedDuration::from_hours(1)) {
