@@ -8,6 +8,7 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod users;
+pub mod webhooks;
 
 use crate::build::Contexts;
 use crate::build::archive::Limits;
@@ -16,6 +17,7 @@ use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
 use crate::store::Store;
 pub use crate::store::{Constraint, StoreError};
+use crate::vault::{Vault, VaultError};
 use dockerforge_protocol::ids::HostId;
 use std::sync::Arc;
 
@@ -28,6 +30,8 @@ pub struct Services {
     pub signals: Signals,
     /// The certificate authority.
     pub authority: Arc<Authority>,
+    /// Secrets at rest.
+    pub vault: Vault,
     /// The build contexts.
     pub contexts: Contexts,
     /// What an uploaded archive may cost.
@@ -50,6 +54,9 @@ pub enum ServiceError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// A secret could not be sealed or opened.
+    #[error(transparent)]
+    Vault(VaultError),
     /// No random bytes could be had.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),
@@ -58,6 +65,15 @@ pub enum ServiceError {
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<VaultError> for ServiceError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Store(error) => error.into(),
+            other => Self::Vault(other),
+        }
     }
 }
 
