@@ -1,6 +1,9 @@
 //! The one error of the rules: why something that was asked is refused. Free of transport: `http::error` alone knows
 //! what status each becomes.
 
+use super::Timestamp;
+use super::quota::Counted;
+use super::user::Scope;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use std::fmt;
 
@@ -108,7 +111,7 @@ pub enum Refusal {
     #[error("{0} cannot be cancelled: what it takes out of service stays out of service")]
     NotCancellable(JobId),
     /// The system user stays.
-    #[error("the system user cannot be deleted")]
+    #[error("the system user stays in service")]
     SystemUser,
     /// The host has its agent already.
     #[error("{0} is connected; a join token would replace a working agent. Delete the host first, or stop its agent")]
@@ -116,15 +119,33 @@ pub enum Refusal {
     /// The same key came with another request before.
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyMismatch,
-    /// The user has as many unfinished jobs as he may.
-    #[error("{limit} jobs are waiting or in work already; try again when some have ended")]
-    QueueFull {
-        /// How many he may have.
-        limit: u32,
+    /// The user has as much of something as he may.
+    #[error("this needs {asked} more of {}, of which {used} of at most {limit} are used", .counted.as_str())]
+    QuotaExceeded {
+        /// Of what.
+        counted: Counted,
+        /// How much he may have. Of processors thousandths, of memory bytes.
+        limit: u64,
+        /// How much he has.
+        used: u64,
+        /// How much more was asked for.
+        asked: u64,
     },
     /// Who asks may not do that.
     #[error("this needs an administrator")]
     AdminOnly,
+    /// The token may not do that, though its user may.
+    #[error("this needs a token with the scope {0}")]
+    ScopeMissing(Scope),
+    /// The token's time is over.
+    #[error("this token expired at {at}")]
+    TokenExpired {
+        /// When.
+        at: Timestamp,
+    },
+    /// The user is suspended.
+    #[error("this user is suspended; an administrator can resume him")]
+    Suspended,
 }
 
 impl Refusal {

@@ -1,7 +1,7 @@
 //! What happened, for whoever watches, and who did it, for the administrator: written in the transaction of the change
 //! itself.
 
-use super::Kind;
+use super::{Kind, Timestamp};
 use core::net::IpAddr;
 use dockerforge_protocol::ids::{RequestId, UserId};
 use uuid::Uuid;
@@ -32,4 +32,21 @@ pub struct Origin {
     pub request: RequestId,
     /// From where.
     pub remote: IpAddr,
+}
+
+/// A line of the audit: who did what, and when.
+#[derive(Debug, Clone)]
+pub struct AuditLine {
+    /// Where it stands: later lines have larger numbers.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// What, as `container.create`.
+    pub action: String,
+    /// To which kind of thing.
+    pub resource: Kind,
+    /// To which one.
+    pub resource_id: Uuid,
 }

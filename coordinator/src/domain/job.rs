@@ -24,8 +24,6 @@ pub const MAX_ATTEMPTS: u32 = 5;
 pub const DEFAULT_WAIT: SignedDuration = SignedDuration::from_hours(24);
 /// How long after its deadline a job of an unreachable host is given up as lost.
 pub const LOST_AFTER: SignedDuration = SignedDuration::from_hours(24);
-/// Unfinished jobs that a user may have.
-pub const QUEUE_LIMIT: u32 = 10_000;
 
 /// A job.
 #[derive(Debug, Clone, PartialEq)]

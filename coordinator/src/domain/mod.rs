@@ -8,6 +8,7 @@ pub mod host;
 pub mod image;
 pub mod job;
 pub mod page;
+pub mod quota;
 pub mod user;
 
 pub use error::{Kind, Refusal, Violation};

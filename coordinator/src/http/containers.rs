@@ -292,7 +292,7 @@ fn spec(check: &mut Check, body: &NewContainerBody) -> ContainerSpec {
 /// Asks for a container: it is made on its host and started. On a host that is offline, when that returns.
 #[utoipa::path(post, operation_id = "container_create", path = "/containers", tag = "containers", request_body = NewContainerBody, responses(
     (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem),
+    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 409, description = "The name is taken, or the image is not there yet", body = Problem), (status = 413, description = "Too large", body = Problem),
     (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem),
     (status = 429, description = "Too many jobs are waiting", body = Problem)))]
@@ -336,7 +336,7 @@ pub(super) struct ContainerQuery {
 
 /// The user's containers, newest first.
 #[utoipa::path(get, operation_id = "container_list", path = "/containers", tag = "containers", params(ContainerQuery), responses(
-    (status = 200, description = "A page of containers", body = Listing<ContainerBody>), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "A page of containers", body = Listing<ContainerBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
@@ -360,7 +360,7 @@ pub(super) async fn list(
 
 /// One container: what it is meant to do, and what its host shows, side by side.
 #[utoipa::path(get, operation_id = "container_get", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id")), responses(
-    (status = 200, description = "The container", body = ContainerBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "The container", body = ContainerBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such container", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
@@ -382,7 +382,7 @@ pub(super) struct DeleteQuery {
 
 /// Stops a container and removes it. Its volumes stay unless asked otherwise.
 #[utoipa::path(delete, operation_id = "container_delete", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id"), DeleteQuery), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such container", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,

@@ -258,6 +258,15 @@ impl<T: DeserializeOwned> FromRequestParts<State> for Query<T> {
     }
 }
 
+/// Reads `limit`.
+pub(super) fn limit(check: &mut Check, limit: Option<u32>) -> u32 {
+    let limit = limit.unwrap_or(Page::DEFAULT);
+    if !(1..=Page::MAX).contains(&limit) {
+        check.refuse("limit", format!("expected 1 to {}", Page::MAX));
+    }
+    limit
+}
+
 /// Reads `limit` and `after`, where `after` is an id of the listed kind.
 pub(super) fn page<T: FromStr<Err: std::fmt::Display>>(
     check: &mut Check,
@@ -265,10 +274,7 @@ pub(super) fn page<T: FromStr<Err: std::fmt::Display>>(
     after: Option<&str>,
     uuid: impl Fn(T) -> uuid::Uuid,
 ) -> Page {
-    let limit = limit.unwrap_or(Page::DEFAULT);
-    if !(1..=Page::MAX).contains(&limit) {
-        check.refuse("limit", format!("expected 1 to {}", Page::MAX));
-    }
+    let limit = self::limit(check, limit);
     let after = after.and_then(|text| check.parse::<T>("after", text)).map(uuid);
     Page { limit, after }
 }

@@ -2,6 +2,7 @@
 //! outermost layer gives each request its id and each error its document.
 
 pub mod agent_port;
+mod audit;
 mod auth;
 mod containers;
 mod error;
@@ -13,6 +14,7 @@ mod jobs;
 pub mod listener;
 mod ops;
 mod respond;
+mod tokens;
 mod users;
 mod values;
 
@@ -94,7 +96,7 @@ impl Context {
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
-        (name = "users", description = "Users and their API tokens"), (name = "hosts", description = "Machines with an agent"),
+        (name = "users", description = "Users, their API tokens, and who did what"), (name = "hosts", description = "Machines with an agent"),
         (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
         (name = "queue", description = "Jobs: every asynchronous operation"), (name = "ops", description = "Health")
     )
@@ -104,9 +106,9 @@ struct ApiDoc;
 fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(users::create, users::list))
-        .routes(routes!(users::get, users::delete))
-        .routes(routes!(users::create_token, users::list_tokens))
-        .routes(routes!(users::delete_token))
+        .routes(routes!(users::get, users::update, users::delete))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::delete))
         .routes(routes!(hosts::create, hosts::list))
         .routes(routes!(hosts::get, hosts::delete))
         .routes(routes!(hosts::token))
@@ -117,6 +119,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))
+        .routes(routes!(audit::list))
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
 }

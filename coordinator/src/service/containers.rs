@@ -7,7 +7,7 @@ use crate::domain::container::{Container, DesiredState, Observed};
 use crate::domain::host::HostState;
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
-use crate::domain::{Kind, Refusal, Violation, image};
+use crate::domain::{Kind, Refusal, Violation, image, quota};
 use crate::queue::{self, Request};
 pub use crate::store::containers::Filter;
 use crate::store::{self, Conn};
@@ -123,6 +123,7 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     let Some(image) = image.filter(|_| violations.is_empty()) else { return Err(Refusal::Invalid(violations).into()) };
     let presence = store::images::presence(conn, &[image.id]).await?;
     image::usable_on(&image, presence.iter().find(|p| p.host == new.host), new.host)?;
+    queue::admit(conn, user, |limits| quota::of_container(limits, &new.spec.resources)).await?;
 
     let container = Container {
         id: ContainerId::new(),

@@ -83,19 +83,22 @@ pub struct Filter {
 pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreError> {
     on!(conn, |c| {
         sqlx::query(
-        "INSERT INTO containers (id, user_id, host_id, image_id, name, spec, desired, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-    )
-    .bind(container.id.uuid())
-    .bind(container.user.uuid())
-    .bind(container.host.uuid())
-    .bind(container.image.uuid())
-    .bind(container.name.as_str())
-    .bind(document(&container.spec))
-    .bind(container.desired.as_str())
-    .bind(micros(container.created_at))
-    .execute(c)
-    .await?
-    .rows_affected()
+            "INSERT INTO containers (id, user_id, host_id, image_id, name, spec, desired, created_at, cpus, memory) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(container.id.uuid())
+        .bind(container.user.uuid())
+        .bind(container.host.uuid())
+        .bind(container.image.uuid())
+        .bind(container.name.as_str())
+        .bind(document(&container.spec))
+        .bind(container.desired.as_str())
+        .bind(micros(container.created_at))
+        .bind(container.spec.resources.cpus.map_or(0, |cpus| i64::from(cpus.get())))
+        .bind(container.spec.resources.memory.map_or(0, |memory| memory.get().cast_signed()))
+        .execute(c)
+        .await?
+        .rows_affected()
     });
     Ok(())
 }
