@@ -7,6 +7,7 @@
     reason = "a test may; the lint spares only the functions marked as tests"
 )]
 
+mod audit;
 mod containers;
 mod delivery;
 mod enrolment;
@@ -15,6 +16,8 @@ mod hosts;
 mod images;
 mod jobs;
 mod logs;
+mod quotas;
 mod tenancy;
+mod tokens;
 mod two_hosts;
 mod users;

@@ -28,10 +28,11 @@ const OWNED: [&str; 13] = [
 ];
 
 /// Routes with an id that need another look.
-const SPECIAL: [&str; 2] = ["GET /queue/{id}/log", "DELETE /users/{id}"];
+const SPECIAL: [&str; 3] = ["GET /queue/{id}/log", "DELETE /users/{id}", "PATCH /users/{id}"];
 
 /// Routes without an id.
-const COLLECTIONS: [&str; 9] = [
+const COLLECTIONS: [&str; 10] = [
+    "GET /audit",
     "GET /users",
     "POST /users",
     "GET /hosts",
