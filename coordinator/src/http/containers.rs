@@ -122,7 +122,7 @@ pub struct ContainerBody {
     pub image: String,
     /// Where.
     pub host: String,
-    /// What it is meant to do: `running`, or `removed`.
+    /// What it is meant to do: `running`, `stopped` or `removed`.
     pub desired_state: &'static str,
     /// What its host shows.
     pub observed: ObservedBody,
