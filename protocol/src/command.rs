@@ -13,6 +13,12 @@ use std::fmt;
 pub enum Command {
     /// Make sure that the container exists as specified, and runs.
     CreateContainer(CreateContainer),
+    /// Make sure that the container runs.
+    StartContainer(StartContainer),
+    /// Make sure that the container does not run.
+    StopContainer(StopContainer),
+    /// Stop the container if it runs, and start it: once a job, however often the job is attempted.
+    RestartContainer(StopContainer),
     /// Make sure that the container does not exist.
     RemoveContainer(RemoveContainer),
     /// Build an image from a context.
@@ -32,6 +38,9 @@ impl Command {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::CreateContainer(_) => "create_container",
+            Self::StartContainer(_) => "start_container",
+            Self::StopContainer(_) => "stop_container",
+            Self::RestartContainer(_) => "restart_container",
             Self::RemoveContainer(_) => "remove_container",
             Self::BuildImage(_) => "build_image",
             Self::PullImage(_) => "pull_image",
@@ -69,6 +78,26 @@ impl CreateContainer {
             hex
         })
     }
+}
+
+/// See [`Command::StartContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+}
+
+/// See [`Command::StopContainer`] and [`Command::RestartContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Seconds it may take to end by itself before it is killed.
+    pub grace_s: u32,
 }
 
 /// See [`Command::RemoveContainer`].

@@ -37,6 +37,8 @@ pub struct World {
     pub registry: BTreeMap<String, String>,
     /// Every call, in order, with what it was about.
     pub calls: Vec<String>,
+    /// How often a container that did not run was started.
+    pub starts: usize,
     fail: Option<(usize, Moment)>,
     down: bool,
     next_id: u64,
@@ -385,8 +387,13 @@ impl Engine for FakeEngine {
                     let message = "exec: \"/does-not-exist\": no such file or directory".to_owned();
                     return Err(DockerError::Refused { status: 400, message });
                 }
-                container.state = ContainerState::Running;
-                container.started_at = Some(1);
+                if container.state != ContainerState::Running {
+                    w.next_id += 1;
+                    w.starts += 1;
+                    container.state = ContainerState::Running;
+                    container.exit_code = None;
+                    container.started_at = i64::try_from(w.next_id).ok();
+                }
             }
             Ok(())
         });
@@ -402,6 +409,9 @@ impl Engine for FakeEngine {
         self.act("container stop", id, move |w| match w.containers.get_mut(id) {
             None => missing(id),
             Some((container, ..)) => {
+                if container.state != ContainerState::Running {
+                    return Ok(());
+                }
                 container.state = ContainerState::Exited;
                 container.exit_code = Some(0);
                 Ok(())

@@ -6,6 +6,7 @@ use super::work::{Work, failed};
 use super::{Ended, failure, network};
 use crate::docker::{Container, DockerError, NewContainer};
 use dockerforge_protocol::command::{CreateContainer, docker_name, labels, local_tag};
+use dockerforge_protocol::ids::{ContainerId, UserId};
 use dockerforge_protocol::report::{FailureKind, Product};
 
 /// Makes sure that the container exists as specified, and runs.
@@ -89,6 +90,28 @@ pub(super) async fn undo(work: &Work<'_>, command: &CreateContainer) -> bool {
     }
 }
 
+/// What has a Docker name of one of our containers; `None` if nothing has. What is not ours is an error: it is neither
+/// used nor changed.
+pub(super) async fn look(
+    work: &Work<'_>,
+    name: &str,
+    container: ContainerId,
+    user: UserId,
+) -> Result<Option<Container>, Ended> {
+    match work.settings.engine.container_inspect(name).await {
+        Ok(found) => {
+            let same = found.labels.get(labels::CONTAINER) == Some(&container.to_string());
+            if same && work.is_ours(&found.labels, user) {
+                Ok(Some(found))
+            } else {
+                Err(failed(FailureKind::NameTaken, format!("what has the name {name} on the host is not ours")))
+            }
+        }
+        Err(DockerError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether a container found under the name is the one that was asked for.
 fn is_asked(work: &Work<'_>, command: &CreateContainer, found: &Container) -> bool {
     let has = |key: &str, value: String| found.labels.get(key) == Some(&value);
@@ -139,9 +162,14 @@ async fn not_started(work: &Work<'_>, command: &CreateContainer, id: &str, error
     }
 }
 
+/// Whether Docker's words complain about a port of the host.
+pub(super) fn is_port_taken(text: &str) -> bool {
+    text.contains("port is already allocated") || text.contains("address already in use")
+}
+
 /// The port of the host that Docker's words complain about.
 fn taken_port(command: &CreateContainer, text: &str) -> Option<String> {
-    if !text.contains("port is already allocated") && !text.contains("address already in use") {
+    if !is_port_taken(text) {
         return None;
     }
     let asked = command.spec.ports.iter().filter_map(|p| Some((p.host?.get(), p.protocol)));

@@ -2,9 +2,9 @@
 //! what is gone already is success.
 
 use super::work::{Work, failed};
-use super::{Ended, network};
+use super::{Ended, container, network};
 use crate::docker::DockerError;
-use dockerforge_protocol::command::{RemoveContainer, RemoveImage, docker_name, labels, local_tag};
+use dockerforge_protocol::command::{RemoveContainer, RemoveImage, docker_name, local_tag};
 use dockerforge_protocol::report::{FailureKind, Product};
 use std::time::Duration;
 
@@ -16,19 +16,11 @@ pub(super) async fn container(work: &Work<'_>, command: &RemoveContainer) -> Res
     work.done("accepted");
     let engine = &work.settings.engine;
     work.step("looking for the container", Some(10))?;
-    let name = docker_name(command.container);
-    let found = match engine.container_inspect(&name).await {
-        Ok(found) => found,
-        Err(DockerError::NotFound { .. }) => {
-            // Gone already, perhaps by this job before it was interrupted: then its volumes stand in the note.
-            return volumes(work, command, work.noted()).await;
-        }
-        Err(error) => return Err(error.into()),
+    let Some(found) = container::look(work, &docker_name(command.container), command.container, command.user).await?
+    else {
+        // Gone already, perhaps by this job before it was interrupted: then its volumes stand in the note.
+        return volumes(work, command, work.noted().unwrap_or_default()).await;
     };
-    let same = found.labels.get(labels::CONTAINER) == Some(&command.container.to_string());
-    if !same || !work.is_ours(&found.labels, command.user) {
-        return Err(failed(FailureKind::NameTaken, format!("what has the name {name} on the host is not ours")));
-    }
     work.step("stopping", Some(30))?;
     match engine.container_stop(&found.id, GRACE).await {
         Ok(()) | Err(DockerError::NotFound { .. }) => {}

@@ -39,6 +39,8 @@ pub struct Container {
 pub enum DesiredState {
     /// Run.
     Running,
+    /// Be there, and not run.
+    Stopped,
     /// Be gone.
     Removed,
 }
@@ -49,6 +51,7 @@ impl DesiredState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Stopped => "stopped",
             Self::Removed => "removed",
         }
     }
@@ -56,7 +59,7 @@ impl DesiredState {
     /// The state a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Running, Self::Removed].into_iter().find(|s| s.as_str() == word)
+        [Self::Running, Self::Stopped, Self::Removed].into_iter().find(|s| s.as_str() == word)
     }
 }
 
@@ -113,6 +116,33 @@ impl ObservedState {
             .chain([Self::Pending, Self::Missing])
             .find(|s| s.as_str() == word)
     }
+}
+
+/// What a container is meant to do once something that was to change it was cancelled: go on as it was seen.
+#[must_use]
+pub const fn left_as(seen: ObservedState) -> DesiredState {
+    match seen {
+        ObservedState::Docker(ContainerState::Created | ContainerState::Exited | ContainerState::Dead) => {
+            DesiredState::Stopped
+        }
+        _ => DesiredState::Running,
+    }
+}
+
+/// What is seen of a container after a job of this name has succeeded, as long as its host says nothing newer; `None`
+/// where it was seen so already.
+#[must_use]
+pub fn operated(known: &Observed, running: bool, docker_id: &str, now: Timestamp) -> Option<Observed> {
+    let state = if running { ContainerState::Running } else { ContainerState::Exited };
+    let seen = known.state == ObservedState::Docker(state) && known.docker_id.as_deref() == Some(docker_id);
+    let stays = !running && known.docker_id.as_deref() == Some(docker_id);
+    (!seen).then(|| Observed {
+        state: ObservedState::Docker(state),
+        docker_id: Some(docker_id.to_owned()),
+        started_at: known.started_at.filter(|_| stays),
+        at: Some(now),
+        ..Observed::default()
+    })
 }
 
 /// What a report says of a container, in our terms.
@@ -184,6 +214,22 @@ mod tests {
         let known = observe(&seen(ContainerState::Running), at(0));
         assert_eq!(reconcile(&known, None, at(1)), None);
         assert_eq!(reconcile(&Observed::default(), None, at(60)), None);
+    }
+
+    #[test]
+    fn what_was_cancelled_leaves_the_container_as_it_is_seen() {
+        assert_eq!(left_as(ObservedState::Docker(ContainerState::Exited)), DesiredState::Stopped);
+        assert_eq!(left_as(ObservedState::Docker(ContainerState::Restarting)), DesiredState::Running);
+        assert_eq!(left_as(ObservedState::Pending), DesiredState::Running);
+    }
+
+    #[test]
+    fn a_report_that_came_before_the_jobs_end_is_kept() {
+        let known = Observed { exit_code: Some(3), ..observe(&seen(ContainerState::Exited), at(0)) };
+        assert_eq!(operated(&known, false, "d", at(1)), None);
+        let running = operated(&known, true, "d", at(1)).unwrap();
+        assert_eq!((running.state, running.exit_code), (ObservedState::Docker(ContainerState::Running), None));
+        assert!(operated(&known, false, "another", at(1)).is_some());
     }
 
     #[test]

@@ -122,7 +122,7 @@ pub struct ContainerBody {
     pub image: String,
     /// Where.
     pub host: String,
-    /// What it is meant to do: `running`, or `removed`.
+    /// What it is meant to do: `running`, `stopped` or `removed`.
     pub desired_state: &'static str,
     /// What its host shows.
     pub observed: ObservedBody,
@@ -294,8 +294,7 @@ fn spec(check: &mut Check, body: &NewContainerBody) -> ContainerSpec {
     (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
     (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 409, description = "The name is taken, or the image is not there yet", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem),
-    (status = 429, description = "Too many jobs are waiting", body = Problem)))]
+    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem)))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,

@@ -12,6 +12,7 @@ mod images;
 mod job_log;
 mod jobs;
 pub mod listener;
+mod operations;
 mod ops;
 mod respond;
 mod tokens;
@@ -116,6 +117,9 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(images::get, images::delete))
         .routes(routes!(containers::create, containers::list))
         .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(operations::start))
+        .routes(routes!(operations::stop))
+        .routes(routes!(operations::restart))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))

@@ -177,8 +177,9 @@ async fn delete(
     for job in &open {
         changed.push(job.id);
         if job.state == JobState::Queued && job.attempt == 0 {
-            // No host has heard of it: it ends here, and the container with it.
-            untouched = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
+            // No host has heard of it: it ends here, and with its creation the container.
+            let ended = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
+            untouched |= ended && job.kind == JobKind::ContainerCreate;
         } else if job.state == JobState::Queued {
             store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;
         } else {

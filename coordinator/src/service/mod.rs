@@ -8,6 +8,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod operations;
 pub mod tokens;
 pub mod users;
 

@@ -1,7 +1,7 @@
 //! Containers: the rows, with what each is meant to be beside what its host showed last.
 
 use super::rows::{document, json, maybe_time, text, time, word};
-use super::{Conn, StoreError, micros, on};
+use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::container::{Container, DesiredState, Observed, ObservedState};
 use crate::domain::page::Page;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
@@ -110,6 +110,17 @@ pub async fn get(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<Optio
         .bind(user.uuid())
         .fetch_optional(c)
         .await?);
+    row.map(Container::try_from).transpose()
+}
+
+/// One container of a user's, held for the rest of the transaction: of two that are asked for at once, the one that is
+/// asked second is enqueued second. SQLite's one writer holds everything.
+pub async fn hold(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<Option<Container>, StoreError> {
+    const SQL: &str = select!("WHERE id = $1 AND user_id = $2");
+    const LOCKED: &str = select!("WHERE id = $1 AND user_id = $2 FOR UPDATE");
+    let sql = if is_postgres(conn) { LOCKED } else { SQL };
+    let row: Option<ContainerRow> =
+        on!(conn, |c| sqlx::query_as(sql).bind(id.uuid()).bind(user.uuid()).fetch_optional(c).await?);
     row.map(Container::try_from).transpose()
 }
 

@@ -36,6 +36,8 @@ variants! {
     ];
     command(Command) = [
         Command::CreateContainer(_) => "CreateContainer", Command::RemoveContainer(_) => "RemoveContainer",
+        Command::StartContainer(_) => "StartContainer", Command::StopContainer(_) => "StopContainer",
+        Command::RestartContainer(_) => "RestartContainer",
         Command::BuildImage(_) => "BuildImage", Command::PullImage(_) => "PullImage",
         Command::RemoveImage(_) => "RemoveImage", Command::RemoveUser(_) => "RemoveUser",
     ];
@@ -61,6 +63,7 @@ variants! {
         FailureKind::DockerUnavailable => "DockerUnavailable", FailureKind::DockerTimeout => "DockerTimeout",
         FailureKind::DockerRefused => "DockerRefused", FailureKind::ImageNotFound => "ImageNotFound",
         FailureKind::ImageInUse => "ImageInUse", FailureKind::BuildFailed => "BuildFailed",
+        FailureKind::ContainerNotFound => "ContainerNotFound",
         FailureKind::ContextUnavailable => "ContextUnavailable", FailureKind::NameTaken => "NameTaken",
         FailureKind::PortTaken => "PortTaken", FailureKind::ExitedEarly => "ExitedEarly",
         FailureKind::DiskFull => "DiskFull", FailureKind::Policy => "Policy",

@@ -1,7 +1,10 @@
 //! One message, with fixed ids, for every variant: full ones, and ones in which everything optional is absent.
 
 use dockerforge_protocol::{
-    command::{BuildImage, Command, ContextRef, CreateContainer, PullImage, RemoveContainer, RemoveImage, RemoveUser},
+    command::{
+        BuildImage, Command, ContextRef, CreateContainer, PullImage, RemoveContainer, RemoveImage, RemoveUser,
+        StartContainer, StopContainer,
+    },
     handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
     ids::{ClusterId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
     inventory::{
@@ -57,6 +60,10 @@ fn create(spec: ContainerSpec) -> Command {
     })
 }
 
+fn stop(grace_s: u32) -> StopContainer {
+    StopContainer { container: container('3'), user: user(), grace_s }
+}
+
 fn build(build_args: BTreeMap<String, String>, no_cache: bool) -> Command {
     Command::BuildImage(BuildImage {
         image: image(),
@@ -86,6 +93,9 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
             "remove_container",
             Command::RemoveContainer(RemoveContainer { container: container('3'), user: user(), volumes: true }),
         ),
+        assign("start_container", Command::StartContainer(StartContainer { container: container('3'), user: user() })),
+        assign("stop_container", Command::StopContainer(stop(10))),
+        assign("restart_container", Command::RestartContainer(stop(300))),
         assign(
             "pull_image",
             Command::PullImage(PullImage {
@@ -259,12 +269,13 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
 }
 
 /// Every way to fail; `coverage` notices when one is missing.
-const FAILURES: [FailureKind; 15] = [
+const FAILURES: [FailureKind; 16] = [
     FailureKind::DockerUnavailable,
     FailureKind::DockerTimeout,
     FailureKind::DockerRefused,
     FailureKind::ImageNotFound,
     FailureKind::ImageInUse,
+    FailureKind::ContainerNotFound,
     FailureKind::BuildFailed,
     FailureKind::ContextUnavailable,
     FailureKind::NameTaken,

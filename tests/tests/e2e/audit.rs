@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Each route that changes something, and what the audit calls it.
-const CHANGES: [(&str, &str); 13] = [
+const CHANGES: [(&str, &str); 16] = [
     ("POST /users", "user.create"),
     ("PATCH /users/{id}", "user.update"),
     ("DELETE /users/{id}", "user.delete"),
@@ -19,6 +19,9 @@ const CHANGES: [(&str, &str); 13] = [
     ("POST /images", "image.create"),
     ("DELETE /images/{id}", "image.delete"),
     ("POST /containers", "container.create"),
+    ("POST /containers/{id}/start", "container.start"),
+    ("POST /containers/{id}/stop", "container.stop"),
+    ("POST /containers/{id}/restart", "container.restart"),
     ("DELETE /containers/{id}", "container.delete"),
     ("DELETE /queue/{id}", "job.cancel"),
 ];
@@ -54,6 +57,10 @@ async fn every_change_has_its_line() {
     let agent = cluster.host(&api, "vps").await;
     let image = agent.image("base", env::SLEEPER).await;
     let container = agent.container("blog", &image, json!({})).await;
+    for operation in ["stop", "start", "restart"] {
+        let job = api.post(&format!("/v1/containers/{container}/{operation}"), &json!({})).await.accepted();
+        api.succeeded(&job, 60).await;
+    }
     let (spare, _) = api.create_host("spare").await;
     api.post(&format!("/v1/hosts/{}/token", spare.id), &json!({})).await.expect(201);
     let waiting = api.build(&spare.id, "waits", "FROM scratch").await;

@@ -16,6 +16,7 @@ mod hosts;
 mod images;
 mod jobs;
 mod logs;
+mod operations;
 mod quotas;
 mod tenancy;
 mod tokens;
