@@ -129,13 +129,17 @@ pub enum JobKind {
     ImageDelete,
     /// Take a host out of service; carried out by the coordinator.
     HostDelete,
+    /// Stop a user's containers; carried out by the coordinator.
+    UserSuspend,
+    /// Start those of a user's containers that are meant to run; carried out by the coordinator.
+    UserResume,
     /// Take all that is a user's out of service; carried out by the coordinator.
     UserDelete,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::ContainerCreate,
         Self::ContainerStart,
         Self::ContainerStop,
@@ -147,6 +151,8 @@ impl JobKind {
         Self::UserRemove,
         Self::ImageDelete,
         Self::HostDelete,
+        Self::UserSuspend,
+        Self::UserResume,
         Self::UserDelete,
     ];
 
@@ -165,6 +171,8 @@ impl JobKind {
             Self::UserRemove => "user.remove",
             Self::ImageDelete => "image.delete",
             Self::HostDelete => "host.delete",
+            Self::UserSuspend => "user.suspend",
+            Self::UserResume => "user.resume",
             Self::UserDelete => "user.delete",
         }
     }
@@ -178,7 +186,7 @@ impl JobKind {
     /// Whether the coordinator carries it out by means of other jobs.
     #[must_use]
     pub const fn is_conducted(self) -> bool {
-        matches!(self, Self::ImageDelete | Self::HostDelete | Self::UserDelete)
+        matches!(self, Self::ImageDelete | Self::HostDelete | Self::UserSuspend | Self::UserResume | Self::UserDelete)
     }
 
     /// Whether its success makes the thing it is about.

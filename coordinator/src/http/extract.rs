@@ -49,6 +49,12 @@ impl Caller {
         Ok(authorize(&self.principal, action)?)
     }
 
+    /// The same caller on his own behalf: what an administrator does to a user is his own, also where he acts for somebody.
+    pub(super) fn as_oneself(mut self) -> Self {
+        self.principal.user = self.principal.actor;
+        self
+    }
+
     /// The Idempotency-Key, bound to this request. `digest` is of the body.
     pub(super) fn key(&self, digest: [u8; 32]) -> Option<Key> {
         let key = self.idempotency.as_deref()?;

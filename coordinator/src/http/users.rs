@@ -9,7 +9,7 @@ use super::values::amount;
 use crate::access::{Administer, Read};
 use crate::domain::quota::{Changes, Counted, MAX_LIMIT};
 use crate::domain::user::User;
-use crate::service::users::Measured;
+use crate::service::users::{Measured, UserChange};
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
@@ -101,6 +101,8 @@ pub struct UserPatch {
     /// How much he may have.
     #[serde(default)]
     quota: QuotaPatch,
+    /// `true`: his tokens open nothing and his containers are stopped. `false`: those that are meant to run are started.
+    suspended: Option<bool>,
 }
 
 /// New limits. What is absent stays; `null` is the default again. A limit below what he has takes nothing away.
@@ -266,24 +268,29 @@ pub(super) async fn get(
     Ok(Json(MeasuredUserBody::of(&user)))
 }
 
-/// Changes how much a user may have. For administrators.
+/// Changes how much a user may have, and suspends or resumes him. For administrators.
 #[utoipa::path(patch, operation_id = "user_update", path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), request_body = UserPatch, responses(
-    (status = 200, description = "The user as he is now", body = MeasuredUserBody), (status = 400, description = "Not JSON", body = Problem),
+    (status = 200, description = "The user as he is now", body = MeasuredUserBody),
+    (status = 202, description = "The job that stops his containers, or starts them again", body = JobBody), (status = 400, description = "Not JSON", body = Problem),
     (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "Not an administrator", body = Problem),
-    (status = 404, description = "No such user", body = Problem), (status = 409, description = "He is being deleted", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "A value cannot be", body = Problem)))]
+    (status = 404, description = "No such user", body = Problem), (status = 409, description = "He is being deleted, or is the system user, who stays", body = Problem),
+    (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
+    (status = 422, description = "A value cannot be", body = Problem)))]
 pub(super) async fn update(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<UserId>,
     body: Body<UserPatch>,
-) -> Result<Json<MeasuredUserBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let permit = caller.may(Administer)?;
     let mut check = Check::default();
-    let changes = body.value.quota.changes(&mut check);
-    let changes = check.finish(Some(changes))?;
-    let user = state.services.user_update(&permit, id, changes).await?;
-    Ok(Json(MeasuredUserBody::of(&user)))
+    let quota = body.value.quota.changes(&mut check);
+    let change = check.finish(Some(UserChange { quota, suspended: body.value.suspended }))?;
+    let (user, job) = state.services.user_update(&permit, id, change).await?;
+    match job {
+        Some(job) => started(&state, &caller.as_oneself(), job).await,
+        None => Ok(Json(MeasuredUserBody::of(&user)).into_response()),
+    }
 }
 
 /// Takes all that is a user's out of service: his keys at once, then his containers, images and hosts. For administrators.
@@ -297,8 +304,5 @@ pub(super) async fn delete(
     Id(id): Id<UserId>,
 ) -> Result<Response, ApiError> {
     let job = state.services.user_delete(&caller.may(Administer)?, id).await?;
-    // The job is of who asked, also where he acts for somebody else.
-    let mut caller = caller;
-    caller.principal.user = caller.principal.actor;
-    started(&state, &caller, job).await
+    started(&state, &caller.as_oneself(), job).await
 }

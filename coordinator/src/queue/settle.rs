@@ -128,6 +128,8 @@ async fn container_operated(
             }
             note(conn, job, event, Kind::Container, id.uuid(), None, now).await
         }
+        // A part of a suspension says nothing of what its user wants.
+        Ending::Cancelled { .. } if job.parent.is_some() => Ok(()),
         Ending::Cancelled { .. } => {
             // What was asked after it, or that it is to be gone, still holds.
             let later = store::jobs::open_about(conn, Subject::Container(id)).await?;

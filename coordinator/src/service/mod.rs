@@ -9,6 +9,7 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod operations;
+mod suspension;
 pub mod tokens;
 pub mod users;
 

@@ -1,6 +1,7 @@
 //! Users: making them, seeing them, and taking them out of service.
 
 use super::idempotency::{self, Key};
+use super::suspension::{self, Begun};
 use super::tokens::{fresh_key, key_hash};
 use super::{Result, Services, once};
 use crate::access::{Administer, Permit, Read};
@@ -17,6 +18,15 @@ use secrecy::{ExposeSecret, SecretString};
 
 /// The name of the token that comes with a user.
 const FIRST_TOKEN: &str = "default";
+
+/// What is to change of a user.
+#[derive(Clone, Default)]
+pub struct UserChange {
+    /// How much he may have.
+    pub quota: Changes,
+    /// Whether he is to be suspended.
+    pub suspended: Option<bool>,
+}
 
 /// A user with how much he may have, and how much he has.
 pub struct Measured {
@@ -73,10 +83,21 @@ impl Services {
         measured(&mut conn, user).await
     }
 
-    /// Changes how much a user may have.
-    pub async fn user_update(&self, permit: &Permit<Administer>, id: UserId, changes: Changes) -> Result<Measured> {
+    /// Changes how much a user may have, and whether he is suspended; with the job that stops or starts his containers.
+    pub async fn user_update(
+        &self,
+        permit: &Permit<Administer>,
+        id: UserId,
+        change: UserChange,
+    ) -> Result<(Measured, Option<JobId>)> {
         let permit = permit.clone();
-        self.store.write(move |conn| Box::pin(async move { update(conn, &permit, id, &changes).await })).await
+        let (measured, begun) =
+            self.store.write(move |conn| Box::pin(async move { update(conn, &permit, id, &change).await })).await?;
+        for host in begun.iter().flat_map(|begun| &begun.hosts) {
+            self.signals.wake_host(*host);
+        }
+        self.signals.wake_conductor();
+        Ok((measured, begun.map(|begun| begun.job)))
     }
 
     /// A page of users.
@@ -151,17 +172,27 @@ async fn measured(conn: &mut Conn, user: User) -> Result<Measured> {
     Ok(Measured { user, limits, used })
 }
 
-async fn update(conn: &mut Conn, permit: &Permit<Administer>, id: UserId, changes: &Changes) -> Result<Measured> {
+async fn update(
+    conn: &mut Conn,
+    permit: &Permit<Administer>,
+    id: UserId,
+    change: &UserChange,
+) -> Result<(Measured, Option<Begun>)> {
     let user = store::users::hold(conn, id).await?.ok_or(Refusal::NotFound(Kind::User))?;
     if user.state == UserState::Deleting {
         return Err(Refusal::BeingDeleted(Kind::User).into());
     }
-    if *changes != Changes::default() {
-        store::quotas::set_limits(conn, id, changes).await?;
-        let now = crate::clock::now();
+    let now = crate::clock::now();
+    if change.quota != Changes::default() {
+        store::quotas::set_limits(conn, id, &change.quota).await?;
         store::records::audit(conn, permit.origin(), "user.update", Kind::User, id.uuid(), now).await?;
     }
-    measured(conn, user).await
+    let begun = match change.suspended {
+        Some(suspended) => suspension::set(conn, permit, &user, suspended, now).await?,
+        None => None,
+    };
+    let user = store::users::get(conn, id).await?.ok_or(Refusal::NotFound(Kind::User))?;
+    Ok((measured(conn, user).await?, begun))
 }
 
 type Changed = Vec<(JobId, Option<dockerforge_protocol::ids::HostId>)>;

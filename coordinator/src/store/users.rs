@@ -1,6 +1,6 @@
 //! Users and their API tokens.
 
-use super::rows::{maybe_time, text, time, word};
+use super::rows::{maybe_time, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::Timestamp;
 use crate::domain::page::Page;
@@ -163,6 +163,29 @@ pub async fn list(conn: &mut Conn, name: Option<&str>, page: Page) -> Result<Vec
         q.build_query_as().fetch_all(c).await?
     });
     rows.into_iter().map(User::try_from).collect()
+}
+
+/// Suspends a user, or puts him in service again.
+pub async fn set_suspended(conn: &mut Conn, id: UserId, since: Option<Timestamp>) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE users SET suspended_at = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(since.map(micros))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// How many of a user's containers, and of his images on hosts, are there still.
+pub async fn belongings(conn: &mut Conn, id: UserId) -> Result<u64, StoreError> {
+    let count: i64 = on!(conn, |c| sqlx::query_scalar(
+        "SELECT (SELECT COUNT(*) FROM containers WHERE user_id = $1) + \
+         (SELECT COUNT(*) FROM image_hosts h JOIN images i ON i.id = h.image_id WHERE i.user_id = $1)"
+    )
+    .bind(id.uuid())
+    .fetch_one(c)
+    .await?);
+    unsigned("count", count)
 }
 
 /// Puts a user on his way out; whether he was in service.
