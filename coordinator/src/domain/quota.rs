@@ -2,7 +2,7 @@
 //! nothing away.
 
 use super::{Refusal, Violation};
-use dockerforge_protocol::spec::Resources;
+use dockerforge_protocol::spec::{Bytes, Resources};
 
 /// What is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,8 +71,20 @@ impl<T: Copy> Each<T> {
 pub type Limits = Each<Option<u64>>;
 /// How much he has of each, or how much more is asked for.
 pub type Amounts = Each<u64>;
-/// What is to change of a user's own limits: nothing, to a value, or (`Some(None)`) to the default.
-pub type Changes = Each<Option<Option<u64>>>;
+/// What is to change of a user's own limits.
+pub type Changes = Each<Change>;
+
+/// What is to change of one limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing.
+    #[default]
+    Keep,
+    /// The default holds again.
+    Default,
+    /// This is the limit from now on.
+    Limit(u64),
+}
 
 /// The largest limit that can be given: what every JSON reader holds exactly (RFC 8259, section 6).
 pub const MAX_LIMIT: u64 = (1 << 53) - 1;
@@ -122,7 +134,7 @@ pub fn admit(limits: &Limits, used: &Amounts, asked: &Amounts) -> Result<(), Ref
 pub fn of_container(limits: &Limits, resources: &Resources) -> Result<Amounts, Refusal> {
     let wanted = [
         (Counted::Cpus, resources.cpus.map(|cpus| u64::from(cpus.get()))),
-        (Counted::Memory, resources.memory.map(|memory| memory.get())),
+        (Counted::Memory, resources.memory.map(Bytes::get)),
     ];
     let unbounded = wanted.iter().filter(|(counted, amount)| amount.is_none() && limits.get(*counted).is_some());
     let violations: Vec<Violation> = unbounded

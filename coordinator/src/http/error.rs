@@ -31,7 +31,7 @@ pub struct Problem {
     pub errors: Vec<ProblemItem>,
     /// What of the quota is exceeded, in a problem of type `quota-exceeded`.
     #[serde(flatten)]
-    pub excess: Option<Excess>,
+    pub excess: Option<Box<Excess>>,
 }
 
 /// More was asked for than there may be; in the units of the quota.
@@ -68,7 +68,7 @@ pub struct ApiError {
     pub(super) title: &'static str,
     pub(super) detail: String,
     pub(super) errors: Vec<ProblemItem>,
-    pub(super) excess: Option<Excess>,
+    pub(super) excess: Option<Box<Excess>>,
     pub(super) retry_after: Option<u32>,
 }
 
@@ -196,7 +196,7 @@ impl From<Refusal> for ApiError {
                 let Excess { quota, limit, used, asked } = &excess;
                 let detail = format!("this needs {asked} more of {quota}, of which {used} of at most {limit} are used");
                 let exceeded = Self::new(S::FORBIDDEN, "quota-exceeded", "The quota is used up", detail);
-                return Self { excess: Some(excess), ..exceeded };
+                return Self { excess: Some(Box::new(excess)), ..exceeded };
             }
             Refusal::AdminOnly => (S::FORBIDDEN, "forbidden", "This is for administrators"),
             Refusal::ScopeMissing(_) => (S::FORBIDDEN, "scope-missing", "The token may not do that"),

@@ -50,7 +50,7 @@ impl Caller {
     }
 
     /// The same caller on his own behalf: what an administrator does to a user is his own, also where he acts for somebody.
-    pub(super) fn as_oneself(mut self) -> Self {
+    pub(super) fn on_own_behalf(mut self) -> Self {
         self.principal.user = self.principal.actor;
         self
     }
@@ -213,6 +213,24 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Object<V> {
             }
         }
         deserializer.deserialize_map(Visitor(std::marker::PhantomData))
+    }
+}
+
+/// A member of a patch (RFC 7396): what is absent stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Patched<T> {
+    /// It stays as it is.
+    #[default]
+    Absent,
+    /// `null`.
+    Null,
+    /// This from now on.
+    Value(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patched<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
     }
 }
 

@@ -2,12 +2,12 @@
 
 use super::State;
 use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, Query, page};
+use super::extract::{Caller, Check, Id, Json as Body, Patched, Query, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing, with_location};
 use super::values::amount;
 use crate::access::{Administer, Read};
-use crate::domain::quota::{Changes, Counted, MAX_LIMIT};
+use crate::domain::quota::{Change, Changes, Counted, MAX_LIMIT};
 use crate::domain::user::User;
 use crate::service::users::{Measured, UserChange};
 use axum::Json;
@@ -17,7 +17,7 @@ use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::UserId;
 use dockerforge_protocol::spec::ResourceName;
 use secrecy::ExposeSecret;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 /// A user to be made.
@@ -110,38 +110,26 @@ pub struct UserPatch {
 #[serde(deny_unknown_fields, default)]
 pub struct QuotaPatch {
     /// Containers.
-    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<u64>)]
-    containers: Option<Option<u64>>,
+    containers: Patched<u64>,
     /// Containers that are meant to run.
-    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<u64>)]
-    running_containers: Option<Option<u64>>,
+    running_containers: Patched<u64>,
     /// Processors, with a fraction of three digits.
-    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<f64>, example = 1.5)]
-    cpus: Option<Option<f64>>,
+    cpus: Patched<f64>,
     /// Memory, bytes.
-    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<u64>)]
-    memory: Option<Option<u64>>,
+    memory: Patched<u64>,
     /// Images.
-    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<u64>)]
-    images: Option<Option<u64>>,
+    images: Patched<u64>,
     /// Hosts.
-    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<u64>)]
-    hosts: Option<Option<u64>>,
+    hosts: Patched<u64>,
     /// Jobs that have not ended.
-    #[serde(deserialize_with = "given")]
     #[schema(value_type = Option<u64>)]
-    queued_jobs: Option<Option<u64>>,
-}
-
-/// Tells `null`, which is `Some(None)`, from what is absent.
-fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
+    queued_jobs: Patched<u64>,
 }
 
 impl AmountsBody {
@@ -170,19 +158,14 @@ impl MeasuredUserBody {
 
 impl QuotaPatch {
     fn changes(&self, check: &mut Check) -> Changes {
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "what is negative becomes 0 after it was refused"
-        )]
-        let cpus = self.cpus.map(|limit| {
-            limit.map(|cpus| {
-                if !(0.0..=1e9).contains(&cpus) {
-                    check.refuse("/quota/cpus", "expected 0 to 1000000000 processors");
-                }
-                (cpus * 1000.0).round() as u64
-            })
-        });
+        let cpus = match self.cpus {
+            // What is out of range becomes a limit that is out of range.
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+            Patched::Value(cpus) if (0.0..=1e9).contains(&cpus) => Patched::Value((cpus * 1000.0).round() as u64),
+            Patched::Value(_) => Patched::Value(u64::MAX),
+            Patched::Null => Patched::Null,
+            Patched::Absent => Patched::Absent,
+        };
         let mut changes = Changes::default();
         for (counted, limit) in [
             (Counted::Containers, self.containers),
@@ -193,10 +176,16 @@ impl QuotaPatch {
             (Counted::Hosts, self.hosts),
             (Counted::QueuedJobs, self.queued_jobs),
         ] {
-            if limit.flatten().is_some_and(|limit| limit > MAX_LIMIT) {
-                check.refuse(&format!("/quota/{}", counted.as_str()), format!("expected 0 to {MAX_LIMIT}"));
+            let change = match limit {
+                Patched::Absent => Change::Keep,
+                Patched::Null => Change::Default,
+                Patched::Value(limit) => Change::Limit(limit),
+            };
+            if matches!(change, Change::Limit(limit) if limit > MAX_LIMIT) {
+                let most = if counted == Counted::Cpus { 1_000_000_000 } else { MAX_LIMIT };
+                check.refuse(&format!("/quota/{}", counted.as_str()), format!("expected 0 to {most}"));
             }
-            changes.set(counted, limit);
+            changes.set(counted, change);
         }
         changes
     }
@@ -288,7 +277,7 @@ pub(super) async fn update(
     let change = check.finish(Some(UserChange { quota, suspended: body.value.suspended }))?;
     let (user, job) = state.services.user_update(&permit, id, change).await?;
     match job {
-        Some(job) => started(&state, &caller.as_oneself(), job).await,
+        Some(job) => started(&state, &caller.on_own_behalf(), job).await,
         None => Ok(Json(MeasuredUserBody::of(&user)).into_response()),
     }
 }
@@ -304,5 +293,5 @@ pub(super) async fn delete(
     Id(id): Id<UserId>,
 ) -> Result<Response, ApiError> {
     let job = state.services.user_delete(&caller.may(Administer)?, id).await?;
-    started(&state, &caller.as_oneself(), job).await
+    started(&state, &caller.on_own_behalf(), job).await
 }

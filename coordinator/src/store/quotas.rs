@@ -3,7 +3,7 @@
 
 use super::rows::unsigned;
 use super::{Conn, StoreError, on};
-use crate::domain::quota::{Amounts, Changes, Counted, Limits};
+use crate::domain::quota::{Amounts, Change, Changes, Counted, Limits};
 use dockerforge_protocol::ids::UserId;
 use sqlx::QueryBuilder;
 
@@ -37,8 +37,9 @@ pub async fn limits(conn: &mut Conn, user: UserId) -> Result<Limits, StoreError>
         q.build_query_as().fetch_optional(c).await?
     });
     let mut limits = Limits::default();
-    let Some((a, b, c, d, e, f, g)) = row else { return Ok(limits) };
-    for (counted, value) in Counted::ALL.into_iter().zip([a, b, c, d, e, f, g]) {
+    let Some(row) = row else { return Ok(limits) };
+    let values = [row.0, row.1, row.2, row.3, row.4, row.5, row.6];
+    for (counted, value) in Counted::ALL.into_iter().zip(values) {
         limits.set(counted, value.map(|value| unsigned(column(counted), value)).transpose()?);
     }
     Ok(limits)
@@ -47,10 +48,14 @@ pub async fn limits(conn: &mut Conn, user: UserId) -> Result<Limits, StoreError>
 /// Changes a user's own limits.
 pub async fn set_limits(conn: &mut Conn, user: UserId, changes: &Changes) -> Result<(), StoreError> {
     for counted in Counted::ALL {
-        let Some(limit) = changes.get(counted) else { continue };
+        let limit = match changes.get(counted) {
+            Change::Keep => continue,
+            Change::Default => None,
+            Change::Limit(limit) => Some(stored(limit)),
+        };
         on!(conn, |c| {
             let mut q = QueryBuilder::new("UPDATE users SET ");
-            q.push(column(counted)).push(" = ").push_bind(limit.map(stored));
+            q.push(column(counted)).push(" = ").push_bind(limit);
             q.push(" WHERE id = ").push_bind(user.uuid());
             q.build().execute(c).await?.rows_affected()
         });
