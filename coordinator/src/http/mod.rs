@@ -14,6 +14,7 @@ pub mod listener;
 mod operations;
 mod ops;
 mod respond;
+mod specs;
 mod users;
 mod values;
 
