@@ -63,6 +63,26 @@ pub struct CreateContainer {
     pub image: ImageId,
     /// What it is to be.
     pub spec: ContainerSpec,
+    /// How it is held back, whatever its user asks for.
+    #[serde(default, skip_serializing_if = "Hardening::is_docker")]
+    pub hardening: Hardening,
+}
+
+/// How a container is held back beyond what Docker does anyway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hardening {
+    /// Docker's own defaults: its capabilities, its seccomp profile.
+    #[default]
+    Docker,
+    /// As on hosts that many users share: no program gains privileges that its parent did not have.
+    Pool,
+}
+
+impl Hardening {
+    const fn is_docker(&self) -> bool {
+        matches!(self, Self::Docker)
+    }
 }
 
 impl CreateContainer {
@@ -210,6 +230,8 @@ pub mod labels {
     pub const JOB: &str = "dev.dockerforge.job";
     /// The fingerprint of what it was asked to be.
     pub const SPEC_HASH: &str = "dev.dockerforge.spec-hash";
+    /// The ports of the host that were chosen for it: `80/tcp=20123`, with commas between.
+    pub const PORTS: &str = "dev.dockerforge.ports";
     /// The volume's name as its user wrote it.
     pub const VOLUME: &str = "dev.dockerforge.volume";
 }

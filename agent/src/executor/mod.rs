@@ -8,6 +8,7 @@ mod image;
 mod keys;
 mod network;
 mod operate;
+mod ports;
 mod remove;
 mod run;
 mod table;

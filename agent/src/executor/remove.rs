@@ -8,7 +8,7 @@ use dockerforge_protocol::command::{RemoveContainer, RemoveImage, docker_name, l
 use dockerforge_protocol::report::{FailureKind, Product};
 use std::time::Duration;
 
-/// How long a container may take to end by itself.
+/// How long a container may take to end by itself where it was not made with a time of its own.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Makes sure that the container does not exist.
@@ -22,7 +22,7 @@ pub(super) async fn container(work: &Work<'_>, command: &RemoveContainer) -> Res
         return volumes(work, command, work.noted().unwrap_or_default()).await;
     };
     work.step("stopping", Some(30))?;
-    match engine.container_stop(&found.id, GRACE).await {
+    match engine.container_stop(&found.id, found.stop_timeout.unwrap_or(GRACE)).await {
         Ok(()) | Err(DockerError::NotFound { .. }) => {}
         // A container that does not stop is removed by force below.
         Err(DockerError::Refused { message, .. }) => work.say(&format!("stopping failed: {message}\n")),

@@ -123,26 +123,15 @@ async fn a_repeated_attempt_does_not_restart_again_and_another_job_does() {
 
 #[tokio::test]
 async fn a_restart_that_a_life_of_the_agent_did_not_finish_happens_once() {
-    // The next life goes on with the same attempt, or drops it and is given the next.
-    for same in [true, false] {
-        let slow = Options { latency: Duration::from_millis(30), ..Options::default() };
-        let (bench, create) = running_on(Bench::with(slow)).await;
-        let (job, command) = (JobId::new(), restart(&create));
-        let attempt = bench.assign(job, 1, &command);
-        bench.until("the look", || bench.called("container inspect").then_some(())).await;
-        let bench = bench.next_life().await;
-        let attempt = if same {
-            bench.executor.decide(&JobVerdict { attempt, verdict: Verdict::Continue { log_from: 0 } });
-            attempt
-        } else {
-            bench.executor.decide(&JobVerdict { attempt, verdict: Verdict::Forget });
-            bench.until("it is forgotten", || bench.executor.table().held().is_empty().then_some(())).await;
-            bench.assign(job, 2, &command)
-        };
-        let outcome = bench.outcome(attempt).await;
-        assert!(matches!(outcome, Outcome::Succeeded { product: Product::Container { .. } }), "{outcome:?}");
-        assert_eq!(state(&bench), (ContainerState::Running, 2), "same attempt: {same}");
-    }
+    let slow = Options { latency: Duration::from_millis(30), ..Options::default() };
+    let (bench, create) = running_on(Bench::with(slow)).await;
+    let attempt = bench.assign(JobId::new(), 1, &restart(&create));
+    bench.until("the look", || bench.called("container inspect").then_some(())).await;
+    let bench = bench.next_life().await;
+    bench.executor.decide(&JobVerdict { attempt, verdict: Verdict::Continue { log_from: 0 } });
+    let outcome = bench.outcome(attempt).await;
+    assert!(matches!(outcome, Outcome::Succeeded { product: Product::Container { .. } }), "{outcome:?}");
+    assert_eq!(state(&bench), (ContainerState::Running, 2));
 }
 
 #[tokio::test]

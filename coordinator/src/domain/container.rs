@@ -4,8 +4,8 @@
 use super::Timestamp;
 use core::net::IpAddr;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
-use dockerforge_protocol::inventory::{ContainerState, ObservedContainer, ObservedPort};
-use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
+use dockerforge_protocol::inventory::{ContainerState, Health, ObservedContainer, ObservedPort};
+use dockerforge_protocol::spec::{ContainerSpec, PortMapping, ResourceName};
 use jiff::SignedDuration;
 
 /// How long after a result an inventory that lacks the container proves nothing: it may have been read before.
@@ -68,6 +68,8 @@ impl DesiredState {
 pub struct Observed {
     /// Its state.
     pub state: ObservedState,
+    /// How well it is, where it is checked.
+    pub health: Option<Health>,
     /// Docker's id of it.
     pub docker_id: Option<String>,
     /// The exit code, once it has ended.
@@ -118,6 +120,25 @@ impl ObservedState {
     }
 }
 
+/// The first of the ports that a container is to publish, by their numbers, that another on its host has: because it was
+/// asked for, or because it was chosen for it. One that is meant to be gone has none any more.
+#[must_use]
+pub fn port_conflict(
+    asked: &ContainerSpec,
+    except: ContainerId,
+    on_host: &[Container],
+) -> Option<(PortMapping, ContainerId)> {
+    let others = || on_host.iter().filter(|c| c.id != except && c.desired != DesiredState::Removed);
+    asked.ports.iter().find_map(|port| {
+        let host = port.host?.get();
+        let has = |other: &&Container| {
+            let asked = other.spec.ports.iter().any(|p| p.protocol == port.protocol && p.host == port.host);
+            asked || other.observed.ports.iter().any(|p| p.protocol == port.protocol && p.host == host)
+        };
+        others().find(has).map(|other| (*port, other.id))
+    })
+}
+
 /// What a container is meant to do once something that was to change it was cancelled: go on as it was seen.
 #[must_use]
 pub const fn left_as(seen: ObservedState) -> DesiredState {
@@ -150,6 +171,7 @@ pub fn operated(known: &Observed, running: bool, docker_id: &str, now: Timestamp
 pub fn observe(seen: &ObservedContainer, now: Timestamp) -> Observed {
     Observed {
         state: ObservedState::Docker(seen.state),
+        health: seen.health,
         docker_id: Some(seen.docker_id.clone()),
         exit_code: seen.exit_code,
         started_at: seen.started_at.and_then(|us| Timestamp::from_microsecond(us).ok()),
@@ -172,6 +194,7 @@ pub fn reconcile(known: &Observed, seen: Option<&ObservedContainer>, now: Timest
             ObservedState::Docker(_) if known.at.is_some_and(|at| now.duration_since(at) < INVENTORY_RACE) => None,
             ObservedState::Docker(_) => Some(Observed {
                 state: ObservedState::Missing,
+                health: None,
                 ports: Vec::new(),
                 address: None,
                 at: Some(now),
@@ -194,6 +217,7 @@ mod tests {
             container: ContainerId::new(),
             docker_id: "d".to_owned(),
             state,
+            health: None,
             exit_code: None,
             started_at: None,
             ports: vec![],

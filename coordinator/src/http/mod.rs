@@ -15,6 +15,7 @@ pub mod listener;
 mod operations;
 mod ops;
 mod respond;
+mod specs;
 mod tokens;
 mod users;
 mod values;

@@ -13,8 +13,6 @@ use dockerforge_protocol::ids::ContainerId;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
-/// Seconds that a container may take to end, where nobody says.
-const GRACE: u32 = 10;
 /// The most that may be asked for, seconds.
 const MAX_GRACE: u32 = 300;
 
@@ -30,7 +28,7 @@ pub struct StartBody {
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StopBody {
-    /// Seconds that it may take to end by itself before it is killed: 0 to 300; 10 where absent.
+    /// Seconds that it may take to end by itself before it is killed: 0 to 300; its own `stop_grace`, or 10, where absent.
     #[schema(example = 10)]
     grace: Option<i64>,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
@@ -38,10 +36,11 @@ pub struct StopBody {
 }
 
 impl StopBody {
-    fn grace(&self, check: &mut Check) -> Option<u32> {
-        let Some(grace) = self.grace else { return Some(GRACE) };
+    /// The grace, if one is named; `None` if it cannot be.
+    fn grace(&self, check: &mut Check) -> Option<Option<u32>> {
+        let Some(grace) = self.grace else { return Some(None) };
         let grace = u32::try_from(grace).ok().filter(|grace| *grace <= MAX_GRACE);
-        check.take("/grace", grace.ok_or("expected 0 to 300 seconds"))
+        check.take("/grace", grace.ok_or("expected 0 to 300 seconds")).map(Some)
     }
 }
 

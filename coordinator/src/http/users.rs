@@ -107,27 +107,34 @@ pub struct UserPatch {
 
 /// New limits. What is absent stays; `null` is the default again. A limit below what he has takes nothing away.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields)]
 pub struct QuotaPatch {
     /// Containers.
+    #[serde(default)]
     #[schema(value_type = Option<u64>)]
     containers: Patched<u64>,
     /// Containers that are meant to run.
+    #[serde(default)]
     #[schema(value_type = Option<u64>)]
     running_containers: Patched<u64>,
     /// Processors, with a fraction of three digits.
+    #[serde(default)]
     #[schema(value_type = Option<f64>, example = 1.5)]
     cpus: Patched<f64>,
     /// Memory, bytes.
+    #[serde(default)]
     #[schema(value_type = Option<u64>)]
     memory: Patched<u64>,
     /// Images.
+    #[serde(default)]
     #[schema(value_type = Option<u64>)]
     images: Patched<u64>,
     /// Hosts.
+    #[serde(default)]
     #[schema(value_type = Option<u64>)]
     hosts: Patched<u64>,
     /// Jobs that have not ended.
+    #[serde(default)]
     #[schema(value_type = Option<u64>)]
     queued_jobs: Patched<u64>,
 }

@@ -12,17 +12,21 @@ use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, StartContainer, StopContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, JobId};
+use dockerforge_protocol::spec::Seconds;
 use jiff::SignedDuration;
+
+/// Seconds that a container may take to end, where nobody says.
+pub(super) const GRACE: u32 = 10;
 
 /// What to do with a container.
 #[derive(Debug, Clone, Copy)]
 pub enum Operation {
     /// Let it run.
     Start,
-    /// Let it end, killing it after that many seconds.
-    Stop(u32),
+    /// Let it end, killing it after that many seconds; where none are named, after its own.
+    Stop(Option<u32>),
     /// The one, then the other.
-    Restart(u32),
+    Restart(Option<u32>),
 }
 
 impl Operation {
@@ -83,7 +87,8 @@ async fn operate(
         return Err(Refusal::BeingDeleted(Kind::Container).into());
     }
     let (kind, desired) = operation.means();
-    let stop = |grace_s| StopContainer { container: id, user, grace_s };
+    let own = container.spec.stop_grace.map_or(GRACE, Seconds::get);
+    let stop = |grace: Option<u32>| StopContainer { container: id, user, grace_s: grace.unwrap_or(own) };
     let command = match operation {
         Operation::Start => Command::StartContainer(StartContainer { container: id, user }),
         Operation::Stop(grace) => Command::StopContainer(stop(grace)),

@@ -2,14 +2,14 @@
 
 use dockerforge_protocol::{
     command::{
-        BuildImage, Command, ContextRef, CreateContainer, PullImage, RemoveContainer, RemoveImage, RemoveUser,
-        StartContainer, StopContainer,
+        BuildImage, Command, ContextRef, CreateContainer, Hardening, PullImage, RemoveContainer, RemoveImage,
+        RemoveUser, StartContainer, StopContainer,
     },
     handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
     ids::{ClusterId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
     inventory::{
-        Capacity, ContainerState, DockerInfo, Heartbeat, Inventory, ObservedContainer, ObservedImage, ObservedPort,
-        Usage,
+        Capacity, ContainerState, DockerInfo, Health, Heartbeat, Inventory, ObservedContainer, ObservedImage,
+        ObservedPort, Usage,
     },
     message::{Assign, FromAgent, ToAgent},
     report::{AgentFailure, Attempt, FailureKind, Outcome, Product, Progress, Refusal},
@@ -57,7 +57,37 @@ fn create(spec: ContainerSpec) -> Command {
         name: "blog".parse().unwrap(),
         image: image(),
         spec,
+        hardening: Hardening::Docker,
     })
+}
+
+/// The rest of what a spec may have, in the forms that the full one does not have.
+fn newer_specs() -> [(&'static str, ContainerSpec); 3] {
+    let spec = |text: &str| serde_json::from_str(text).unwrap();
+    [
+        (
+            "process",
+            spec(
+                r#"{"entrypoint":["/bin/tini","--"],"user":"1000:1000","workdir":"/srv/app","hostname":"blog",
+                    "tmpfs":[{"path":"/tmp","size":67108864},{"path":"/run"}],"read_only":true,"init":true,
+                    "stop_signal":"SIGQUIT","stop_grace":30,
+                    "links":[{"container":"ctr_44444444444444444444444444444444","alias":"mysql"}],
+                    "healthcheck":{"check":{"test":{"shell":"wget -q -O - http://127.0.0.1/"},"interval":5,"timeout":2,"retries":3,
+                    "start_period":10}}}"#,
+            ),
+        ),
+        ("check-program", spec(r#"{"healthcheck":{"check":{"test":{"program":["/check","-q"]}}},"entrypoint":[]}"#)),
+        ("check-none", spec(r#"{"healthcheck":"none"}"#)),
+    ]
+}
+
+fn on_pool() -> Command {
+    match create(ContainerSpec::default()) {
+        Command::CreateContainer(plain) => {
+            Command::CreateContainer(CreateContainer { hardening: Hardening::Pool, ..plain })
+        }
+        other => other,
+    }
 }
 
 fn stop(grace_s: u32) -> StopContainer {
@@ -111,6 +141,10 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         ("log_ack".to_owned(), ToAgent::LogAck { attempt: attempt(), upto: 5_000_000_000 }),
         ("certificate".to_owned(), ToAgent::Certificate { certificate: "-----BEGIN CERTIFICATE-----\n".to_owned() }),
     ];
+    for (name, spec) in newer_specs() {
+        messages.push(assign(&format!("create_container-{name}"), create(spec)));
+    }
+    messages.push(assign("create_container-pool", on_pool()));
     for (name, reason) in [
         ("version", RefusedReason::Version),
         ("identity", RefusedReason::Identity),
@@ -167,6 +201,7 @@ fn observed(digit: char, state: ContainerState) -> ObservedContainer {
         container: container(digit),
         docker_id: digit.to_string().repeat(64),
         state,
+        health: None,
         exit_code: None,
         started_at: None,
         ports: Vec::new(),
@@ -203,6 +238,12 @@ fn inventory() -> Inventory {
     }
 }
 
+fn healths() -> Inventory {
+    let of = |digit, health| ObservedContainer { health: Some(health), ..observed(digit, ContainerState::Running) };
+    let containers = vec![of('1', Health::Starting), of('2', Health::Healthy), of('3', Health::Unhealthy)];
+    Inventory { containers, images: Vec::new() }
+}
+
 /// Every message that goes up, by the name of its file.
 pub fn from_agent() -> Vec<(String, FromAgent)> {
     let held =
@@ -236,6 +277,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
             },
         ),
         ("inventory".to_owned(), FromAgent::Inventory(inventory())),
+        ("inventory-health".to_owned(), FromAgent::Inventory(healths())),
         ("inventory-empty".to_owned(), FromAgent::Inventory(Inventory::default())),
         ("heartbeat".to_owned(), beat(Some(1_500), usage)),
         ("heartbeat-plain".to_owned(), beat(None, Usage::default())),

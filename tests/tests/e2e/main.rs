@@ -18,6 +18,7 @@ mod jobs;
 mod logs;
 mod operations;
 mod quotas;
+mod specs;
 mod suspension;
 mod tenancy;
 mod tokens;

@@ -107,7 +107,7 @@ async fn a_cancelled_operation_leaves_the_container_as_it_is() {
     assert_eq!(api.container(&id).await.desired_state, "running");
     // It waits for its host, no longer than it may.
     let job = api.post(&format!("/v1/containers/{id}/stop"), &json!({"deadline": 1})).await.accepted();
-    assert_eq!(api.ended(&job.id, 15).await.error_kind(), Some("deadline"));
+    assert_eq!(api.ended(&job.id, 60).await.error_kind(), Some("deadline"));
 }
 
 #[tokio::test]
