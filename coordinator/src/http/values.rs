@@ -35,7 +35,7 @@ pub(super) fn wait(check: &mut Check, seconds: Option<i64>) -> Option<SignedDura
 /// else is whole.
 pub(super) fn amount(counted: Counted, amount: u64) -> serde_json::Number {
     #[allow(clippy::cast_precision_loss, reason = "no limit is above 2^53")]
-    let fraction = (counted == Counted::Cpus && amount % 1000 != 0).then(|| amount as f64 / 1000.0);
+    let fraction = (counted == Counted::Cpus && !amount.is_multiple_of(1000)).then(|| amount as f64 / 1000.0);
     match fraction {
         Some(fraction) => serde_json::Number::from_f64(fraction).unwrap_or_else(|| amount.into()),
         None if counted == Counted::Cpus => (amount / 1000).into(),

@@ -26,11 +26,11 @@ fn stored(limit: u64) -> i64 {
 
 /// A user's limits: his own, and the defaults where he has none.
 pub async fn limits(conn: &mut Conn, user: UserId) -> Result<Limits, StoreError> {
+    type Row = (Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
     let columns: Vec<String> = Counted::ALL
         .into_iter()
         .map(|c| format!("COALESCE(u.{0}, (SELECT MAX({0}) FROM cluster))", column(c)))
         .collect();
-    type Row = (Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>, Option<i64>);
     let row: Option<Row> = on!(conn, |c| {
         let mut q = QueryBuilder::new("SELECT ");
         q.push(columns.join(", ")).push(" FROM users u WHERE u.id = ").push_bind(user.uuid());
