@@ -1,6 +1,7 @@
 //! What happened, for whoever watches, and who did it, for the administrator: written in the transaction of the change
 //! itself.
 
+use super::job::JobState;
 use super::{Kind, Timestamp};
 use core::net::IpAddr;
 use dockerforge_protocol::ids::{RequestId, UserId};
@@ -49,4 +50,19 @@ pub struct AuditLine {
     pub resource: Kind,
     /// To which one.
     pub resource_id: Uuid,
+}
+
+/// What it is called that a job became this.
+#[must_use]
+pub const fn of_job(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "job.queued",
+        JobState::Assigned => "job.assigned",
+        JobState::Running => "job.running",
+        JobState::Unknown => "job.unknown",
+        JobState::Cancelling => "job.cancelling",
+        JobState::Succeeded => "job.succeeded",
+        JobState::Failed => "job.failed",
+        JobState::Cancelled => "job.cancelled",
+    }
 }

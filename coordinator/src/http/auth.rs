@@ -1,5 +1,6 @@
 //! Who a request is from: `Authorization: Basic name:key`, or `Bearer key`. Both carry one of our own random keys, which
-//! is looked up by its hash; nothing about a wrong one says whether its name exists.
+//! is looked up by its hash; nothing about a wrong one says whether its name exists. Who is wrong again and again is slowed
+//! down (see `slow_down`).
 
 use super::error::ApiError;
 use super::{Context, State};
@@ -9,7 +10,7 @@ use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dockerforge_protocol::ids::UserId;
 use futures_util::{Stream, StreamExt};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Acts for a user; for administrators.
 const ACTING_FOR: &str = "dockerforge-user";
@@ -20,8 +21,17 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Signs a request in.
 pub(super) async fn principal(state: &State, headers: &HeaderMap, context: &Context) -> Result<Principal, ApiError> {
     let (name, key) = credentials(headers)?;
-    let signed_in = state.services.sign_in(name.as_deref(), &key).await?;
-    let (user, token) = signed_in.ok_or_else(|| ApiError::unauthorized("this name and key do not sign anybody in"))?;
+    let (name, failures, now) = (name.as_deref(), &state.failures, Instant::now());
+    if let Some(wait) = failures.wait_of_name(name, context.remote, now) {
+        return Err(ApiError::slowed(wait));
+    }
+    let Some((user, token)) = state.services.sign_in(name, &key).await? else {
+        let wait = failures.wait_of_address(context.remote, now);
+        failures.failed(name, context.remote, now);
+        let wrong = || ApiError::unauthorized("this name and key do not sign anybody in");
+        return Err(wait.map_or_else(wrong, ApiError::slowed));
+    };
+    failures.succeeded(name, context.remote);
     let principal = Principal {
         actor: user.id,
         admin: user.admin,

@@ -86,7 +86,7 @@ async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, Que
         return Ok(turn);
     }
     let failed: Vec<&Job> =
-        parts.iter().filter(|part| part.state != JobState::Succeeded && !does_without(job.kind, part)).collect();
+        parts.iter().filter(|part| !part.is_done_for_parent() && !does_without(job.kind, part)).collect();
     if !failed.is_empty() {
         let ending = Ending::Failed { error: explain(&failed), confirmed: true };
         let changed = settle(conn, &job, &ending, now).await?;

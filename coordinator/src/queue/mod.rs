@@ -12,7 +12,6 @@ pub use reaper::{Config as ReaperConfig, run as run_reaper};
 pub use settle::{apply, settle};
 pub use signals::{JobWatch, Signals};
 
-use crate::domain::event::Event;
 use crate::domain::job::{DEFAULT_WAIT, JobKind, NewJob, Subject};
 use crate::domain::quota::{self, Amounts, Counted, Limits};
 use crate::domain::{Kind, Refusal, Timestamp};
@@ -91,7 +90,5 @@ pub async fn enqueue_following(conn: &mut Conn, request: Request, now: Timestamp
     };
     store::jobs::insert(conn, &job).await?;
     fail::fail_point!("coordinator.job.enqueued");
-    let event = Event { user: job.user, kind: "job.queued", resource: Kind::Job, id: job.id.uuid(), detail: None };
-    store::records::event(conn, &event, now).await?;
     Ok(job.id)
 }

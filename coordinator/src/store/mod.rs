@@ -28,6 +28,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use std::path::PathBuf;
+use tokio::sync::oneshot;
 
 /// Where the data is.
 #[derive(Debug, Clone)]
@@ -75,8 +76,16 @@ enum Backend {
     Postgres(postgres::Postgres),
 }
 
-/// One caller's transaction: its effect on the database, then what it has to say once that is committed.
-type Work = Box<dyn for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Settled> + Send>;
+/// What a transaction does.
+type Run = Box<dyn for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Settled> + Send>;
+
+/// One caller's transaction.
+struct Work {
+    /// Its effect on the database, then what it has to say once that is committed.
+    run: Run,
+    /// Answers the caller where nothing came of `run`: it was never begun, or panicked.
+    failed: oneshot::Sender<StoreError>,
+}
 
 /// What a transaction came to.
 struct Settled {
@@ -109,8 +118,9 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
-        let (reply, result) = tokio::sync::oneshot::channel();
-        let work: Work = Box::new(move |conn| {
+        let (reply, result) = oneshot::channel();
+        let (failed, failure) = oneshot::channel();
+        let run: Run = Box::new(move |conn| {
             Box::pin(async move {
                 let outcome = change(conn).await;
                 Settled {
@@ -122,11 +132,16 @@ impl Store {
                 }
             })
         });
+        let work = Work { run, failed };
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.submit(work).await?,
             Backend::Postgres(postgres) => postgres.submit(work),
         }
-        result.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+        match result.await {
+            Ok(result) => result,
+            // Where nobody says why, the store itself has ended.
+            Err(_) => Err(failure.await.unwrap_or(StoreError::Stopped).into()),
+        }
     }
 
     /// A connection for reading.
