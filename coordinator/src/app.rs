@@ -102,7 +102,16 @@ impl App {
         private_folder(&config.data_dir)?;
         let store = Store::open(&config.database, &tasks).await?;
         let now = crate::clock::now();
-        let cluster = store.write(move |conn| Box::pin(async move { store::cluster_id(conn, now).await })).await?;
+        let defaults = config.quota;
+        let cluster = store
+            .write(move |conn| {
+                Box::pin(async move {
+                    let cluster = store::cluster_id(conn, now).await?;
+                    store::quotas::set_defaults(conn, &defaults).await?;
+                    Ok::<_, StoreError>(cluster)
+                })
+            })
+            .await?;
         let authority = Arc::new(Authority::load_or_generate(&config.data_dir, cluster, now)?);
         let contexts = Contexts::new(&config.data_dir.join("contexts"))?;
         let vault = Vault::load_or_generate(&config.data_dir.join("vault.key"))?;
@@ -248,7 +257,7 @@ fn admin_key(config: &Config) -> Result<SecretString, AppError> {
     if config.admin_key_file.is_none() && !path.exists() {
         use secrecy::ExposeSecret;
         use std::io::Write;
-        let key = crate::service::users::fresh_key().map_err(AppError::Bootstrap)?;
+        let key = crate::service::tokens::fresh_key().map_err(AppError::Bootstrap)?;
         let unfinished = path.with_extension("unfinished");
         let written = std::fs::OpenOptions::new()
             .write(true)

@@ -1,6 +1,7 @@
 //! What a coordinator is told at its start: flags, then environment, then a TOML file, then defaults. The keys of the
 //! file are the names of the flags; an unknown one is refused.
 
+use crate::domain::quota::{Counted, Limits, MAX_LIMIT};
 use crate::store::Location;
 use clap::{Args, ValueEnum};
 use figment::Figment;
@@ -61,6 +62,58 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_LOG_LEVEL", value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
+    /// How much a user may have; in the file alone.
+    #[arg(skip)]
+    #[serde(default, skip_serializing)]
+    pub quota: QuotaArgs,
+}
+
+/// `[quota]`: how much each user may have for whom an administrator has set nothing else. 0 is none at all.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct QuotaArgs {
+    /// Containers [default: 10000]
+    pub containers: Option<u64>,
+    /// Containers that are meant to run [default: 10000]
+    pub running_containers: Option<u64>,
+    /// Processors, with a fraction [default: no limit]
+    pub cpus: Option<f64>,
+    /// Memory, bytes [default: no limit]
+    pub memory: Option<u64>,
+    /// Images [default: 10000]
+    pub images: Option<u64>,
+    /// Hosts [default: 10000]
+    pub hosts: Option<u64>,
+    /// Unfinished jobs [default: 10000]
+    pub queued_jobs: Option<u64>,
+}
+
+impl QuotaArgs {
+    fn limits(&self) -> Result<Limits, ConfigError> {
+        let mut limits = Limits::generous();
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
+        let milli = match self.cpus {
+            Some(cpus) if (0.0..=1e9).contains(&cpus) => Some((cpus * 1000.0).round() as u64),
+            Some(_) => return Err(ConfigError::Quota("cpus")),
+            None => None,
+        };
+        for (counted, limit) in [
+            (Counted::Containers, self.containers),
+            (Counted::RunningContainers, self.running_containers),
+            (Counted::Cpus, milli),
+            (Counted::Memory, self.memory),
+            (Counted::Images, self.images),
+            (Counted::Hosts, self.hosts),
+            (Counted::QueuedJobs, self.queued_jobs),
+        ] {
+            match limit {
+                Some(limit) if limit > MAX_LIMIT => return Err(ConfigError::Quota(counted.as_str())),
+                Some(limit) => limits.set(counted, Some(limit)),
+                None => {}
+            }
+        }
+        Ok(limits)
+    }
 }
 
 /// How a log is written.
@@ -97,6 +150,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// What is logged.
     pub log_level: String,
+    /// How much each user may have for whom nothing else is set.
+    pub quota: Limits,
 }
 
 /// Why the settings cannot be.
@@ -114,6 +169,9 @@ pub enum ConfigError {
     /// What agents cannot dial.
     #[error("expected https://host:port for the agent URL, not {0}")]
     AgentUrl(String),
+    /// A limit that cannot be.
+    #[error("the quota of {0} is out of range")]
+    Quota(&'static str),
 }
 
 /// 1 GiB.
@@ -162,6 +220,7 @@ impl Config {
             upload_limit: args.upload_limit.unwrap_or(UPLOAD_LIMIT),
             log_format: args.log_format.unwrap_or_default(),
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
+            quota: args.quota.limits()?,
             data_dir,
         })
     }
@@ -192,6 +251,26 @@ mod tests {
         assert_eq!((config.api_listen.port(), config.agent_listen.port()), (3, 2));
         std::fs::write(&file, "api-lisen = \"127.0.0.1:1\"\n").unwrap();
         assert!(Config::load(&args).is_err());
+    }
+
+    #[test]
+    fn quotas_are_generous_unless_the_file_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("coordinator.toml");
+        let load = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            Config::load(&ServeArgs { config: Some(file.clone()), ..ServeArgs::default() }).map(|config| config.quota)
+        };
+        assert_eq!(load("[quota]").unwrap(), Limits::generous());
+        let quota = load("[quota]\ncontainers = 0\ncpus = 1.5\nqueued-jobs = 7").unwrap();
+        let limit = |counted| quota.get(counted);
+        assert_eq!((limit(Counted::Containers), limit(Counted::Cpus)), (Some(0), Some(1500)));
+        assert_eq!((limit(Counted::QueuedJobs), limit(Counted::Hosts)), (Some(7), Some(10_000)));
+        for bad in
+            ["hosts = -1", "cpus = -0.1", "cpus = nan", "memory = 9007199254740992", "pods = 1", "images = \"many\""]
+        {
+            assert!(load(&format!("[quota]\n{bad}")).is_err(), "{bad} was accepted");
+        }
     }
 
     #[test]

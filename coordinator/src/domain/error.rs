@@ -1,6 +1,9 @@
 //! The one error of the rules: why something that was asked is refused. Free of transport: `http::error` alone knows
 //! what status each becomes.
 
+use super::Timestamp;
+use super::quota::Counted;
+use super::user::Scope;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use std::fmt;
 
@@ -101,6 +104,14 @@ pub enum Refusal {
         /// By which containers.
         containers: Vec<ContainerId>,
     },
+    /// A port of the host is another container's.
+    #[error("port {port} of the host is {}", owner.map_or_else(|| "taken by another container".to_owned(), |id| format!("{id}'s")))]
+    PortTaken {
+        /// Which: `8080/tcp`.
+        port: String,
+        /// Whose it is, where that is the user's own.
+        owner: Option<ContainerId>,
+    },
     /// It is on its way out.
     #[error("this {0} is being deleted")]
     BeingDeleted(Kind),
@@ -111,7 +122,7 @@ pub enum Refusal {
     #[error("{0} cannot be cancelled: what it takes out of service stays out of service")]
     NotCancellable(JobId),
     /// The system user stays.
-    #[error("the system user cannot be deleted")]
+    #[error("the system user stays in service")]
     SystemUser,
     /// The host has its agent already.
     #[error("{0} is connected; a join token would replace a working agent. Delete the host first, or stop its agent")]
@@ -119,11 +130,17 @@ pub enum Refusal {
     /// The same key came with another request before.
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyMismatch,
-    /// The user has as many unfinished jobs as he may.
-    #[error("{limit} jobs are waiting or in work already; try again when some have ended")]
-    QueueFull {
-        /// How many he may have.
-        limit: u32,
+    /// The user has as much of something as he may.
+    #[error("this needs {asked} more of {}, of which {used} of at most {limit} are used", .counted.as_str())]
+    QuotaExceeded {
+        /// Of what.
+        counted: Counted,
+        /// How much he may have. Of processors thousandths, of memory bytes.
+        limit: u64,
+        /// How much he has.
+        used: u64,
+        /// How much more was asked for.
+        asked: u64,
     },
     /// The user has as many of these as he may.
     #[error("{limit} of this kind are there already: {kind}")]
@@ -136,6 +153,18 @@ pub enum Refusal {
     /// Who asks may not do that.
     #[error("this needs an administrator")]
     AdminOnly,
+    /// The token may not do that, though its user may.
+    #[error("this needs a token with the scope {0}")]
+    ScopeMissing(Scope),
+    /// The token's time is over.
+    #[error("this token expired at {at}")]
+    TokenExpired {
+        /// When.
+        at: Timestamp,
+    },
+    /// The user is suspended.
+    #[error("this user is suspended; an administrator can resume him")]
+    Suspended,
 }
 
 impl Refusal {

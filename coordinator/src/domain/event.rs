@@ -115,6 +115,23 @@ pub struct Origin {
     pub remote: IpAddr,
 }
 
+/// A line of the audit: who did what, and when.
+#[derive(Debug, Clone)]
+pub struct AuditLine {
+    /// Where it stands: later lines have larger numbers.
+    pub id: i64,
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub origin: Origin,
+    /// What, as `container.create`.
+    pub action: String,
+    /// To which kind of thing.
+    pub resource: Kind,
+    /// To which one.
+    pub resource_id: Uuid,
+}
+
 /// What it is called that a job became this.
 #[must_use]
 pub const fn of_job(state: JobState) -> &'static str {

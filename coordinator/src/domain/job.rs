@@ -27,8 +27,6 @@ pub const DEFAULT_WAIT: SignedDuration = SignedDuration::from_hours(24);
 pub const LOST_AFTER: SignedDuration = SignedDuration::from_hours(24);
 /// The error of a job whose host was deleted without being asked.
 pub const HOST_DELETED: &str = "host-deleted";
-/// Unfinished jobs that a user may have.
-pub const QUEUE_LIMIT: u32 = 10_000;
 
 /// A job.
 #[derive(Debug, Clone, PartialEq)]
@@ -135,6 +133,12 @@ pub struct NewJob {
 pub enum JobKind {
     /// Make a container and start it.
     ContainerCreate,
+    /// Start a container that is there.
+    ContainerStart,
+    /// Stop a container, which stays.
+    ContainerStop,
+    /// Stop a container and start it again.
+    ContainerRestart,
     /// Stop a container and remove it.
     ContainerDelete,
     /// Build an image.
@@ -149,14 +153,21 @@ pub enum JobKind {
     ImageDelete,
     /// Take a host out of service; carried out by the coordinator.
     HostDelete,
+    /// Stop a user's containers; carried out by the coordinator.
+    UserSuspend,
+    /// Start those of a user's containers that are meant to run; carried out by the coordinator.
+    UserResume,
     /// Take all that is a user's out of service; carried out by the coordinator.
     UserDelete,
 }
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 14] = [
         Self::ContainerCreate,
+        Self::ContainerStart,
+        Self::ContainerStop,
+        Self::ContainerRestart,
         Self::ContainerDelete,
         Self::ImageBuild,
         Self::ImagePull,
@@ -164,6 +175,8 @@ impl JobKind {
         Self::UserRemove,
         Self::ImageDelete,
         Self::HostDelete,
+        Self::UserSuspend,
+        Self::UserResume,
         Self::UserDelete,
     ];
 
@@ -172,6 +185,9 @@ impl JobKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ContainerCreate => "container.create",
+            Self::ContainerStart => "container.start",
+            Self::ContainerStop => "container.stop",
+            Self::ContainerRestart => "container.restart",
             Self::ContainerDelete => "container.delete",
             Self::ImageBuild => "image.build",
             Self::ImagePull => "image.pull",
@@ -179,6 +195,8 @@ impl JobKind {
             Self::UserRemove => "user.remove",
             Self::ImageDelete => "image.delete",
             Self::HostDelete => "host.delete",
+            Self::UserSuspend => "user.suspend",
+            Self::UserResume => "user.resume",
             Self::UserDelete => "user.delete",
         }
     }
@@ -192,7 +210,7 @@ impl JobKind {
     /// Whether the coordinator carries it out by means of other jobs.
     #[must_use]
     pub const fn is_conducted(self) -> bool {
-        matches!(self, Self::ImageDelete | Self::HostDelete | Self::UserDelete)
+        matches!(self, Self::ImageDelete | Self::HostDelete | Self::UserSuspend | Self::UserResume | Self::UserDelete)
     }
 
     /// Whether its success makes the thing it is about.

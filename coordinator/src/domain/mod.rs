@@ -9,6 +9,7 @@ pub mod host;
 pub mod image;
 pub mod job;
 pub mod page;
+pub mod quota;
 pub mod user;
 pub mod webhook;
 

@@ -3,13 +3,14 @@
 use super::State;
 use crate::pki::{Conversation, Peer};
 use axum::body::Body;
-use axum::extract::{Extension, Path, State as Shared};
+use axum::extract::{ConnectInfo, Extension, Path, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dockerforge_protocol::enrolment::{CONTEXT_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest};
 use dockerforge_protocol::ids::JobId;
+use std::net::SocketAddr;
 use tokio_util::io::ReaderStream;
 
 /// An enrolment's body is a token and a signing request.
@@ -27,6 +28,7 @@ pub fn routes(state: State) -> Router {
 async fn enrol(
     Shared(state): Shared<State>,
     Extension(conversation): Extension<Conversation>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
     request: Result<Json<EnrolRequest>, axum::extract::rejection::JsonRejection>,
 ) -> Response {
     let refuse = |status, reason, detail: &str| {
@@ -38,7 +40,7 @@ async fn enrol(
     let Ok(Json(request)) = request else {
         return refuse(StatusCode::BAD_REQUEST, EnrolRefusal::Invalid, "this is not an enrolment");
     };
-    match state.services.enrol(request).await {
+    match state.services.enrol(request, remote.ip()).await {
         Ok(Ok(enrolled)) => Json(enrolled).into_response(),
         Ok(Err(refused)) => {
             tracing::info!(reason = ?refused.reason, "an enrolment was refused");

@@ -31,6 +31,26 @@ pub struct Problem {
     /// All values that cannot be accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemItem>,
+    /// What of the quota is exceeded, in a problem of type `quota-exceeded`.
+    #[serde(flatten)]
+    pub excess: Option<Box<Excess>>,
+}
+
+/// More was asked for than there may be; in the units of the quota.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Excess {
+    /// Of what.
+    #[schema(example = "containers")]
+    pub quota: &'static str,
+    /// How much there may be.
+    #[schema(value_type = f64)]
+    pub limit: serde_json::Number,
+    /// How much there is.
+    #[schema(value_type = f64)]
+    pub used: serde_json::Number,
+    /// How much more was asked for.
+    #[schema(value_type = f64)]
+    pub asked: serde_json::Number,
 }
 
 /// One value that cannot be accepted.
@@ -50,13 +70,14 @@ pub struct ApiError {
     pub(super) title: &'static str,
     pub(super) detail: String,
     pub(super) errors: Vec<ProblemItem>,
+    pub(super) excess: Option<Box<Excess>>,
     pub(super) retry_after: Option<u32>,
 }
 
 impl ApiError {
     /// A problem of a kind.
     pub(super) fn new(status: StatusCode, name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, name, title, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { status, name, title, detail: detail.into(), errors: Vec::new(), excess: None, retry_after: None }
     }
 
     pub(super) fn unauthorized(detail: &str) -> Self {
@@ -138,6 +159,7 @@ impl ApiError {
             instance: instance.to_owned(),
             request_id: request_id.to_owned(),
             errors: self.errors,
+            excess: self.excess,
         };
         let mut response = (self.status, axum::Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -177,6 +199,7 @@ impl From<Refusal> for ApiError {
             Refusal::NameTaken { .. } => (S::CONFLICT, "name-taken", "The name is taken"),
             Refusal::ImageNotReady { .. } => (S::CONFLICT, "image-not-ready", "The image is not there yet"),
             Refusal::ImageInUse { .. } => (S::CONFLICT, "image-in-use", "Containers use the image"),
+            Refusal::PortTaken { .. } => (S::CONFLICT, "port-taken", "The port is taken"),
             Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
             Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),
             Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),
@@ -185,12 +208,20 @@ impl From<Refusal> for ApiError {
             Refusal::IdempotencyMismatch => {
                 (S::UNPROCESSABLE_ENTITY, "idempotency-mismatch", "The Idempotency-Key was used for another request")
             }
-            Refusal::QueueFull { .. } => {
-                let full = Self::new(S::TOO_MANY_REQUESTS, "queue-full", "Too many jobs are waiting", detail);
-                return Self { retry_after: Some(30), ..full };
+            Refusal::QuotaExceeded { counted, limit, used, asked } => {
+                let number = |amount| super::values::amount(counted, amount);
+                let excess =
+                    Excess { quota: counted.as_str(), limit: number(limit), used: number(used), asked: number(asked) };
+                let Excess { quota, limit, used, asked } = &excess;
+                let detail = format!("this needs {asked} more of {quota}, of which {used} of at most {limit} are used");
+                let exceeded = Self::new(S::FORBIDDEN, "quota-exceeded", "The quota is used up", detail);
+                return Self { excess: Some(Box::new(excess)), ..exceeded };
             }
             Refusal::TooMany { .. } => (S::FORBIDDEN, "quota-exceeded", "There are too many already"),
             Refusal::AdminOnly => (S::FORBIDDEN, "forbidden", "This is for administrators"),
+            Refusal::ScopeMissing(_) => (S::FORBIDDEN, "scope-missing", "The token may not do that"),
+            Refusal::Suspended => (S::FORBIDDEN, "suspended", "The user is suspended"),
+            Refusal::TokenExpired { .. } => (S::UNAUTHORIZED, "token-expired", "The token has expired"),
         };
         Self::new(status, name, title, detail)
     }

@@ -2,6 +2,7 @@
 //! buffered for it.
 
 use super::State;
+use super::auth::while_signed_in;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Query, last_event_id};
 use super::respond::Listing;
@@ -121,7 +122,7 @@ pub(super) async fn list(
     let accepts = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/event-stream") {
         let watcher = state.feed.watch(user, last.or(after)).await?;
-        return Ok(live(&state, watcher, kinds));
+        return Ok(live(&state, &caller, watcher, kinds));
     }
     let events = state.feed.page(user, after.unwrap_or(0), limit).await?;
     let next = events.last().map_or_else(|| after.unwrap_or(0), |event| event.id).to_string();
@@ -129,7 +130,7 @@ pub(super) async fn list(
     Ok(Json(Listing { items, next: Some(next) }).into_response())
 }
 
-fn live(state: &State, watcher: Watcher, kinds: Kinds) -> Response {
+fn live(state: &State, caller: &Caller, watcher: Watcher, kinds: Kinds) -> Response {
     let ready = Event::default().event("ready").id(watcher.at().to_string()).data("{}");
     let stop = state.stop.clone();
     let rest = stream::unfold((watcher, kinds), move |(mut watcher, kinds)| {
@@ -158,6 +159,6 @@ fn live(state: &State, watcher: Watcher, kinds: Kinds) -> Response {
             }
         }
     });
-    let events = stream::iter([Ok(ready)]).chain(rest);
+    let events = while_signed_in(state, &caller.principal, stream::iter([Ok(ready)]).chain(rest));
     Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
 }

@@ -181,7 +181,7 @@ pub(super) struct HostQuery {
 /// Registers a host. The join token is shown here alone.
 #[utoipa::path(post, operation_id = "host_create", path = "/hosts", tag = "hosts", request_body = NewHostBody, responses(
     (status = 201, description = "The host, with what makes a machine it", body = HostBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 409, description = "The name is taken", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 409, description = "The name is taken", body = Problem),
     (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
     (status = 422, description = "A value cannot be", body = Problem)))]
 pub(super) async fn create(
@@ -202,7 +202,7 @@ pub(super) async fn create(
 
 /// The user's hosts, newest first.
 #[utoipa::path(get, operation_id = "host_list", path = "/hosts", tag = "hosts", params(HostQuery), responses(
-    (status = 200, description = "A page of hosts", body = Listing<HostBody>), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "A page of hosts", body = Listing<HostBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
@@ -226,7 +226,7 @@ pub(super) async fn list(
 
 /// One host: its heartbeat, its Docker, what it has and uses, and why it is not usable if so.
 #[utoipa::path(get, operation_id = "host_get", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id")), responses(
-    (status = 200, description = "The host", body = HostBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "The host", body = HostBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such host", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
@@ -239,7 +239,7 @@ pub(super) async fn get(
 /// A fresh join token for a host whose agent is not connected; earlier ones are void. It keeps its id and history. The
 /// machine that redeems it gets an identity of its own; the one before is void, and a conflict of copies ends with that.
 #[utoipa::path(post, operation_id = "host_token", path = "/hosts/{id}/token", tag = "hosts", params(("id" = String, Path, description = "The host's id")), responses(
-    (status = 201, description = "What makes a machine this host", body = JoinBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 201, description = "What makes a machine this host", body = JoinBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such host", body = Problem), (status = 409, description = "Its agent is connected, or it is being deleted", body = Problem)))]
 pub(super) async fn token(
     Shared(state): Shared<State>,
@@ -262,7 +262,7 @@ pub(super) struct DeleteQuery {
 
 /// Takes a host out of service: what is ours on it, then its identity, and its live connection with it.
 #[utoipa::path(delete, operation_id = "host_delete", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id"), DeleteQuery), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such host", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,

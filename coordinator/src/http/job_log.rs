@@ -2,6 +2,7 @@
 //! size costs the same memory, and a reader that stops stops nobody else.
 
 use super::State;
+use super::auth::while_signed_in;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Query, last_event_id};
 use crate::access::{Permit, Read};
@@ -39,7 +40,7 @@ pub(super) struct LogQuery {
 /// state.
 #[utoipa::path(get, operation_id = "job_log", path = "/queue/{id}/log", tag = "queue", params(("id" = String, Path, description = "The job's id"), LogQuery), responses(
     (status = 200, description = "The log; `Dockerforge-Log-Next` is the offset after it", body = String, content_type = "text/plain"),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem),
     (status = 422, description = "An offset that cannot be", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
@@ -55,7 +56,7 @@ pub(super) async fn get(
         let mut check = Check::default();
         let last = last_event_id::<u64>(&mut check, &headers);
         check.finish(Some(()))?;
-        return Ok(follow(state, permit, id, last.or(query.offset).unwrap_or(0)));
+        return Ok(follow(state, &caller, permit, id, last.or(query.offset).unwrap_or(0)));
     }
     Ok(text(state, permit, &job, query.offset.unwrap_or(0)))
 }
@@ -91,9 +92,10 @@ enum Reader {
     Done,
 }
 
-fn follow(state: State, permit: Permit<Read>, id: JobId, offset: u64) -> Response {
+fn follow(state: State, caller: &Caller, permit: Permit<Read>, id: JobId, offset: u64) -> Response {
     let watch = state.services.signals.watch_job(id);
     let stop = state.stop.clone();
+    let whole = state.clone();
     let events = stream::unfold((Reader::At(offset), watch), move |(reader, mut watch)| {
         let (state, permit, stop) = (state.clone(), permit.clone(), stop.clone());
         async move {
@@ -124,6 +126,7 @@ fn follow(state: State, permit: Permit<Read>, id: JobId, offset: u64) -> Respons
             }
         }
     });
+    let events = while_signed_in(&whole, &caller.principal, events);
     Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
 }
 

@@ -205,7 +205,7 @@ pub(super) struct JobQuery {
 /// The user's jobs, newest first.
 #[utoipa::path(get, operation_id = "job_list", path = "/queue", tag = "queue", params(JobQuery), responses(
     (status = 200, description = "A page of jobs", body = Listing<JobBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -234,7 +234,7 @@ pub(super) async fn list(
 #[utoipa::path(get, operation_id = "job_get", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
     (status = 200, description = "The job: unfinished (with `Retry-After`), or ended without having made a thing", body = JobBody),
     (status = 303, description = "It made the thing at `Location`", body = JobBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem)))]
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem)))]
 pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id<JobId>) -> Result<Response, ApiError> {
     let permit = caller.may(Read)?;
     let job = ended_or_not(&state, &permit, id, caller.wait.unwrap_or_default()).await?;
@@ -253,7 +253,7 @@ pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id
 /// Cancels a job. What has been given to a host is stopped there.
 #[utoipa::path(delete, operation_id = "job_cancel", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
     (status = 202, description = "It is being cancelled, or was waiting and is cancelled", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem),
     (status = 409, description = "It has ended, or cannot be cancelled", body = Problem)))]
 pub(super) async fn cancel(
     Shared(state): Shared<State>,

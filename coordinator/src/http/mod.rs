@@ -2,6 +2,7 @@
 //! outermost layer gives each request its id and each error its document.
 
 pub mod agent_port;
+mod audit;
 mod auth;
 mod containers;
 mod error;
@@ -12,9 +13,12 @@ mod images;
 mod job_log;
 mod jobs;
 pub mod listener;
+mod operations;
 mod ops;
 mod respond;
 mod slow_down;
+mod specs;
+mod tokens;
 mod upload;
 mod users;
 mod values;
@@ -109,7 +113,7 @@ impl Context {
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
-        (name = "users", description = "Users and their API tokens"), (name = "hosts", description = "Machines with an agent"),
+        (name = "users", description = "Users, their API tokens, and who did what"), (name = "hosts", description = "Machines with an agent"),
         (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
         (name = "queue", description = "Jobs: every asynchronous operation"), (name = "events", description = "What happened"),
         (name = "ops", description = "Health")
@@ -120,9 +124,9 @@ struct ApiDoc;
 fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(users::create, users::list))
-        .routes(routes!(users::get, users::delete))
-        .routes(routes!(users::create_token, users::list_tokens))
-        .routes(routes!(users::delete_token))
+        .routes(routes!(users::get, users::update, users::delete))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::delete))
         .routes(routes!(hosts::create, hosts::list))
         .routes(routes!(hosts::get, hosts::delete))
         .routes(routes!(hosts::token))
@@ -130,6 +134,9 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(images::get, images::delete))
         .routes(routes!(containers::create, containers::list))
         .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(operations::start))
+        .routes(routes!(operations::stop))
+        .routes(routes!(operations::restart))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))
@@ -137,6 +144,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(webhooks::create, webhooks::list))
         .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
         .routes(routes!(webhooks::deliveries))
+        .routes(routes!(audit::list))
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
 }

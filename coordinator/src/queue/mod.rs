@@ -12,8 +12,9 @@ pub use reaper::{Config as ReaperConfig, run as run_reaper};
 pub use settle::{apply, settle};
 pub use signals::{JobWatch, Signals};
 
-use crate::domain::job::{DEFAULT_WAIT, JobKind, NewJob, QUEUE_LIMIT, Subject};
-use crate::domain::{Refusal, Timestamp};
+use crate::domain::job::{DEFAULT_WAIT, JobKind, NewJob, Subject};
+use crate::domain::quota::{self, Amounts, Counted, Limits};
+use crate::domain::{Kind, Refusal, Timestamp};
 use crate::store::{self, Conn, StoreError};
 use dockerforge_protocol::command::Command;
 use dockerforge_protocol::ids::{HostId, JobId, UserId};
@@ -49,23 +50,26 @@ pub struct Request {
     pub wait: Option<SignedDuration>,
 }
 
-/// Enqueues what a user asks for, in the caller's transaction; counts against the jobs that he may have unfinished.
-pub async fn enqueue(conn: &mut Conn, request: Request, now: Timestamp) -> Result<JobId, QueueError> {
-    enqueue_within(conn, request, QUEUE_LIMIT, now).await
+/// Holds a user's quota for what he asks for now, until the end of the caller's transaction: of two that ask at once, the
+/// second counts what the first made. `asked` is made of his limits. Refuses also who is suspended or deleted by now.
+pub async fn admit(
+    conn: &mut Conn,
+    user: UserId,
+    asked: impl FnOnce(&Limits) -> Result<Amounts, Refusal>,
+) -> Result<(), QueueError> {
+    let held = store::users::hold(conn, user).await?.ok_or(Refusal::NotFound(Kind::User))?;
+    held.state.in_service()?;
+    let limits = store::quotas::limits(conn, user).await?;
+    let asked = asked(&limits)?;
+    // What has no limit need not be counted.
+    let matters = |counted| asked.get(counted) > 0 && limits.get(counted).is_some();
+    let used = store::quotas::usage(conn, user, matters).await?;
+    Ok(quota::admit(&limits, &used, &asked)?)
 }
 
-/// As [`enqueue`], where the user may have `limit` unfinished jobs.
-pub async fn enqueue_within(
-    conn: &mut Conn,
-    request: Request,
-    limit: u32,
-    now: Timestamp,
-) -> Result<JobId, QueueError> {
-    // Held until the commit: of requests that come at once, each counts what the one before has added.
-    store::users::hold(conn, request.user).await?;
-    if store::jobs::count_open(conn, request.user, limit).await? >= i64::from(limit) {
-        return Err(Refusal::QueueFull { limit }.into());
-    }
+/// Enqueues what a user asks for, in the caller's transaction; counts against the jobs that he may have unfinished.
+pub async fn enqueue(conn: &mut Conn, request: Request, now: Timestamp) -> Result<JobId, QueueError> {
+    admit(conn, request.user, |_| Ok(Amounts::of(&[(Counted::QueuedJobs, 1)]))).await?;
     enqueue_following(conn, request, now).await
 }
 

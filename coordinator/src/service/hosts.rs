@@ -6,6 +6,7 @@ use crate::access::{Permit, Read, Write};
 use crate::domain::host::{Host, HostState};
 use crate::domain::job::{Ending, HOST_DELETED, JobError, JobKind, JobState, Subject};
 use crate::domain::page::Page;
+use crate::domain::quota::{Amounts, Counted};
 use crate::domain::{Kind, Refusal, Timestamp};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
@@ -133,6 +134,7 @@ async fn create(
         let expires_at = host.created_at.checked_add(TOKEN_LIFE).unwrap_or(now);
         return Ok((host, Join { token: replay.secret.unwrap_or_default().into(), expires_at }));
     }
+    queue::admit(conn, user, |_| Ok(Amounts::of(&[(Counted::Hosts, 1)]))).await?;
     store::hosts::insert(conn, &host).await?;
     let expires_at = now.checked_add(TOKEN_LIFE).unwrap_or(now);
     store::enrolment::insert_token(conn, token.id, host.id, &token.secret_hash(), now, expires_at).await?;

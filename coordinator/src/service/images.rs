@@ -9,6 +9,7 @@ use crate::domain::host::HostState;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, deletable};
 use crate::domain::job::{JobKind, JobState, Subject};
 use crate::domain::page::Page;
+use crate::domain::quota::{Amounts, Counted};
 use crate::domain::{Kind, Refusal};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
@@ -154,6 +155,7 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     }
     store::hosts::hold(conn, new.host).await?;
     host_for(conn, permit, new.host).await?;
+    queue::admit(conn, user, |_| Ok(Amounts::of(&[(Counted::Images, 1)]))).await?;
     let image = Image {
         id: ImageId::new(),
         user,

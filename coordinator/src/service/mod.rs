@@ -1,12 +1,16 @@
 //! The use cases, a file a resource: permit and input → a decision of the domain → one transaction. Called by `http`.
 //! Nothing here knows of HTTP; nothing here writes outside a transaction.
 
+pub mod audit;
 pub mod containers;
 pub mod enrolment;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod operations;
+mod suspension;
+pub mod tokens;
 pub mod users;
 pub mod webhooks;
 

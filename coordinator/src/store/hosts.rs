@@ -417,3 +417,16 @@ pub async fn states(
         })
         .collect()
 }
+
+/// How many containers and images are on a host still, whoever's they are.
+pub async fn belongings(conn: &mut Conn, id: HostId) -> Result<u64, StoreError> {
+    let count: i64 = on!(conn, |c| {
+        sqlx::query_scalar(
+        "SELECT (SELECT COUNT(*) FROM containers WHERE host_id = $1) + (SELECT COUNT(*) FROM image_hosts WHERE host_id = $1)"
+    )
+    .bind(id.uuid())
+    .fetch_one(c)
+    .await?
+    });
+    unsigned("count", count)
+}

@@ -183,17 +183,15 @@ pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) ->
     jobs(rows)
 }
 
-/// How many unfinished jobs a user has asked for, counted up to `limit`; parts of others are not among them.
-pub async fn count_open(conn: &mut Conn, user: UserId, limit: u32) -> Result<i64, StoreError> {
-    Ok(on!(conn, |c| {
-        sqlx::query_scalar(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE user_id = $1 AND ended_at IS NULL AND parent_id IS NULL LIMIT $2) AS open"
+/// How many unfinished jobs a user has asked for; parts of others are not among them.
+pub async fn count_open(conn: &mut Conn, user: UserId) -> Result<u64, StoreError> {
+    let open: i64 = on!(conn, |c| sqlx::query_scalar(
+        "SELECT COUNT(*) FROM jobs WHERE user_id = $1 AND ended_at IS NULL AND parent_id IS NULL"
     )
     .bind(user.uuid())
-    .bind(i64::from(limit))
     .fetch_one(c)
-    .await?
-    }))
+    .await?);
+    unsigned("jobs", open)
 }
 
 /// Which attempts of a host's jobs are to be stopped.

@@ -15,6 +15,7 @@ pub mod images;
 pub mod jobs;
 pub mod logs;
 mod postgres;
+pub mod quotas;
 pub mod records;
 mod rows;
 mod sqlite;

@@ -90,6 +90,20 @@ fn deletions_and_pulls_say_what_was_asked() {
 }
 
 #[test]
+fn what_is_done_with_a_container_is_asked_for_by_its_name() {
+    let stub = Stub::start(accepting());
+    stub.run(&["container", "start", "web"]).ended(0);
+    stub.run(&["container", "stop", "web", "--grace", "3"]).ended(0);
+    stub.run(&["container", "restart", CONTAINER]).ended(0);
+    stub.run(&["container", "stop", "web", "--grace", "301"]).ended(2);
+    let asked = stub.asked();
+    let sent: Vec<_> =
+        asked.iter().filter(|asked| asked.line.starts_with("POST")).map(|a| (a.line.clone(), a.json())).collect();
+    let path = |what: &str| format!("POST /v1/containers/{CONTAINER}/{what}");
+    assert_eq!(sent, [(path("start"), json!({})), (path("stop"), json!({"grace": 3})), (path("restart"), json!({}))]);
+}
+
+#[test]
 fn acting_for_a_user_names_him_in_every_request_but_the_one_that_finds_him() {
     let stub = Stub::start(accepting());
     stub.run(&["--as", "acme", "container", "rm", "web"]).ended(0);
@@ -277,7 +291,7 @@ fn a_context_that_is_refused_before_all_of_it_was_sent_shows_the_refusal() {
 #[test]
 fn tokens_are_listed_and_revoked_by_name() {
     const TOKEN: &str = "tok_01890000000070008000000000000001";
-    let tokens = || json!([{"id": TOKEN, "name": "ci", "created_at": "x"}, {"id": "tok_2", "name": "ci-2"}]);
+    let tokens = || json!([{"id": TOKEN, "name": "ci", "scopes": ["read", "write"], "created_at": "x"}, {"id": "tok_2", "name": "ci-2"}]);
     let stub = Stub::start(move |asked| match asked.line.as_str() {
         line if line.starts_with(&format!("GET /v1/users/{USER}/tokens")) => list(&tokens()),
         line if line.starts_with("DELETE") => {
@@ -286,8 +300,58 @@ fn tokens_are_listed_and_revoked_by_name() {
         _ => names(asked),
     });
     let ran = stub.run(&["user", "token", "ls", "acme"]).ended(0);
-    assert_eq!(ran.out.lines().nth(1).unwrap(), format!("ci    {TOKEN}  x"));
+    let columns: Vec<&str> = ran.out.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(columns, ["ci", TOKEN, "read,write", "x"]);
     let ran = stub.run(&["user", "token", "rm", "acme", "ci"]).ended(0);
     assert_eq!((ran.out.as_str(), ran.err), ("", format!("the token {TOKEN} is revoked\n")));
     stub.only(&format!("DELETE /v1/users/{USER}/tokens/{TOKEN}"));
+}
+
+#[test]
+fn a_token_is_asked_for_with_scopes_and_an_end_only_where_they_are_named() {
+    let made = json!({"id": "tok_01890000000070008000000000000001", "key": "dfk_new"});
+    let stub = Stub::start(move |asked| if asked.line.starts_with("POST") { answer(201, &made) } else { names(asked) });
+    stub.run(&["user", "token", "create", "acme", "plain"]).ended(0);
+    assert_eq!(stub.asked().last().unwrap().json(), json!({"name": "plain"}));
+    let expires = ["--expires", "2100-01-01T00:00:00Z"];
+    stub.run(&["user", "token", "create", "acme", "ci", "--scope", "read,host:root", expires[0], expires[1]]).ended(0);
+    let body = json!({"name": "ci", "scopes": ["read", "host:root"], "expires_at": "2100-01-01T00:00:00Z"});
+    assert_eq!(stub.asked().last().unwrap().json(), body);
+    let sent = stub.asked().len();
+    stub.run(&["user", "token", "create", "acme", "x", "--scope", "root"]).ended(2);
+    stub.run(&["user", "token", "create", "acme", "x", "--expires", "yesterday"]).ended(2);
+    assert_eq!(stub.asked().len(), sent, "what is mistyped is not sent");
+}
+
+#[test]
+fn quotas_suspension_and_the_audit_are_asked_for_as_the_api_has_them() {
+    let user = json!({"id": USER, "name": "acme", "state": "active", "quota": {"containers": 5, "cpus": null, "memory": 1 << 30},
+        "usage": {"containers": 2, "cpus": 0.5, "memory": 1 << 20}});
+    let audit = json!([{"id": 7, "at": "x", "actor": USER, "user": USER, "action": "host.create",
+        "resource": {"kind": "host", "id": HOST}, "remote": "127.0.0.1"}]);
+    let stub = Stub::start(move |asked| match asked.line.as_str() {
+        line if line.starts_with("GET /v1/audit") => list(&audit),
+        line if line.starts_with("PATCH") && asked.json()["suspended"] == true => answer(202, &job("running", 0)),
+        line if line.starts_with("PATCH") || line.starts_with(&format!("GET /v1/users/{USER}")) => answer(200, &user),
+        _ => names(asked),
+    });
+    let ran = stub.run(&["user", "quota", "acme"]).ended(0);
+    let rows: Vec<Vec<&str>> = ran
+        .out
+        .lines()
+        .skip(1)
+        .map(|line| line.split("  ").filter(|c| !c.is_empty()).map(str::trim).collect())
+        .collect();
+    assert_eq!(rows, [vec!["containers", "2", "5"], vec!["cpus", "0.5", "no limit"], vec!["memory", "1 MiB", "1 GiB"]]);
+    stub.run(&["user", "quota", "acme", "--cpus", "1.5", "--memory", "2g", "--hosts", "default"]).ended(0);
+    let body = json!({"quota": {"cpus": 1.5, "memory": 2_147_483_648_u64, "hosts": null}});
+    assert_eq!(stub.only(&format!("PATCH /v1/users/{USER}")).json(), body);
+    assert!(stub.run(&["user", "suspend", "acme"]).ended(0).out.contains(JOB));
+    let ran = stub.run(&["user", "resume", "acme"]).ended(0);
+    assert_eq!(ran.err, "acme is in service already\n");
+    assert_eq!(stub.asked().last().unwrap().json(), json!({"suspended": false}));
+    let ran = stub.run(&["audit", "ls", "--user", "acme", "--action", "host.create", "--resource", HOST]).ended(0);
+    let columns: Vec<&str> = ran.out.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(columns, ["x", "host.create", HOST, USER, "127.0.0.1"]);
+    stub.only(&format!("GET /v1/audit?user={USER}&action=host.create&resource={HOST}"));
 }

@@ -3,6 +3,7 @@
 use crate::bed::Bed;
 use dockerforge_coordinator::clock;
 use dockerforge_coordinator::domain::job::{Ending, Job, JobError, JobState};
+use dockerforge_coordinator::domain::quota::{Change, Changes, Counted};
 use dockerforge_coordinator::domain::{Kind, Refusal};
 use dockerforge_coordinator::queue::{self, QueueError};
 use dockerforge_coordinator::store;
@@ -231,17 +232,22 @@ async fn each_change_of_a_job_leaves_its_event(bed: &Bed) {
 }
 
 async fn a_user_never_has_more_unfinished_jobs_than_he_may(bed: &Bed) {
-    const LIMIT: u32 = 7;
+    const LIMIT: u64 = 7;
+    let user = bed.user;
+    let mut changes = Changes::default();
+    changes.set(Counted::QueuedJobs, Change::Limit(LIMIT));
+    bed.write(move |conn| Box::pin(async move { store::quotas::set_limits(conn, user, &changes).await }))
+        .await
+        .unwrap();
     let ask = || {
         let request = bed.request(ContainerId::new());
-        bed.store
-            .write(move |conn| Box::pin(async move { queue::enqueue_within(conn, request, LIMIT, clock::now()).await }))
+        bed.store.write(move |conn| Box::pin(async move { queue::enqueue(conn, request, clock::now()).await }))
     };
     let answers = futures_util::future::join_all((0..50).map(|_| ask())).await;
     for answer in answers.iter().filter_map(|answer| answer.as_ref().err()) {
-        assert!(matches!(answer, QueueError::Refused(Refusal::QueueFull { .. })), "{answer:?}");
+        let expected = Refusal::QuotaExceeded { counted: Counted::QueuedJobs, limit: LIMIT, used: LIMIT, asked: 1 };
+        assert!(matches!(answer, QueueError::Refused(refusal) if *refusal == expected), "{answer:?}");
     }
-    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count(), LIMIT as usize);
-    let count = store::jobs::count_open(&mut bed.read().await, bed.user, LIMIT * 2).await.unwrap();
-    assert_eq!(count, i64::from(LIMIT));
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count() as u64, LIMIT);
+    assert_eq!(store::jobs::count_open(&mut bed.read().await, bed.user).await.unwrap(), LIMIT);
 }

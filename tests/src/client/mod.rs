@@ -56,6 +56,12 @@ impl Api {
         Self { authorization: Some(format!("Bearer {key}")), ..self.clone() }
     }
 
+    /// With the credentials of another client, over connections of its own.
+    #[must_use]
+    pub fn with_key_of(&self, other: &Self) -> Self {
+        Self { authorization: other.authorization.clone(), ..self.clone() }
+    }
+
     /// The same with a name and a key as HTTP Basic (RFC 7617).
     #[must_use]
     pub fn basic(&self, name: &str, key: &str) -> Self {

@@ -19,7 +19,7 @@ const TABLES: &[Table] = &[
             ("", ALL),
             ("main", ALL),
             ("app", ALL),
-            ("config", &["store"]),
+            ("config", &["store", "domain"]),
             ("clock", &[]),
             ("tasks", &[]),
             ("telemetry", &["config"]),
@@ -79,7 +79,7 @@ const TABLES: &[Table] = &[
         rooms: &[
             ("", ALL),
             ("ids", &[]),
-            ("spec", &[]),
+            ("spec", &["ids"]),
             ("command", &["ids", "spec"]),
             ("report", &["ids"]),
             ("inventory", &["ids", "spec"]),

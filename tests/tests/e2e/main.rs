@@ -7,6 +7,7 @@
     reason = "a test may; the lint spares only the functions marked as tests"
 )]
 
+mod audit;
 mod containers;
 mod delivery;
 mod enrolment;
@@ -16,7 +17,12 @@ mod hosts;
 mod images;
 mod jobs;
 mod logs;
+mod operations;
+mod quotas;
+mod specs;
+mod suspension;
 mod tenancy;
+mod tokens;
 mod two_hosts;
 mod users;
 mod webhooks;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const OPEN: [&str; 2] = ["GET /healthz", "GET /readyz"];
 
 /// Routes with an id that may be somebody else's.
-const OWNED: [&str; 17] = [
+const OWNED: [&str; 20] = [
     "GET /users/{id}",
     "GET /users/{id}/tokens",
     "POST /users/{id}/tokens",
@@ -23,6 +23,9 @@ const OWNED: [&str; 17] = [
     "DELETE /images/{id}",
     "GET /containers/{id}",
     "DELETE /containers/{id}",
+    "POST /containers/{id}/start",
+    "POST /containers/{id}/stop",
+    "POST /containers/{id}/restart",
     "GET /queue/{id}",
     "DELETE /queue/{id}",
     "GET /webhooks/{id}",
@@ -32,10 +35,11 @@ const OWNED: [&str; 17] = [
 ];
 
 /// Routes with an id that need another look.
-const SPECIAL: [&str; 2] = ["GET /queue/{id}/log", "DELETE /users/{id}"];
+const SPECIAL: [&str; 3] = ["GET /queue/{id}/log", "DELETE /users/{id}", "PATCH /users/{id}"];
 
 /// Routes without an id.
-const COLLECTIONS: [&str; 12] = [
+const COLLECTIONS: [&str; 13] = [
+    "GET /audit",
     "GET /users",
     "POST /users",
     "GET /hosts",
