@@ -39,13 +39,15 @@ pub enum PolicyError {
 pub struct Policy {
     /// `false` forbids builds.
     pub builds: Option<bool>,
+    /// `false` forbids running programs in containers beside their own.
+    pub exec: Option<bool>,
     /// The only images that may be pulled, normalised (`docker.io/library/debian:12`); `*` stands for any characters.
     pub allowed_images: Option<Vec<String>>,
     /// The most containers of ours on the host, running or not; counted by the executor.
     pub max_containers: Option<usize>,
     /// The most memory that one container may be given, bytes; a container without a limit is refused.
     pub max_memory: Option<u64>,
-    /// The ports of the host that may be published, first and last; ports that Docker chooses are allowed.
+    /// The ports of the host that may be published, first and last; ports that are chosen for a container (20000 to 29999) are allowed.
     pub ports: Option<(u16, u16)>,
 }
 
@@ -68,6 +70,7 @@ impl Policy {
         let forbid = |what: String| Err(AgentFailure::new(FailureKind::Policy, format!("this host's policy {what}")));
         match command {
             Command::BuildImage(_) if self.builds == Some(false) => forbid("forbids builds".to_owned()),
+            Command::ExecContainer(_) if self.exec == Some(false) => forbid("forbids running programs".to_owned()),
             Command::PullImage(pull) => {
                 let reference = pull.reference.to_string();
                 match &self.allowed_images {
@@ -99,6 +102,7 @@ impl Policy {
             | Command::StartContainer(_)
             | Command::StopContainer(_)
             | Command::RestartContainer(_)
+            | Command::ExecContainer(_)
             | Command::RemoveContainer(_)
             | Command::RemoveImage(_)
             | Command::RemoveUser(_) => Ok(()),

@@ -2,9 +2,12 @@
 //! becomes a Docker name or label), so that a repeat adopts what is there instead of making a second one.
 
 use crate::ids::{ContainerId, ImageId, UserId};
-use crate::spec::{ContainerSpec, ImageRef, ResourceName};
+use crate::spec::{
+    AbsolutePath, ContainerSpec, EnvName, ImageRef, ResourceName, RunAs, argument_problems, env_problems,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One thing to do. The journal of the agent and the queue of the coordinator keep it as JSON.
@@ -19,6 +22,8 @@ pub enum Command {
     StopContainer(StopContainer),
     /// Stop the container if it runs, and start it: once a job, however often the job is attempted.
     RestartContainer(StopContainer),
+    /// Run a program in the container that is running: begun at most once.
+    ExecContainer(ExecContainer),
     /// Make sure that the container does not exist.
     RemoveContainer(RemoveContainer),
     /// Build an image from a context.
@@ -41,6 +46,7 @@ impl Command {
             Self::StartContainer(_) => "start_container",
             Self::StopContainer(_) => "stop_container",
             Self::RestartContainer(_) => "restart_container",
+            Self::ExecContainer(_) => "exec_container",
             Self::RemoveContainer(_) => "remove_container",
             Self::BuildImage(_) => "build_image",
             Self::PullImage(_) => "pull_image",
@@ -118,6 +124,42 @@ pub struct StopContainer {
     pub user: UserId,
     /// Seconds it may take to end by itself before it is killed.
     pub grace_s: u32,
+}
+
+/// See [`Command::ExecContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecContainer {
+    /// In which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Environment variables beside the container's own.
+    #[serde(default)]
+    pub env: BTreeMap<EnvName, String>,
+    /// Who it runs as; as the container's own program where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<RunAs>,
+    /// The folder it begins in; the container's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<AbsolutePath>,
+    /// Seconds that it may run before it is killed.
+    pub limit_s: u32,
+}
+
+impl ExecContainer {
+    /// The rules that span fields, as [`ContainerSpec::problems`].
+    #[must_use]
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        if self.command.is_empty() {
+            problems.push(("/command".to_owned(), "expected a program".to_owned()));
+        }
+        argument_problems("/command", &self.command, &mut problems);
+        env_problems(&self.env, &mut problems);
+        problems
+    }
 }
 
 /// See [`Command::RemoveContainer`].

@@ -3,9 +3,10 @@
 //! before or after its effect, and can hold a build. Never in a shipped binary.
 
 use super::{
-    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Hint, Image, LabelMap, Network,
-    NewBuild, NewContainer, Output, Volume,
+    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Network,
+    NewBuild, NewContainer, NewExec, Output, Volume,
 };
+use bytes::Bytes;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
 use futures_util::{FutureExt, StreamExt};
 use std::collections::BTreeMap;
@@ -39,6 +40,9 @@ pub struct World {
     pub calls: Vec<String>,
     /// Ports that something else on the host has.
     pub strangers_ports: Vec<u16>,
+    /// By Docker id: what was prepared to run, and whether it was begun. A program `exit N` ends with N; `hold` runs until
+    /// the program that kills what carries its mark is begun.
+    pub execs: BTreeMap<String, (NewExec, bool)>,
     /// How often a container that did not run was started.
     pub starts: usize,
     fail: Option<(usize, Moment)>,
@@ -432,6 +436,57 @@ impl Engine for FakeEngine {
             self.hint(id);
             Ok(())
         }
+        .boxed()
+    }
+
+    fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {
+        self.act("exec create", container, move |w| match w.container(container).map(|(c, ..)| c.state) {
+            None => missing(container),
+            Some(ContainerState::Running) => {
+                let id = w.id("");
+                w.execs.insert(id.clone(), (exec.clone(), false));
+                Ok(id)
+            }
+            Some(_) => conflict(format!("Container {container} is not running")),
+        })
+        .boxed()
+    }
+
+    fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>> {
+        async move {
+            let held = self
+                .act("exec start", id, move |w| match w.execs.get_mut(id) {
+                    None => missing(id),
+                    Some((exec, begun)) => {
+                        *begun = true;
+                        let killer = exec.command.iter().any(|word| word.contains("kill"));
+                        let held = exec.command.first().is_some_and(|word| word == "hold");
+                        if killer {
+                            for (exec, _) in w.execs.values_mut().filter(|(e, _)| e.command[0] == "hold") {
+                                exec.command = vec!["exit".to_owned(), "137".to_owned()];
+                            }
+                        }
+                        Ok(held)
+                    }
+                })
+                .await?;
+            let said = futures_util::stream::iter([Ok(Bytes::from_static(b"output\n"))]);
+            let rest =
+                if held { futures_util::stream::pending().boxed() } else { futures_util::stream::empty().boxed() };
+            Ok(said.chain(rest).boxed())
+        }
+        .boxed()
+    }
+
+    fn exec_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Exec> {
+        self.act("exec inspect", id, move |w| match w.execs.get(id) {
+            None => missing(id),
+            Some((exec, _)) => match exec.command.as_slice() {
+                [word] if word == "hold" => Ok(Exec { running: true, exit_code: None }),
+                [word, code] if word == "exit" => Ok(Exec { running: false, exit_code: code.parse().ok() }),
+                _ => Ok(Exec { running: false, exit_code: Some(0) }),
+            },
+        })
         .boxed()
     }
 

@@ -128,6 +128,13 @@ pub(super) async fn look(
     }
 }
 
+/// The container, which has to be there.
+pub(super) async fn there(work: &Work<'_>, id: ContainerId, user: UserId) -> Result<Container, Ended> {
+    look(work, &docker_name(id), id, user)
+        .await?
+        .ok_or_else(|| failed(FailureKind::ContainerNotFound, format!("{id} is not on the host")))
+}
+
 /// Whether a container found under the name is the one that was asked for.
 fn is_asked(work: &Work<'_>, command: &CreateContainer, found: &Container) -> bool {
     let has = |key: &str, value: String| found.labels.get(key) == Some(&value);

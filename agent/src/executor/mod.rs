@@ -4,6 +4,7 @@
 //! or image run one after the other.
 
 mod container;
+mod exec;
 mod image;
 mod keys;
 mod network;
@@ -101,6 +102,11 @@ pub const FAULT_POINTS: &[&str] = &[
     "agent.container.restart.stopped",
     "agent.container.restart.started",
     "agent.container.restart.finished-journalled",
+    "agent.container.exec.accepted",
+    "agent.container.exec.created",
+    "agent.container.exec.begun",
+    "agent.container.exec.ran",
+    "agent.container.exec.finished-journalled",
     "agent.container.delete.accepted",
     "agent.container.delete.stopped",
     "agent.container.delete.removed",

@@ -7,6 +7,7 @@ mod bench;
 mod containers;
 mod docker;
 mod enrolment;
+mod exec;
 mod images;
 mod operations;
 mod peer;

@@ -45,6 +45,8 @@ pub enum ContainerCommand {
     Stop(Stop),
     /// Stop a container and start it
     Restart(Stop),
+    /// Run a program in a container; what it writes is the job's log
+    Exec(Exec),
     /// Stop and remove a container
     Rm {
         /// Name or id
@@ -69,6 +71,31 @@ pub struct Stop {
     /// Follow the job until it is over
     #[arg(long)]
     wait: bool,
+}
+
+/// A program to run in a container.
+#[derive(Debug, clap::Args)]
+pub struct Exec {
+    /// Name or id
+    container: String,
+    /// An environment variable; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
+    env: Vec<(EnvName, String)>,
+    /// Who it runs as: user or user:group
+    #[arg(long, short)]
+    user: Option<String>,
+    /// The folder it begins in
+    #[arg(long, short, value_name = "PATH")]
+    workdir: Option<String>,
+    /// Seconds within which it has to begin, and that it may run
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    deadline: Option<u32>,
+    /// Follow the job until it is over
+    #[arg(long)]
+    wait: bool,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
 }
 
 /// What a container is to be.
@@ -174,6 +201,21 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
         ContainerCommand::Start { container, wait } => ask(session, &container, "start", &json!({}), wait).await,
         ContainerCommand::Stop(stop) => stop.ask(session, "stop").await,
         ContainerCommand::Restart(stop) => stop.ask(session, "restart").await,
+        ContainerCommand::Exec(exec) => {
+            let env: BTreeMap<_, _> = exec.env.into_iter().collect();
+            let mut body = json!({ "command": exec.command });
+            for (name, value) in [
+                ("env", (!env.is_empty()).then(|| json!(env))),
+                ("user", exec.user.map(|user| json!(user))),
+                ("workdir", exec.workdir.map(|path| json!(path))),
+                ("deadline", exec.deadline.map(|seconds| json!(seconds))),
+            ] {
+                if let Some(value) = value {
+                    body[name] = value;
+                }
+            }
+            ask(session, &exec.container, "exec", &body, exec.wait).await
+        }
         ContainerCommand::Rm { container, volumes, wait } => {
             let id = session.id(Kind::Container, &container).await?;
             let query = if volumes { vec![("volumes", "true".to_owned())] } else { vec![] };

@@ -106,6 +106,9 @@ pub enum Refusal {
         /// Whose it is, where that is the user's own.
         owner: Option<ContainerId>,
     },
+    /// A container that its user stopped runs nothing.
+    #[error("{0} is stopped; start it first")]
+    NotRunning(ContainerId),
     /// It is on its way out.
     #[error("this {0} is being deleted")]
     BeingDeleted(Kind),

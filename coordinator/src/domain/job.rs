@@ -117,6 +117,8 @@ pub enum JobKind {
     ContainerStop,
     /// Stop a container and start it again.
     ContainerRestart,
+    /// Run a program in a container.
+    ContainerExec,
     /// Stop a container and remove it.
     ContainerDelete,
     /// Build an image.
@@ -137,11 +139,12 @@ pub enum JobKind {
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::ContainerCreate,
         Self::ContainerStart,
         Self::ContainerStop,
         Self::ContainerRestart,
+        Self::ContainerExec,
         Self::ContainerDelete,
         Self::ImageBuild,
         Self::ImagePull,
@@ -160,6 +163,7 @@ impl JobKind {
             Self::ContainerStart => "container.start",
             Self::ContainerStop => "container.stop",
             Self::ContainerRestart => "container.restart",
+            Self::ContainerExec => "container.exec",
             Self::ContainerDelete => "container.delete",
             Self::ImageBuild => "image.build",
             Self::ImagePull => "image.pull",
@@ -187,6 +191,12 @@ impl JobKind {
     #[must_use]
     pub const fn creates(self) -> bool {
         matches!(self, Self::ContainerCreate | Self::ImageBuild | Self::ImagePull)
+    }
+
+    /// Whether it is begun at most once: where nobody knows whether it was, it is not tried again.
+    #[must_use]
+    pub const fn at_most_once(self) -> bool {
+        matches!(self, Self::ContainerExec)
     }
 
     /// How long an agent may work on one attempt.
@@ -437,6 +447,12 @@ pub fn on_hello(job: &Job, held: Option<HeldState>) -> (Verdict, Decision) {
         // Never reached the agent: the assignment is sent again with the same attempt.
         (JobState::Assigned, None) => (Verdict::Forget, Decision::Ignore),
         (JobState::Cancelling, None) => (Verdict::Forget, Decision::End(Ending::Cancelled { confirmed: false })),
+        // An agent that has lost its journal cannot say whether it was begun.
+        (JobState::Running | JobState::Unknown, None) if job.kind.at_most_once() => {
+            let detail = "its host no longer knows of it: whether the program ran is not known";
+            let error = JobError::new(FailureKind::OutcomeUnknown.as_str(), detail);
+            (Verdict::Forget, Decision::End(Ending::Failed { error, confirmed: false }))
+        }
         (_, Some(HeldState::Interrupted)) | (JobState::Running | JobState::Unknown, None) => {
             (Verdict::Forget, again(job))
         }

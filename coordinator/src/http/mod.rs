@@ -119,6 +119,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(operations::start))
         .routes(routes!(operations::stop))
         .routes(routes!(operations::restart))
+        .routes(routes!(operations::exec))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))

@@ -11,6 +11,7 @@ mod containers;
 mod delivery;
 mod enrolment;
 mod errors;
+mod exec;
 mod hosts;
 mod images;
 mod jobs;

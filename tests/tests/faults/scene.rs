@@ -193,6 +193,34 @@ impl Scene {
         }
     }
 
+    /// A program in a container runs once or not at all although the agent dies at this step of it; that it may have run is
+    /// never called anything else.
+    pub async fn runs_at_most_once_though_the_agent_dies_at(&mut self, step: &str) {
+        eprintln!("the agent dies at {step}");
+        let name = step.rsplit('.').next().unwrap();
+        let id = self.agent.container(name, &self.image, json!({})).await;
+        self.arm(Side::Agent, step).await;
+        let body = json!({"command": ["sh", "-c", "echo ran >> /ran"]});
+        let job = self.api.post(&format!("/v1/containers/{id}/exec"), &body).await.accepted();
+        self.ledger.see(&job);
+        self.died(Side::Agent, step).await;
+        self.revive(Side::Agent, &[]).await;
+        let ended = self.api.ended(&job.id, 60).await;
+        self.ledger.see(&ended);
+        let made = json!({"command": ["sh", "-c", "cat /ran || true"]});
+        let look = self.api.post(&format!("/v1/containers/{id}/exec"), &made).await.accepted();
+        self.api.succeeded(&look, 30).await;
+        let ran = self.api.log(&look.id).await.text.matches("ran\n").count();
+        match (ended.state.as_str(), ended.error_kind()) {
+            ("succeeded", None) => assert_eq!(ran, 1, "{step}"),
+            ("failed", Some("outcome-unknown")) => {
+                assert!(ran <= 1 && matches!(name, "begun" | "ran"), "{step}: ran {ran} times, {ended:?}");
+            }
+            _ => panic!("{step}: {ended:?}"),
+        }
+        self.hold().await;
+    }
+
     /// The user goes although the agent dies at this step of it.
     pub async fn user_goes_though_the_agent_dies_at(mut self, step: &str) {
         eprintln!("the agent dies at {step} during the deletion of its user");
