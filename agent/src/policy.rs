@@ -2,8 +2,9 @@
 //! checked by the executor before each job. What must hold: a file that cannot be read stops the start (an owner's limit
 //! is never lost silently), and removal is always allowed.
 
-use dockerforge_protocol::command::Command;
+use dockerforge_protocol::command::{Command, RecreateContainer};
 use dockerforge_protocol::report::{AgentFailure, FailureKind};
+use dockerforge_protocol::spec::Resources;
 use figment::providers::{Format, Toml};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
@@ -65,6 +66,17 @@ impl Policy {
             .map_err(|error| PolicyError::Invalid { path, reason: error.to_string() })
     }
 
+    fn allows_memory(&self, asked: &Resources) -> Result<(), AgentFailure> {
+        let forbid = |what: String| Err(AgentFailure::new(FailureKind::Policy, format!("this host's policy {what}")));
+        match (self.max_memory, asked.memory) {
+            (Some(max), None) => forbid(format!("demands a memory limit of at most {max} bytes")),
+            (Some(max), Some(asked)) if asked.get() > max => {
+                forbid(format!("allows at most {max} bytes of memory, {} are asked", asked.get()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a command is allowed.
     pub fn allows(&self, command: &Command) -> Result<(), AgentFailure> {
         let forbid = |what: String| Err(AgentFailure::new(FailureKind::Policy, format!("this host's policy {what}")));
@@ -80,16 +92,8 @@ impl Policy {
                     _ => Ok(()),
                 }
             }
-            Command::CreateContainer(create) => {
-                if let Some(max) = self.max_memory {
-                    match create.spec.resources.memory {
-                        None => return forbid(format!("demands a memory limit of at most {max} bytes")),
-                        Some(asked) if asked.get() > max => {
-                            return forbid(format!("allows at most {max} bytes of memory, {} are asked", asked.get()));
-                        }
-                        Some(_) => {}
-                    }
-                }
+            Command::CreateContainer(create) | Command::RecreateContainer(RecreateContainer { create, .. }) => {
+                self.allows_memory(&create.spec.resources)?;
                 if let Some((first, last)) = self.ports {
                     let asked = create.spec.ports.iter().filter_map(|p| p.host);
                     if let Some(port) = asked.into_iter().find(|p| !(first..=last).contains(&p.get())) {
@@ -98,6 +102,7 @@ impl Policy {
                 }
                 Ok(())
             }
+            Command::UpdateContainer(update) => self.allows_memory(&update.resources),
             Command::BuildImage(_)
             | Command::StartContainer(_)
             | Command::StopContainer(_)

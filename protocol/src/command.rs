@@ -3,7 +3,8 @@
 
 use crate::ids::{ContainerId, ImageId, UserId};
 use crate::spec::{
-    AbsolutePath, ContainerSpec, EnvName, ImageRef, ResourceName, RunAs, argument_problems, env_problems,
+    AbsolutePath, ContainerSpec, EnvName, ImageRef, ResourceName, Resources, RestartPolicy, RunAs, argument_problems,
+    env_problems,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -24,6 +25,10 @@ pub enum Command {
     RestartContainer(StopContainer),
     /// Run a program in the container that is running: begun at most once.
     ExecContainer(ExecContainer),
+    /// Change the limits and the restart policy of the container where it is.
+    UpdateContainer(UpdateContainer),
+    /// Make sure that the container is as specified, by making it anew; if that cannot be, it stays as it was.
+    RecreateContainer(RecreateContainer),
     /// Make sure that the container does not exist.
     RemoveContainer(RemoveContainer),
     /// Build an image from a context.
@@ -47,6 +52,8 @@ impl Command {
             Self::StopContainer(_) => "stop_container",
             Self::RestartContainer(_) => "restart_container",
             Self::ExecContainer(_) => "exec_container",
+            Self::UpdateContainer(_) => "update_container",
+            Self::RecreateContainer(_) => "recreate_container",
             Self::RemoveContainer(_) => "remove_container",
             Self::BuildImage(_) => "build_image",
             Self::PullImage(_) => "pull_image",
@@ -162,6 +169,30 @@ impl ExecContainer {
     }
 }
 
+/// See [`Command::UpdateContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Its limits from now on; one that is absent stays as it is.
+    pub resources: Resources,
+    /// When Docker restarts it from now on.
+    pub restart: RestartPolicy,
+}
+
+/// See [`Command::RecreateContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecreateContainer {
+    /// What it is to be.
+    pub create: CreateContainer,
+    /// Whether it is meant to run.
+    pub run: bool,
+    /// Seconds that the one that is there may take to end before it is killed.
+    pub grace_s: u32,
+}
+
 /// See [`Command::RemoveContainer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RemoveContainer {
@@ -235,6 +266,12 @@ pub struct RemoveUser {
 #[must_use]
 pub fn docker_name(container: ContainerId) -> String {
     format!("df-{container}")
+}
+
+/// The Docker name under which a container is kept while it is made anew.
+#[must_use]
+pub fn kept_name(container: ContainerId) -> String {
+    format!("df-{container}-old")
 }
 
 /// The repository and tag of an image of ours on a host. The `.invalid` registry (RFC 2606) makes sure that nobody

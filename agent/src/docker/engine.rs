@@ -4,8 +4,8 @@
 mod convert;
 
 use super::{
-    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Network,
-    NewBuild, NewContainer, NewExec, Output, Volume,
+    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Limits,
+    Network, NewBuild, NewContainer, NewExec, Output, Volume,
 };
 use bollard::container::LogOutput;
 use bollard::errors::Error;
@@ -323,6 +323,16 @@ impl Engine for UnixEngine {
     fn container_remove<'a>(&'a self, id: &'a str) -> Call<'a, ()> {
         let options = query::RemoveContainerOptions { v: true, force: true, ..Default::default() };
         self.call("container remove", SLOW, move |d| async move { d.remove_container(id, Some(options)).await }).boxed()
+    }
+
+    fn container_rename<'a>(&'a self, id: &'a str, name: &'a str) -> Call<'a, ()> {
+        let options = query::RenameContainerOptions { name: name.to_owned() };
+        self.call("container rename", CHANGE, move |d| async move { d.rename_container(id, options).await }).boxed()
+    }
+
+    fn container_update<'a>(&'a self, id: &'a str, limits: &'a Limits) -> Call<'a, ()> {
+        let body = convert::update_body(limits);
+        self.call("container update", CHANGE, move |d| async move { d.update_container(id, body).await }).boxed()
     }
 
     fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {

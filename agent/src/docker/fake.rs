@@ -3,10 +3,11 @@
 //! before or after its effect, and can hold a build. Never in a shipped binary.
 
 use super::{
-    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Network,
-    NewBuild, NewContainer, NewExec, Output, Volume,
+    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Limits,
+    Network, NewBuild, NewContainer, NewExec, Output, Volume,
 };
 use bytes::Bytes;
+use dockerforge_protocol::command::labels;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
 use futures_util::{FutureExt, StreamExt};
 use std::collections::BTreeMap;
@@ -43,6 +44,8 @@ pub struct World {
     /// By Docker id: what was prepared to run, and whether it was begun. A program `exit N` ends with N; `hold` runs until
     /// the program that kills what carries its mark is begun.
     pub execs: BTreeMap<String, (NewExec, bool)>,
+    /// Whether two containers that stand for one of ours ever ran at once.
+    pub doubled: bool,
     /// How often a container that did not run was started.
     pub starts: usize,
     fail: Option<(usize, Moment)>,
@@ -391,12 +394,20 @@ impl Engine for FakeEngine {
                 let message = format!("Bind for 0.0.0.0:{port} failed: port is already allocated");
                 return Err(DockerError::Refused { status: 500, message });
             }
+            let own = w.container(id).and_then(|(c, ..)| c.labels.get(labels::CONTAINER).cloned());
+            let mut others = w.containers.values().filter(|(c, ..)| c.id != id && c.state == ContainerState::Running);
+            w.doubled |= others.any(|(c, ..)| c.labels.get(labels::CONTAINER) == own.as_ref());
             if let Some((container, new, _)) = w.containers.get_mut(id) {
                 if new.command.first().is_some_and(|c| c == "/does-not-exist") {
                     let message = "exec: \"/does-not-exist\": no such file or directory".to_owned();
                     return Err(DockerError::Refused { status: 400, message });
                 }
                 if container.state != ContainerState::Running {
+                    if new.command.first().is_some_and(|c| c == "/ends-at-once") {
+                        container.state = ContainerState::Exited;
+                        container.exit_code = Some(1);
+                        return Ok(());
+                    }
                     w.next_id += 1;
                     w.starts += 1;
                     container.state = ContainerState::Running;
@@ -436,6 +447,38 @@ impl Engine for FakeEngine {
             self.hint(id);
             Ok(())
         }
+        .boxed()
+    }
+
+    fn container_rename<'a>(&'a self, id: &'a str, name: &'a str) -> Call<'a, ()> {
+        self.act("container rename", name, move |w| {
+            if w.container(name).is_some_and(|(found, ..)| found.id != id) {
+                return conflict(format!("the name {name} is in use"));
+            }
+            w.containers.get_mut(id).map_or_else(
+                || missing(id),
+                |(_, new, _)| {
+                    name.clone_into(&mut new.name);
+                    Ok(())
+                },
+            )
+        })
+        .boxed()
+    }
+
+    fn container_update<'a>(&'a self, id: &'a str, limits: &'a Limits) -> Call<'a, ()> {
+        self.act("container update", id, move |w| {
+            w.containers.get_mut(id).map_or_else(
+                || missing(id),
+                |(_, new, _)| {
+                    new.memory = limits.memory.or(new.memory);
+                    new.nano_cpus = limits.nano_cpus.or(new.nano_cpus);
+                    new.pids = limits.pids.or(new.pids);
+                    new.restart = limits.restart;
+                    Ok(())
+                },
+            )
+        })
         .boxed()
     }
 

@@ -209,6 +209,19 @@ pub struct NewContainer {
     pub no_new_privileges: bool,
 }
 
+/// What can be changed of a container where it is; what is absent stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Billionths of a processor.
+    pub nano_cpus: Option<i64>,
+    /// Bytes of memory; no swap on top.
+    pub memory: Option<i64>,
+    /// Processes and threads.
+    pub pids: Option<i64>,
+    /// Docker's name of the restart policy.
+    pub restart: &'static str,
+}
+
 /// A program to run in a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewExec {
@@ -310,6 +323,10 @@ pub trait Engine: Send + Sync + 'static {
     fn container_stop<'a>(&'a self, id: &'a str, grace: Duration) -> Call<'a, ()>;
     /// Removes it even if it runs, with its anonymous volumes.
     fn container_remove<'a>(&'a self, id: &'a str) -> Call<'a, ()>;
+    /// Gives it another name; [`DockerError::Conflict`] where the name exists.
+    fn container_rename<'a>(&'a self, id: &'a str, name: &'a str) -> Call<'a, ()>;
+    /// Changes its limits and its restart policy.
+    fn container_update<'a>(&'a self, id: &'a str, limits: &'a Limits) -> Call<'a, ()>;
     /// Prepares a program in a running container and answers Docker's id of it; nothing runs yet.
     /// [`DockerError::Conflict`] where the container does not run.
     fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String>;

@@ -4,7 +4,7 @@
 use super::keys::Keys;
 use super::table::{Held, Reason, State, Stop, Table};
 use super::work::{Work, fault, kind, note_path};
-use super::{Ended, Settings, container, exec, image, network, operate, remove};
+use super::{Ended, Settings, container, exec, image, network, operate, remove, update};
 use crate::journal::spool::Spool;
 use crate::journal::{Accepted, Entry, Journal};
 use crate::tasks::Tasks;
@@ -360,6 +360,8 @@ impl Inner {
             Command::StopContainer(c) | Command::RestartContainer(c) => c.container.to_string(),
             // Programs run beside each other, and while their container is stopped; each is a thing of its own.
             Command::ExecContainer(_) => work.attempt.job.to_string(),
+            Command::UpdateContainer(c) => c.container.to_string(),
+            Command::RecreateContainer(c) => c.create.container.to_string(),
             Command::RemoveContainer(c) => c.container.to_string(),
             Command::BuildImage(c) => c.image.to_string(),
             Command::PullImage(c) => c.image.to_string(),
@@ -375,6 +377,8 @@ impl Inner {
             Command::StopContainer(c) => operate::stop(work, c).await,
             Command::RestartContainer(c) => operate::restart(work, c).await,
             Command::ExecContainer(c) => exec::exec(work, c).await,
+            Command::UpdateContainer(c) => update::update(work, c).await,
+            Command::RecreateContainer(c) => update::recreate(work, c).await,
             Command::RemoveContainer(c) => remove::container(work, c).await,
             Command::BuildImage(c) => image::build(work, c).await,
             Command::PullImage(c) => image::pull(work, c).await,
@@ -401,6 +405,9 @@ impl Inner {
                 // A container that another attempt may adopt, or that the next life goes on with, stays.
                 (Command::CreateContainer(c), Err(Ended::Stopped), Some(Reason::Cancelled | Reason::Deadline)) => {
                     container::undo(work, c).await
+                }
+                (Command::RecreateContainer(c), Err(Ended::Stopped), Some(Reason::Cancelled | Reason::Deadline)) => {
+                    update::go_back(work, c).await.is_ok()
                 }
                 (Command::BuildImage(c), Err(_), _) => {
                     // A temporary tag that stays is removed by the next attempt, or with the image.

@@ -33,6 +33,8 @@ pub(crate) fn kind(command: &Command) -> &'static str {
         Command::StopContainer(_) => "container.stop",
         Command::RestartContainer(_) => "container.restart",
         Command::ExecContainer(_) => "container.exec",
+        Command::UpdateContainer(_) => "container.limit",
+        Command::RecreateContainer(_) => "container.recreate",
         Command::RemoveContainer(_) => "container.delete",
         Command::BuildImage(_) => "image.build",
         Command::PullImage(_) => "image.pull",

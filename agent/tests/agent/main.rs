@@ -12,3 +12,4 @@ mod images;
 mod operations;
 mod peer;
 mod sessions;
+mod updates;

@@ -109,6 +109,12 @@ pub enum Refusal {
     /// A container that its user stopped runs nothing.
     #[error("{0} is stopped; start it first")]
     NotRunning(ContainerId),
+    /// Another change of it is not finished.
+    #[error("{0} changes this container already; wait for it to end, or cancel it")]
+    BeingChanged(JobId),
+    /// It changed while a change of it was worked out.
+    #[error("this {0} was changed at the same time; look again")]
+    Changed(Kind),
     /// It is on its way out.
     #[error("this {0} is being deleted")]
     BeingDeleted(Kind),

@@ -119,6 +119,8 @@ pub enum JobKind {
     ContainerRestart,
     /// Run a program in a container.
     ContainerExec,
+    /// Change what a container is.
+    ContainerUpdate,
     /// Stop a container and remove it.
     ContainerDelete,
     /// Build an image.
@@ -139,12 +141,13 @@ pub enum JobKind {
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::ContainerCreate,
         Self::ContainerStart,
         Self::ContainerStop,
         Self::ContainerRestart,
         Self::ContainerExec,
+        Self::ContainerUpdate,
         Self::ContainerDelete,
         Self::ImageBuild,
         Self::ImagePull,
@@ -164,6 +167,7 @@ impl JobKind {
             Self::ContainerStop => "container.stop",
             Self::ContainerRestart => "container.restart",
             Self::ContainerExec => "container.exec",
+            Self::ContainerUpdate => "container.update",
             Self::ContainerDelete => "container.delete",
             Self::ImageBuild => "image.build",
             Self::ImagePull => "image.pull",
@@ -205,6 +209,8 @@ impl JobKind {
         match self {
             Self::ImageBuild => SignedDuration::from_hours(1),
             Self::ImagePull => SignedDuration::from_mins(30),
+            // 300 s to end, 300 s to become healthy, and the way back.
+            Self::ContainerUpdate => SignedDuration::from_mins(20),
             _ => SignedDuration::from_mins(10),
         }
     }

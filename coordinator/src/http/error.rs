@@ -161,6 +161,8 @@ impl From<Refusal> for ApiError {
             Refusal::ImageInUse { .. } => (S::CONFLICT, "image-in-use", "Containers use the image"),
             Refusal::PortTaken { .. } => (S::CONFLICT, "port-taken", "The port is taken"),
             Refusal::NotRunning(_) => (S::CONFLICT, "container-not-running", "The container does not run"),
+            Refusal::BeingChanged(_) => (S::CONFLICT, "being-changed", "It is being changed"),
+            Refusal::Changed(_) => (S::CONFLICT, "conflict", "It changed meanwhile"),
             Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
             Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),
             Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),

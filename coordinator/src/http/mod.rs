@@ -15,6 +15,7 @@ mod operations;
 mod ops;
 mod respond;
 mod specs;
+mod updates;
 mod users;
 mod values;
 
@@ -115,7 +116,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(images::create, images::list))
         .routes(routes!(images::get, images::delete))
         .routes(routes!(containers::create, containers::list))
-        .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(containers::get, containers::delete, updates::update))
         .routes(routes!(operations::start))
         .routes(routes!(operations::stop))
         .routes(routes!(operations::restart))

@@ -8,6 +8,7 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod operations;
+pub mod updates;
 pub mod users;
 
 use crate::build::Contexts;

@@ -39,6 +39,7 @@ variants! {
         Command::StartContainer(_) => "StartContainer", Command::StopContainer(_) => "StopContainer",
         Command::RestartContainer(_) => "RestartContainer",
         Command::ExecContainer(_) => "ExecContainer",
+        Command::UpdateContainer(_) => "UpdateContainer", Command::RecreateContainer(_) => "RecreateContainer",
         Command::BuildImage(_) => "BuildImage", Command::PullImage(_) => "PullImage",
         Command::RemoveImage(_) => "RemoveImage", Command::RemoveUser(_) => "RemoveUser",
     ];

@@ -2,8 +2,8 @@
 
 use dockerforge_protocol::{
     command::{
-        BuildImage, Command, ContextRef, CreateContainer, ExecContainer, Hardening, PullImage, RemoveContainer,
-        RemoveImage, RemoveUser, StartContainer, StopContainer,
+        BuildImage, Command, ContextRef, CreateContainer, ExecContainer, Hardening, PullImage, RecreateContainer,
+        RemoveContainer, RemoveImage, RemoveUser, StartContainer, StopContainer, UpdateContainer,
     },
     handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
     ids::{ClusterId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
@@ -102,6 +102,11 @@ fn exec(full: bool) -> ExecContainer {
     }
 }
 
+fn recreate() -> Command {
+    let Command::CreateContainer(create) = create(full_spec()) else { panic!("a creation is made here") };
+    Command::RecreateContainer(RecreateContainer { create, run: true, grace_s: 10 })
+}
+
 fn stop(grace_s: u32) -> StopContainer {
     StopContainer { container: container('3'), user: user(), grace_s }
 }
@@ -137,6 +142,16 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         ),
         assign("exec_container", Command::ExecContainer(exec(true))),
         assign("exec_container-plain", Command::ExecContainer(exec(false))),
+        assign(
+            "update_container",
+            Command::UpdateContainer(UpdateContainer {
+                container: container('3'),
+                user: user(),
+                resources: full_spec().resources,
+                restart: RestartPolicy::Always,
+            }),
+        ),
+        assign("recreate_container", recreate()),
         assign("start_container", Command::StartContainer(StartContainer { container: container('3'), user: user() })),
         assign("stop_container", Command::StopContainer(stop(10))),
         assign("restart_container", Command::RestartContainer(stop(300))),

@@ -20,4 +20,5 @@ mod operations;
 mod specs;
 mod tenancy;
 mod two_hosts;
+mod updates;
 mod users;

@@ -65,6 +65,9 @@ matrix! {
     a_container_is_deleted_wherever_the_coordinator_dies: Sqlite Coordinator DeleteContainer;
     a_container_is_deleted_wherever_the_agent_dies: Sqlite Agent DeleteContainer;
     an_image_is_deleted_wherever_the_agent_dies: Sqlite Agent DeleteImage;
+    a_container_is_made_anew_wherever_the_agent_dies: Sqlite Agent RecreateContainer;
+    a_container_is_made_anew_wherever_the_coordinator_dies: Sqlite Coordinator RecreateContainer;
+    a_containers_limits_change_wherever_the_agent_dies: Sqlite Agent LimitContainer;
     a_container_is_stopped_wherever_the_agent_dies: Sqlite Agent StopContainer;
     a_container_is_started_wherever_the_agent_dies: Sqlite Agent StartContainer;
     a_container_is_restarted_once_wherever_the_agent_dies: Sqlite Agent RestartContainer;

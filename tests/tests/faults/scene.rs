@@ -42,11 +42,15 @@ pub enum Work {
     StartContainer,
     /// `POST /containers/{id}/restart`.
     RestartContainer,
+    /// `PATCH /containers/{id}` with another environment.
+    RecreateContainer,
+    /// `PATCH /containers/{id}` with other limits.
+    LimitContainer,
 }
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::CreateContainer,
         Self::BuildImage,
         Self::PullImage,
@@ -55,6 +59,8 @@ impl Work {
         Self::StopContainer,
         Self::StartContainer,
         Self::RestartContainer,
+        Self::RecreateContainer,
+        Self::LimitContainer,
     ];
 
     /// How the agent's steps of it begin.
@@ -68,6 +74,8 @@ impl Work {
             Self::StopContainer => "agent.container.stop.",
             Self::StartContainer => "agent.container.start.",
             Self::RestartContainer => "agent.container.restart.",
+            Self::RecreateContainer => "agent.container.recreate.",
+            Self::LimitContainer => "agent.container.limit.",
         }
     }
 
@@ -81,6 +89,7 @@ impl Work {
             Self::StopContainer => "container.stop",
             Self::StartContainer => "container.start",
             Self::RestartContainer => "container.restart",
+            Self::RecreateContainer | Self::LimitContainer => "container.update",
         }
     }
 }
@@ -273,6 +282,15 @@ impl Scene {
                 let body = if verb == "start" { json!({}) } else { json!({"grace": 0}) };
                 (Method::POST, format!("/v1/containers/{id}/{verb}"), Some(body), None)
             }
+            Work::RecreateContainer | Work::LimitContainer => {
+                let volumes = json!({"volumes": [{"volume": "data", "target": "/data"}]});
+                let id = self.agent.container(&name, &self.image, volumes).await;
+                let body = match work {
+                    Work::RecreateContainer => json!({"env": {"CHANGED": "yes"}}),
+                    _ => json!({"resources": {"pids": 77}}),
+                };
+                (Method::PATCH, format!("/v1/containers/{id}"), Some(body), None)
+            }
             Work::DeleteImage => {
                 let id = self.agent.image(&name, env::SLEEPER).await;
                 (Method::DELETE, format!("/v1/images/{id}"), None, Some(id))
@@ -389,6 +407,19 @@ impl Scene {
                     self.api.observed(&made, "running", 10).await;
                     let starts = self.agent.docker.file(&docker_name(made.parse().unwrap()), "/starts").await;
                     assert_eq!(starts, "started\nstarted\n", "{made} was not started exactly once more");
+                }
+                Work::RecreateContainer | Work::LimitContainer => {
+                    assert_eq!(self.agent.docker.of_container(&made).await.len(), 1, "I5: {made}");
+                    let real = self.agent.docker.inspect(&docker_name(made.parse().unwrap())).await.unwrap();
+                    assert_eq!(real.state.and_then(|state| state.running), Some(true));
+                    let shown = self.api.container(&made).await;
+                    if work == Work::RecreateContainer {
+                        assert!(real.config.unwrap().env.unwrap().contains(&"CHANGED=yes".to_owned()));
+                        assert_eq!(shown.env["CHANGED"], "yes");
+                    } else {
+                        assert_eq!(real.host_config.unwrap().pids_limit, Some(77));
+                        assert_eq!(shown.resources["pids"], 77);
+                    }
                 }
                 Work::DeleteContainer | Work::DeleteImage => {}
             }
