@@ -3,9 +3,11 @@
 //! before or after its effect, and can hold a build. Never in a shipped binary.
 
 use super::{
-    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Hint, Image, LabelMap, Network,
-    NewBuild, NewContainer, Output, Volume,
+    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Limits,
+    Network, NewBuild, NewContainer, NewExec, Output, Volume,
 };
+use bytes::Bytes;
+use dockerforge_protocol::command::labels;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
 use futures_util::{FutureExt, StreamExt};
 use std::collections::BTreeMap;
@@ -39,6 +41,11 @@ pub struct World {
     pub calls: Vec<String>,
     /// Ports that something else on the host has.
     pub strangers_ports: Vec<u16>,
+    /// By Docker id: what was prepared to run, and whether it was begun. A program `exit N` ends with N; `hold` runs until
+    /// the program that kills what carries its mark is begun.
+    pub execs: BTreeMap<String, (NewExec, bool)>,
+    /// Whether two containers that stand for one of ours ever ran at once.
+    pub doubled: bool,
     /// How often a container that did not run was started.
     pub starts: usize,
     fail: Option<(usize, Moment)>,
@@ -403,12 +410,20 @@ impl Engine for FakeEngine {
                 let message = format!("Bind for 0.0.0.0:{port} failed: port is already allocated");
                 return Err(DockerError::Refused { status: 500, message });
             }
+            let own = w.container(id).and_then(|(c, ..)| c.labels.get(labels::CONTAINER).cloned());
+            let mut others = w.containers.values().filter(|(c, ..)| c.id != id && c.state == ContainerState::Running);
+            w.doubled |= others.any(|(c, ..)| c.labels.get(labels::CONTAINER) == own.as_ref());
             if let Some((container, new, _)) = w.containers.get_mut(id) {
                 if new.command.first().is_some_and(|c| c == "/does-not-exist") {
                     let message = "exec: \"/does-not-exist\": no such file or directory".to_owned();
                     return Err(DockerError::Refused { status: 400, message });
                 }
                 if container.state != ContainerState::Running {
+                    if new.command.first().is_some_and(|c| c == "/ends-at-once") {
+                        container.state = ContainerState::Exited;
+                        container.exit_code = Some(1);
+                        return Ok(());
+                    }
                     w.next_id += 1;
                     w.starts += 1;
                     container.state = ContainerState::Running;
@@ -448,6 +463,89 @@ impl Engine for FakeEngine {
             self.hint(id);
             Ok(())
         }
+        .boxed()
+    }
+
+    fn container_rename<'a>(&'a self, id: &'a str, name: &'a str) -> Call<'a, ()> {
+        self.act("container rename", name, move |w| {
+            if w.container(name).is_some_and(|(found, ..)| found.id != id) {
+                return conflict(format!("the name {name} is in use"));
+            }
+            w.containers.get_mut(id).map_or_else(
+                || missing(id),
+                |(_, new, _)| {
+                    name.clone_into(&mut new.name);
+                    Ok(())
+                },
+            )
+        })
+        .boxed()
+    }
+
+    fn container_update<'a>(&'a self, id: &'a str, limits: &'a Limits) -> Call<'a, ()> {
+        self.act("container update", id, move |w| {
+            w.containers.get_mut(id).map_or_else(
+                || missing(id),
+                |(_, new, _)| {
+                    new.memory = limits.memory.or(new.memory);
+                    new.nano_cpus = limits.nano_cpus.or(new.nano_cpus);
+                    new.pids = limits.pids.or(new.pids);
+                    new.restart = limits.restart;
+                    Ok(())
+                },
+            )
+        })
+        .boxed()
+    }
+
+    fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {
+        self.act("exec create", container, move |w| match w.container(container).map(|(c, ..)| c.state) {
+            None => missing(container),
+            Some(ContainerState::Running) => {
+                let id = w.id("");
+                w.execs.insert(id.clone(), (exec.clone(), false));
+                Ok(id)
+            }
+            Some(_) => conflict(format!("Container {container} is not running")),
+        })
+        .boxed()
+    }
+
+    fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>> {
+        async move {
+            let held = self
+                .act("exec start", id, move |w| match w.execs.get_mut(id) {
+                    None => missing(id),
+                    Some((exec, begun)) => {
+                        *begun = true;
+                        let killer = exec.command.iter().any(|word| word.contains("kill"));
+                        let held = exec.command.first().is_some_and(|word| word == "hold");
+                        if killer {
+                            for (exec, _) in w.execs.values_mut().filter(|(e, _)| e.command[0] == "hold") {
+                                exec.command = vec!["exit".to_owned(), "137".to_owned()];
+                            }
+                        }
+                        Ok(held)
+                    }
+                })
+                .await?;
+            let said = futures_util::stream::iter([Ok(Bytes::from_static(b"output\n"))]);
+            let rest =
+                if held { futures_util::stream::pending().boxed() } else { futures_util::stream::empty().boxed() };
+            Ok(said.chain(rest).boxed())
+        }
+        .boxed()
+    }
+
+    fn exec_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Exec> {
+        self.act("exec inspect", id, move |w| match w.execs.get(id) {
+            None => missing(id),
+            Some((exec, _)) => match exec.command.as_slice() {
+                [word] if word == "hold" => Ok(Exec { running: true, exit_code: None }),
+                [word, code] if word == "exit" => Ok(Exec { running: false, exit_code: code.parse().ok() }),
+                _ => Ok(Exec { running: false, exit_code: Some(0) }),
+            },
+        })
         .boxed()
     }
 

@@ -1,11 +1,11 @@
 //! Starting, stopping and restarting a container that is there. What must hold: each is done again without harm, a
 //! restart happens once a job however often the job is attempted, and what is not ours is left alone.
 
+use super::container::there;
 use super::work::{Work, failed};
 use super::{Ended, container};
-use crate::docker::{Container, DockerError};
-use dockerforge_protocol::command::{StartContainer, StopContainer, docker_name};
-use dockerforge_protocol::ids::{ContainerId, UserId};
+use crate::docker::DockerError;
+use dockerforge_protocol::command::{StartContainer, StopContainer};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::{FailureKind, Product};
 use serde::{Deserialize, Serialize};
@@ -73,13 +73,6 @@ pub(super) async fn restart(work: &Work<'_>, command: &StopContainer) -> Result<
 
 fn grace(command: &StopContainer) -> Duration {
     Duration::from_secs(command.grace_s.into())
-}
-
-/// The container, which has to be there.
-async fn there(work: &Work<'_>, id: ContainerId, user: UserId) -> Result<Container, Ended> {
-    container::look(work, &docker_name(id), id, user)
-        .await?
-        .ok_or_else(|| failed(FailureKind::ContainerNotFound, format!("{id} is not on the host")))
 }
 
 async fn start_now(work: &Work<'_>, id: &str) -> Result<(), Ended> {

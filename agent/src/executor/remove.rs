@@ -4,7 +4,7 @@
 use super::work::{Work, failed};
 use super::{Ended, container, network};
 use crate::docker::DockerError;
-use dockerforge_protocol::command::{RemoveContainer, RemoveImage, docker_name, local_tag};
+use dockerforge_protocol::command::{RemoveContainer, RemoveImage, docker_name, kept_name, local_tag};
 use dockerforge_protocol::report::{FailureKind, Product};
 use std::time::Duration;
 
@@ -16,6 +16,7 @@ pub(super) async fn container(work: &Work<'_>, command: &RemoveContainer) -> Res
     work.done("accepted");
     let engine = &work.settings.engine;
     work.step("looking for the container", Some(10))?;
+    container_kept(work, command).await?;
     let Some(found) = container::look(work, &docker_name(command.container), command.container, command.user).await?
     else {
         // Gone already, perhaps by this job before it was interrupted: then its volumes stand in the note.
@@ -41,6 +42,16 @@ pub(super) async fn container(work: &Work<'_>, command: &RemoveContainer) -> Res
     }
     work.done("removed");
     volumes(work, command, found.volumes).await
+}
+
+/// What an unfinished change has kept under another name goes first.
+async fn container_kept(work: &Work<'_>, command: &RemoveContainer) -> Result<(), Ended> {
+    let name = kept_name(command.container);
+    let Some(kept) = container::look(work, &name, command.container, command.user).await? else { return Ok(()) };
+    match work.settings.engine.container_remove(&kept.id).await {
+        Ok(()) | Err(DockerError::NotFound { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn volumes(work: &Work<'_>, command: &RemoveContainer, names: Vec<String>) -> Result<Product, Ended> {

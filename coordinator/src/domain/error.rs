@@ -4,8 +4,9 @@
 use super::Timestamp;
 use super::quota::Counted;
 use super::user::Scope;
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, TokenId, UserId, WebhookId};
 use std::fmt;
+use uuid::Uuid;
 
 /// The kinds of things that can be named, missing or taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,27 @@ impl Kind {
             .find(|k| k.as_str() == word)
     }
 }
+
+macro_rules! ids {
+    ($($kind:ident $id:ident),*) => {
+        impl Kind {
+            /// An id of a thing of this kind, in its printed form.
+            #[must_use]
+            pub fn print_id(self, id: Uuid) -> String {
+                match self {
+                    $(Self::$kind => $id::from_uuid(id).to_string(),)*
+                }
+            }
+
+            /// The thing that a printed id names.
+            #[must_use]
+            pub fn parse_id(text: &str) -> Option<(Self, Uuid)> {
+                None$(.or_else(|| text.parse::<$id>().ok().map(|id| (Self::$kind, id.uuid()))))*
+            }
+        }
+    };
+}
+ids! { User UserId, Token TokenId, Host HostId, Image ImageId, Container ContainerId, Job JobId, Webhook WebhookId }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -112,6 +134,15 @@ pub enum Refusal {
         /// Whose it is, where that is the user's own.
         owner: Option<ContainerId>,
     },
+    /// A container that its user stopped runs nothing.
+    #[error("{0} is stopped; start it first")]
+    NotRunning(ContainerId),
+    /// Another change of it is not finished.
+    #[error("{0} changes this container already; wait for it to end, or cancel it")]
+    BeingChanged(JobId),
+    /// It changed while a change of it was worked out.
+    #[error("this {0} was changed at the same time; look again")]
+    Changed(Kind),
     /// It is on its way out.
     #[error("this {0} is being deleted")]
     BeingDeleted(Kind),

@@ -4,7 +4,7 @@
 use super::job::JobState;
 use super::{Kind, Timestamp};
 use core::net::IpAddr;
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, RequestId, TokenId, UserId, WebhookId};
+use dockerforge_protocol::ids::{RequestId, UserId};
 use uuid::Uuid;
 
 /// One thing that happened.
@@ -45,16 +45,7 @@ impl Happened {
     /// The id of the thing, in its printed form.
     #[must_use]
     pub fn resource_name(&self) -> String {
-        let id = self.resource_id;
-        match self.resource {
-            Kind::User => UserId::from_uuid(id).to_string(),
-            Kind::Token => TokenId::from_uuid(id).to_string(),
-            Kind::Host => HostId::from_uuid(id).to_string(),
-            Kind::Image => ImageId::from_uuid(id).to_string(),
-            Kind::Container => ContainerId::from_uuid(id).to_string(),
-            Kind::Job => JobId::from_uuid(id).to_string(),
-            Kind::Webhook => WebhookId::from_uuid(id).to_string(),
-        }
+        self.resource.print_id(self.resource_id)
     }
 }
 

@@ -139,6 +139,10 @@ pub enum JobKind {
     ContainerStop,
     /// Stop a container and start it again.
     ContainerRestart,
+    /// Run a program in a container.
+    ContainerExec,
+    /// Change what a container is.
+    ContainerUpdate,
     /// Stop a container and remove it.
     ContainerDelete,
     /// Build an image.
@@ -163,11 +167,13 @@ pub enum JobKind {
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::ContainerCreate,
         Self::ContainerStart,
         Self::ContainerStop,
         Self::ContainerRestart,
+        Self::ContainerExec,
+        Self::ContainerUpdate,
         Self::ContainerDelete,
         Self::ImageBuild,
         Self::ImagePull,
@@ -188,6 +194,8 @@ impl JobKind {
             Self::ContainerStart => "container.start",
             Self::ContainerStop => "container.stop",
             Self::ContainerRestart => "container.restart",
+            Self::ContainerExec => "container.exec",
+            Self::ContainerUpdate => "container.update",
             Self::ContainerDelete => "container.delete",
             Self::ImageBuild => "image.build",
             Self::ImagePull => "image.pull",
@@ -219,12 +227,20 @@ impl JobKind {
         matches!(self, Self::ContainerCreate | Self::ImageBuild | Self::ImagePull)
     }
 
+    /// Whether it is begun at most once: where nobody knows whether it was, it is not tried again.
+    #[must_use]
+    pub const fn at_most_once(self) -> bool {
+        matches!(self, Self::ContainerExec)
+    }
+
     /// How long an agent may work on one attempt.
     #[must_use]
     pub const fn time_limit(self) -> SignedDuration {
         match self {
             Self::ImageBuild => SignedDuration::from_hours(1),
             Self::ImagePull => SignedDuration::from_mins(30),
+            // 300 s to end, 300 s to become healthy, and the way back.
+            Self::ContainerUpdate => SignedDuration::from_mins(20),
             _ => SignedDuration::from_mins(10),
         }
     }
@@ -467,6 +483,12 @@ pub fn on_hello(job: &Job, held: Option<HeldState>) -> (Verdict, Decision) {
         // Never reached the agent: the assignment is sent again with the same attempt.
         (JobState::Assigned, None) => (Verdict::Forget, Decision::Ignore),
         (JobState::Cancelling, None) => (Verdict::Forget, Decision::End(Ending::Cancelled { confirmed: false })),
+        // An agent that has lost its journal cannot say whether it was begun.
+        (JobState::Running | JobState::Unknown, None) if job.kind.at_most_once() => {
+            let detail = "its host no longer knows of it: whether the program ran is not known";
+            let error = JobError::new(FailureKind::OutcomeUnknown.as_str(), detail);
+            (Verdict::Forget, Decision::End(Ending::Failed { error, confirmed: false }))
+        }
         (_, Some(HeldState::Interrupted)) | (JobState::Running | JobState::Unknown, None) => {
             (Verdict::Forget, again(job))
         }

@@ -44,6 +44,20 @@ fn terminal_is_final_and_a_late_attempt_is_void() {
 }
 
 #[test]
+fn what_is_begun_at_most_once_is_not_tried_again_by_a_host_that_has_forgotten_it() {
+    for state in [JobState::Running, JobState::Unknown] {
+        let exec = Job { kind: JobKind::ContainerExec, ..job(state, 1) };
+        let (verdict, decision) = on_hello(&exec, None);
+        assert_eq!(verdict, Verdict::Forget);
+        let Decision::End(Ending::Failed { error, .. }) = decision else { panic!("{decision:?}") };
+        assert_eq!(error.kind, "outcome-unknown");
+        // One that its agent holds and has not begun is begun by the next attempt.
+        assert!(matches!(on_hello(&exec, Some(HeldState::Interrupted)).1, Decision::Requeue { counts: true, .. }));
+        assert!(matches!(on_hello(&job(state, 1), None).1, Decision::Requeue { .. }));
+    }
+}
+
+#[test]
 fn a_retryable_failure_is_tried_five_times_in_all() {
     for attempt in 1..MAX_ATTEMPTS {
         let decision =

@@ -153,12 +153,49 @@ pub fn of_container(limits: &Limits, resources: &Resources) -> Result<Amounts, R
     Ok(asked)
 }
 
+/// What a container asks for in addition that is to have other limits.
+///
+/// # Errors
+/// As [`of_container`].
+pub fn of_change(limits: &Limits, before: &Resources, after: &Resources) -> Result<Amounts, Refusal> {
+    if before == after {
+        return Ok(Amounts::default());
+    }
+    let wanted = of_container(limits, after)?;
+    let has =
+        [(Counted::Cpus, before.cpus.map(|c| u64::from(c.get()))), (Counted::Memory, before.memory.map(Bytes::get))];
+    let more = has.map(|(counted, has)| (counted, wanted.get(counted).saturating_sub(has.unwrap_or_default())));
+    Ok(Amounts::of(&more))
+}
+
+/// What counts of a container while it is being changed: the larger of each, since nobody knows yet which it will be.
+#[must_use]
+pub fn larger(before: &Resources, after: &Resources) -> Resources {
+    Resources { cpus: before.cpus.max(after.cpus), memory: before.memory.max(after.memory), pids: before.pids }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn one(counted: Counted, value: u64) -> Amounts {
         Amounts::of(&[(counted, value)])
+    }
+
+    #[test]
+    fn a_change_asks_for_what_it_adds_alone() {
+        let resources = |cpus: u32, memory: u64| Resources {
+            cpus: Some(MilliCpus::try_from(cpus).unwrap()),
+            memory: Some(Bytes::try_from(memory).unwrap()),
+            pids: None,
+        };
+        let (small, large) = (resources(500, 64 << 20), resources(800, 32 << 20));
+        let mut limits = Limits::default();
+        limits.set(Counted::Cpus, Some(1000));
+        assert_eq!(of_change(&limits, &small, &large), Ok(one(Counted::Cpus, 300)));
+        assert_eq!(of_change(&limits, &large, &small), Ok(one(Counted::Memory, 32 << 20)));
+        assert!(matches!(of_change(&limits, &small, &Resources::default()), Err(Refusal::Invalid(_))));
+        assert_eq!(larger(&small, &large), resources(800, 64 << 20));
     }
 
     #[test]

@@ -10,10 +10,8 @@ use crate::domain::event::AuditLine;
 use crate::service::audit::AuditFilter;
 use axum::extract::State as Shared;
 use axum::response::Response;
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, TokenId, UserId};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
-use uuid::Uuid;
 
 /// A line of the audit.
 #[derive(Serialize, ToSchema)]
@@ -54,28 +52,12 @@ impl AuditBody {
             actor: line.origin.actor.to_string(),
             user: line.origin.user.to_string(),
             action: line.action.clone(),
-            resource: AuditedBody { kind: line.resource.as_str(), id: shown(line.resource, line.resource_id) },
+            resource: AuditedBody { kind: line.resource.as_str(), id: line.resource.print_id(line.resource_id) },
             request_id: line.origin.request.to_string(),
             remote: line.origin.remote.to_string(),
         }
     }
 }
-
-/// The two ways between an id and what is stored of it, for each kind.
-macro_rules! kinds {
-    ($($kind:ident $id:ident),*) => {
-        fn shown(kind: Kind, id: Uuid) -> String {
-            match kind {
-                $(Kind::$kind => $id::from_uuid(id).to_string(),)*
-            }
-        }
-
-        fn parse(text: &str) -> Option<(Kind, Uuid)> {
-            None$(.or_else(|| text.parse::<$id>().ok().map(|id| (Kind::$kind, id.uuid()))))*
-        }
-    };
-}
-kinds! { User UserId, Token TokenId, Host HostId, Image ImageId, Container ContainerId, Job JobId }
 
 /// Which lines.
 #[derive(Deserialize, IntoParams)]
@@ -106,7 +88,7 @@ pub(super) async fn list(
     let permit = caller.may(Administer)?;
     let mut check = Check::default();
     let limit = limit(&mut check, query.limit);
-    let resource = query.resource.as_deref().map(|text| parse(text).ok_or("expected the id of a thing"));
+    let resource = query.resource.as_deref().map(|text| Kind::parse_id(text).ok_or("expected the id of a thing"));
     let filter = AuditFilter {
         user: query.user.and_then(|text| check.parse("user", &text)),
         action: query.action,

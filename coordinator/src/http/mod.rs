@@ -19,6 +19,7 @@ mod respond;
 mod slow_down;
 mod specs;
 mod tokens;
+mod updates;
 mod upload;
 mod users;
 mod values;
@@ -133,10 +134,11 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(images::create, images::list))
         .routes(routes!(images::get, images::delete))
         .routes(routes!(containers::create, containers::list))
-        .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(containers::get, containers::delete, updates::update))
         .routes(routes!(operations::start))
         .routes(routes!(operations::stop))
         .routes(routes!(operations::restart))
+        .routes(routes!(operations::exec))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))

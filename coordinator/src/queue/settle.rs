@@ -8,10 +8,11 @@ use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
 use crate::domain::{Kind, Timestamp};
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{Command, RemoveContainer, RemoveImage};
+use dockerforge_protocol::command::{Command, RecreateContainer, RemoveContainer, RemoveImage, StartContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::Product;
+use dockerforge_protocol::spec::ContainerSpec;
 use uuid::Uuid;
 
 /// Carries out a decision about a job's current attempt; whether anything changed.
@@ -37,6 +38,7 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         (JobKind::ContainerStart | JobKind::ContainerStop | JobKind::ContainerRestart, Subject::Container(id)) => {
             container_operated(conn, job, id, ending, now).await?;
         }
+        (JobKind::ContainerUpdate, Subject::Container(id)) => container_updated(conn, job, id, ending, now).await?,
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image_made(conn, job, id, ending, now).await?;
@@ -130,6 +132,56 @@ async fn container_operated(
         }
         // It is still meant to be so; who asked sees that it is not, and why.
         Ending::Failed { .. } => Ok(()),
+    }
+}
+
+async fn container_updated(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let Some(container) = store::containers::get(conn, job.user, id).await? else { return Ok(()) };
+    match ending {
+        Ending::Succeeded(product) => {
+            match store::jobs::find_whole(conn, job.id).await?.and_then(|whole| whole.command) {
+                Some(Command::UpdateContainer(update)) => {
+                    let spec = ContainerSpec { resources: update.resources, restart: update.restart, ..container.spec };
+                    store::containers::set_spec(conn, id, container.image, &spec).await?;
+                }
+                Some(Command::RecreateContainer(RecreateContainer { create, run, .. })) => {
+                    store::containers::set_spec(conn, id, create.image, &create.spec).await?;
+                    if let Product::Container { docker_id } = product
+                        && let Some(observed) = operated(&container.observed, true, docker_id, now).filter(|_| run)
+                    {
+                        store::containers::set_observed(conn, container.host, id, &observed).await?;
+                    }
+                }
+                _ => {}
+            }
+            note(conn, job, "container.updated", Kind::Container, id.uuid(), now).await
+        }
+        Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } => {
+            store::containers::set_next_image(conn, id, None).await?;
+            store::containers::set_counted(conn, id, &container.spec.resources).await?;
+            note(conn, job, "container.not_updated", Kind::Container, id.uuid(), now).await?;
+            if *confirmed || container.desired != DesiredState::Running {
+                return Ok(());
+            }
+            // It may be half made anew: starting it puts it back first.
+            let start = StartContainer { container: id, user: job.user };
+            let request = Request {
+                id: JobId::new(),
+                user: job.user,
+                work: Some((container.host, Command::StartContainer(start))),
+                parent: job.parent,
+                kind: JobKind::ContainerStart,
+                subject: Subject::Container(id),
+                wait: None,
+            };
+            enqueue_following(conn, request, now).await.map(|_| ())
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod operations;
 mod suspension;
 pub mod tokens;
+pub mod updates;
 pub mod users;
 pub mod webhooks;
 

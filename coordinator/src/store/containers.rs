@@ -6,6 +6,7 @@ use crate::domain::container::{Container, DesiredState, Observed, ObservedState}
 use crate::domain::page::Page;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::inventory::Health;
+use dockerforge_protocol::spec::{ContainerSpec, Resources};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -85,6 +86,14 @@ pub struct Filter {
     pub state: Option<ObservedState>,
 }
 
+fn counted_cpus(resources: &Resources) -> i64 {
+    resources.cpus.map_or(0, |cpus| i64::from(cpus.get()))
+}
+
+fn counted_memory(resources: &Resources) -> i64 {
+    resources.memory.map_or(0, |memory| memory.get().cast_signed())
+}
+
 /// A new container.
 pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreError> {
     on!(conn, |c| {
@@ -100,8 +109,8 @@ pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreE
         .bind(document(&container.spec))
         .bind(container.desired.as_str())
         .bind(micros(container.created_at))
-        .bind(container.spec.resources.cpus.map_or(0, |cpus| i64::from(cpus.get())))
-        .bind(container.spec.resources.memory.map_or(0, |memory| memory.get().cast_signed()))
+        .bind(counted_cpus(&container.spec.resources))
+        .bind(counted_memory(&container.spec.resources))
         .execute(c)
         .await?
         .rows_affected()
@@ -214,11 +223,12 @@ pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Container>
 
 /// Which containers, whoever's they are, were made of an image.
 pub async fn using_image(conn: &mut Conn, image: ImageId) -> Result<Vec<ContainerId>, StoreError> {
-    let ids: Vec<Uuid> =
-        on!(conn, |c| sqlx::query_scalar("SELECT id FROM containers WHERE image_id = $1 ORDER BY id LIMIT 100")
-            .bind(image.uuid())
-            .fetch_all(c)
-            .await?);
+    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar(
+        "SELECT id FROM containers WHERE image_id = $1 OR next_image_id = $1 ORDER BY id LIMIT 100"
+    )
+    .bind(image.uuid())
+    .fetch_all(c)
+    .await?);
     Ok(ids.into_iter().map(ContainerId::from_uuid).collect())
 }
 
@@ -227,6 +237,46 @@ pub async fn set_desired(conn: &mut Conn, id: ContainerId, desired: DesiredState
     on!(conn, |c| sqlx::query("UPDATE containers SET desired = $2 WHERE id = $1")
         .bind(id.uuid())
         .bind(desired.as_str())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Says which image a container is being changed to, or that it is not any more: an image that is needed stays.
+pub async fn set_next_image(conn: &mut Conn, id: ContainerId, image: Option<ImageId>) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET next_image_id = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(image.map(ImageId::uuid))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Says what a container is from now on.
+pub async fn set_spec(
+    conn: &mut Conn,
+    id: ContainerId,
+    image: ImageId,
+    spec: &ContainerSpec,
+) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET image_id = $2, spec = $3, next_image_id = NULL WHERE id = $1")
+        .bind(id.uuid())
+        .bind(image.uuid())
+        .bind(document(spec))
+        .execute(c)
+        .await?
+        .rows_affected());
+    set_counted(conn, id, &spec.resources).await
+}
+
+/// Says what of a container's limits counts against its user's quota.
+pub async fn set_counted(conn: &mut Conn, id: ContainerId, resources: &Resources) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET cpus = $2, memory = $3 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(counted_cpus(resources))
+        .bind(counted_memory(resources))
         .execute(c)
         .await?
         .rows_affected());

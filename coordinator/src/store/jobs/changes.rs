@@ -64,7 +64,9 @@ pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) ->
                 "WITH picked AS MATERIALIZED (",
                 "SELECT q.id FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND q.run_after <= $2 ",
                 "AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.subject_id = q.subject_id AND o.host_id = q.host_id AND o.ended_at IS NULL ",
-                "AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id)) ORDER BY q.id LIMIT $3 ",
+                "AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id) ",
+                // A program that runs in a container keeps nobody from stopping it.
+                "AND (o.kind <> 'container.exec' OR o.state = 'queued')) ORDER BY q.id LIMIT $3 ",
                 $lock,
                 ") UPDATE jobs SET state = 'assigned', attempt = attempt + 1, log_base = log_size ",
                 "WHERE id IN (SELECT id FROM picked) AND state = 'queued' RETURNING ",
