@@ -7,6 +7,7 @@ use dockerforge_coordinator::domain::event::Event;
 use dockerforge_coordinator::events::{Feed, FeedError, feed};
 use dockerforge_coordinator::store::{self, Conn, StoreError};
 use dockerforge_protocol::ids::{JobId, UserId};
+use futures_util::StreamExt;
 use jiff::SignedDuration;
 use std::time::Duration;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -61,7 +62,7 @@ async fn a_watcher_is_told_each_event_once_and_in_order_however_many_write(bed: 
     let mut watcher = within("a watch", feed.watch(Some(bed.user), None)).await.unwrap();
     let user = bed.user;
     // More than the watcher may lag behind, and it does not read meanwhile.
-    futures_util::future::join_all((0..1500).map(|number| happen(bed, user, number))).await;
+    futures_util::stream::iter(0..1500).for_each_concurrent(16, |number| happen(bed, user, number)).await;
     let (mut last, mut numbers) = (0, Vec::new());
     while numbers.len() < 1500 {
         let event = within("all events", watcher.next()).await.unwrap();
