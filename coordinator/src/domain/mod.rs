@@ -8,6 +8,7 @@ pub mod event;
 pub mod host;
 pub mod image;
 pub mod job;
+mod job_kind;
 pub mod page;
 pub mod quota;
 pub mod user;
