@@ -10,6 +10,10 @@
 //! Terminal never changes. Every write names the attempt it is about, so a late report of an earlier attempt is void. A
 //! number is never given to a second attempt, not even when the first was not taken.
 
+mod kind;
+
+pub use kind::JobKind;
+
 use super::Timestamp;
 use dockerforge_protocol::command::Command;
 use dockerforge_protocol::handshake::{HeldState, Verdict};
@@ -126,108 +130,6 @@ pub struct NewJob {
     pub created_at: Timestamp,
     /// When it ends by itself if nobody could take it.
     pub deadline_at: Timestamp,
-}
-
-/// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobKind {
-    /// Make a container and start it.
-    ContainerCreate,
-    /// Start a container that is there.
-    ContainerStart,
-    /// Stop a container, which stays.
-    ContainerStop,
-    /// Stop a container and start it again.
-    ContainerRestart,
-    /// Stop a container and remove it.
-    ContainerDelete,
-    /// Build an image.
-    ImageBuild,
-    /// Pull an image.
-    ImagePull,
-    /// Remove an image from one host; a part of another job.
-    ImageRemove,
-    /// Remove what is left of a user on one host; a part of another job.
-    UserRemove,
-    /// Remove an image everywhere; carried out by the coordinator.
-    ImageDelete,
-    /// Take a host out of service; carried out by the coordinator.
-    HostDelete,
-    /// Stop a user's containers; carried out by the coordinator.
-    UserSuspend,
-    /// Start those of a user's containers that are meant to run; carried out by the coordinator.
-    UserResume,
-    /// Take all that is a user's out of service; carried out by the coordinator.
-    UserDelete,
-}
-
-impl JobKind {
-    /// All of them.
-    pub const ALL: [Self; 14] = [
-        Self::ContainerCreate,
-        Self::ContainerStart,
-        Self::ContainerStop,
-        Self::ContainerRestart,
-        Self::ContainerDelete,
-        Self::ImageBuild,
-        Self::ImagePull,
-        Self::ImageRemove,
-        Self::UserRemove,
-        Self::ImageDelete,
-        Self::HostDelete,
-        Self::UserSuspend,
-        Self::UserResume,
-        Self::UserDelete,
-    ];
-
-    /// The name in the API and in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ContainerCreate => "container.create",
-            Self::ContainerStart => "container.start",
-            Self::ContainerStop => "container.stop",
-            Self::ContainerRestart => "container.restart",
-            Self::ContainerDelete => "container.delete",
-            Self::ImageBuild => "image.build",
-            Self::ImagePull => "image.pull",
-            Self::ImageRemove => "image.remove",
-            Self::UserRemove => "user.remove",
-            Self::ImageDelete => "image.delete",
-            Self::HostDelete => "host.delete",
-            Self::UserSuspend => "user.suspend",
-            Self::UserResume => "user.resume",
-            Self::UserDelete => "user.delete",
-        }
-    }
-
-    /// The kind a stored word stands for.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|k| k.as_str() == word)
-    }
-
-    /// Whether the coordinator carries it out by means of other jobs.
-    #[must_use]
-    pub const fn is_conducted(self) -> bool {
-        matches!(self, Self::ImageDelete | Self::HostDelete | Self::UserSuspend | Self::UserResume | Self::UserDelete)
-    }
-
-    /// Whether its success makes the thing it is about.
-    #[must_use]
-    pub const fn creates(self) -> bool {
-        matches!(self, Self::ContainerCreate | Self::ImageBuild | Self::ImagePull)
-    }
-
-    /// How long an agent may work on one attempt.
-    #[must_use]
-    pub const fn time_limit(self) -> SignedDuration {
-        match self {
-            Self::ImageBuild => SignedDuration::from_hours(1),
-            Self::ImagePull => SignedDuration::from_mins(30),
-            _ => SignedDuration::from_mins(10),
-        }
-    }
 }
 
 /// What a job is about.
