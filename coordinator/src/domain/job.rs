@@ -10,8 +10,11 @@
 //! Terminal never changes. Every write names the attempt it is about, so a late report of an earlier attempt is void. A
 //! number is never given to a second attempt, not even when the first was not taken.
 
+mod kind;
+
+pub use kind::{JobKind, Subject};
+
 use super::Timestamp;
-pub use super::job_kind::{JobKind, Subject};
 use dockerforge_protocol::command::Command;
 use dockerforge_protocol::handshake::{HeldState, Verdict};
 use dockerforge_protocol::ids::{HostId, JobId, UserId};

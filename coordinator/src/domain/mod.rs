@@ -8,7 +8,6 @@ pub mod event;
 pub mod host;
 pub mod image;
 pub mod job;
-mod job_kind;
 pub mod page;
 pub mod quota;
 pub mod user;

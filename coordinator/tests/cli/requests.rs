@@ -316,7 +316,7 @@ fn tokens_are_listed_and_revoked_by_name() {
     });
     let ran = stub.run(&["user", "token", "ls", "acme"]).ended(0);
     let columns: Vec<&str> = ran.out.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(columns, ["ci", TOKEN, "read,write", "x"]);
+    assert_eq!(columns, ["ci", TOKEN, "read,write", "x", "-", "-"]);
     let ran = stub.run(&["user", "token", "rm", "acme", "ci"]).ended(0);
     assert_eq!((ran.out.as_str(), ran.err), ("", format!("the token {TOKEN} is revoked\n")));
     stub.only(&format!("DELETE /v1/users/{USER}/tokens/{TOKEN}"));
@@ -367,6 +367,6 @@ fn quotas_suspension_and_the_audit_are_asked_for_as_the_api_has_them() {
     assert_eq!(stub.asked().last().unwrap().json(), json!({"suspended": false}));
     let ran = stub.run(&["audit", "ls", "--user", "acme", "--action", "host.create", "--resource", HOST]).ended(0);
     let columns: Vec<&str> = ran.out.lines().nth(1).unwrap().split_whitespace().collect();
-    assert_eq!(columns, ["x", "host.create", HOST, USER, "127.0.0.1"]);
+    assert_eq!(columns, ["x", "host.create", HOST, USER, "-", "127.0.0.1"]);
     stub.only(&format!("GET /v1/audit?user={USER}&action=host.create&resource={HOST}"));
 }

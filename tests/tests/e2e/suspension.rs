@@ -107,10 +107,11 @@ async fn what_was_asked_before_a_suspension_is_stopped_by_it_though_host_and_coo
     assert!(!runs(&container).await, "it was made, and then stopped");
 
     // Resumed before it was stopped, and suspended and resumed again: the last word counts.
+    let mut last = suspension;
     for suspended in [false, true, false] {
-        set(&cluster, &ana.user.id, suspended).await.accepted();
+        last = set(&cluster, &ana.user.id, suspended).await.accepted();
     }
-    api.observed(&container, "running", 60).await;
+    assert_eq!(cluster.admin().ended(&last.id, 60).await.state, "succeeded");
     assert!(runs(&container).await);
 }
 
