@@ -1,14 +1,17 @@
 //! What the things are and what may happen to them: pure decisions. No I/O, no serde, no clock (`now` is a
 //! parameter). A transition returns what is to be done; the caller does it in one transaction.
 
+pub mod arrival;
 pub mod container;
 pub mod error;
 pub mod event;
 pub mod host;
 pub mod image;
 pub mod job;
+mod job_kind;
 pub mod page;
 pub mod user;
+pub mod webhook;
 
 pub use error::{Kind, Refusal, Violation};
 pub use jiff::Timestamp;

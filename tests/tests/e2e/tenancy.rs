@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const OPEN: [&str; 2] = ["GET /healthz", "GET /readyz"];
 
 /// Routes with an id that may be somebody else's.
-const OWNED: [&str; 18] = [
+const OWNED: [&str; 22] = [
     "GET /users/{id}",
     "GET /users/{id}/tokens",
     "POST /users/{id}/tokens",
@@ -30,13 +30,17 @@ const OWNED: [&str; 18] = [
     "POST /containers/{id}/exec",
     "GET /queue/{id}",
     "DELETE /queue/{id}",
+    "GET /webhooks/{id}",
+    "PATCH /webhooks/{id}",
+    "DELETE /webhooks/{id}",
+    "GET /webhooks/{id}/deliveries",
 ];
 
 /// Routes with an id that need another look.
 const SPECIAL: [&str; 2] = ["GET /queue/{id}/log", "DELETE /users/{id}"];
 
 /// Routes without an id.
-const COLLECTIONS: [&str; 9] = [
+const COLLECTIONS: [&str; 12] = [
     "GET /users",
     "POST /users",
     "GET /hosts",
@@ -46,6 +50,9 @@ const COLLECTIONS: [&str; 9] = [
     "GET /containers",
     "POST /containers",
     "GET /queue",
+    "GET /events",
+    "GET /webhooks",
+    "POST /webhooks",
 ];
 
 /// The ids of one user's things.
@@ -56,6 +63,7 @@ struct Things {
     image: String,
     container: String,
     job: String,
+    webhook: String,
 }
 
 impl Things {
@@ -68,6 +76,7 @@ impl Things {
             image: id("img"),
             container: id("ctr"),
             job: id("job"),
+            webhook: id("whk"),
         }
     }
 
@@ -78,6 +87,7 @@ impl Things {
             "hosts" => &self.host,
             "images" => &self.image,
             "containers" => &self.container,
+            "webhooks" => &self.webhook,
             _ => &self.job,
         };
         (method.parse().unwrap(), path.replace("{id}", id).replace("{token}", &self.token))
@@ -87,6 +97,9 @@ impl Things {
 async fn ask(api: &Api, mount: &str, things: &Things, route: &str) -> (u16, String, String) {
     let (method, path) = things.path(route);
     let mut call = api.call(method.clone(), &format!("{mount}{path}"));
+    if method == Method::PATCH {
+        call = call.json(&json!({}));
+    }
     if method == Method::POST && path.ends_with("/tokens") {
         call = call.json(&json!({"name": "mine"}));
     }
@@ -142,6 +155,7 @@ async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
     let container = agent.container("blog", &image, json!({})).await;
     let tokens = api.get(&format!("/v1/users/{}/tokens", ana.user.id)).await.json;
     let jobs = api.get("/v1/queue").await.json;
+    let webhook = api.post("/v1/webhooks", &json!({"url": "https://panel.example/"})).await.expect(201).json;
     let hers = Things {
         user: ana.user.id,
         token: tokens["items"][0]["id"].as_str().unwrap().to_owned(),
@@ -149,6 +163,7 @@ async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
         image: image.clone(),
         container: container.clone(),
         job: jobs["items"][0]["id"].as_str().unwrap().to_owned(),
+        webhook: webhook["id"].as_str().unwrap().to_owned(),
     };
     let (_, eva) = cluster.user("eva").await;
     for mount in ["", "/v1"] {
@@ -159,7 +174,7 @@ async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
             assert_eq!(someone_elses, never_was, "{mount} {route}");
         }
     }
-    for list in ["hosts", "images", "containers", "queue"] {
+    for list in ["hosts", "images", "containers", "queue", "webhooks", "events"] {
         let listed = eva.get(&format!("/v1/{list}")).await.expect(200).json;
         assert_eq!(listed["items"], Value::Array(Vec::new()), "{list}");
     }

@@ -29,6 +29,7 @@ pub struct World {
     /// How often a container that did not run was started.
     pub starts: usize,
     pub(super) fail: Option<(usize, Moment)>,
+    pub(super) fails_for_good: bool,
     pub(super) down: bool,
     pub(super) next_id: u64,
 }
