@@ -2,6 +2,11 @@
 //! compare-and-set, repeats are harmless, a build's tag appears with its end), records every call, fails the n-th call
 //! before or after its effect, and can hold a build. Never in a shipped binary.
 
+mod world;
+
+pub use world::World;
+use world::{carries, conflict, missing};
+
 use super::{
     Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Limits,
     Network, NewBuild, NewContainer, NewExec, Output, Volume,
@@ -10,7 +15,6 @@ use bytes::Bytes;
 use dockerforge_protocol::command::labels;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
 use futures_util::{FutureExt, StreamExt};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -22,36 +26,6 @@ pub enum Moment {
     Before,
     /// Docker did it, and the answer was lost.
     After,
-}
-
-/// What is on the fake host.
-#[derive(Debug, Default, Clone)]
-pub struct World {
-    /// By name.
-    pub networks: BTreeMap<String, Network>,
-    /// By name.
-    pub volumes: BTreeMap<String, Volume>,
-    /// Image id and what it is, by id.
-    pub images: BTreeMap<String, Image>,
-    /// By Docker id: the container, its name, its image's id.
-    pub containers: BTreeMap<String, (Container, NewContainer, String)>,
-    /// What registries have: reference → image id.
-    pub registry: BTreeMap<String, String>,
-    /// Every call, in order, with what it was about.
-    pub calls: Vec<String>,
-    /// Ports that something else on the host has.
-    pub strangers_ports: Vec<u16>,
-    /// By Docker id: what was prepared to run, and whether it was begun. A program `exit N` ends with N; `hold` runs until
-    /// the program that kills what carries its mark is begun.
-    pub execs: BTreeMap<String, (NewExec, bool)>,
-    /// Whether two containers that stand for one of ours ever ran at once.
-    pub doubled: bool,
-    /// How often a container that did not run was started.
-    pub starts: usize,
-    fail: Option<(usize, Moment)>,
-    fails_for_good: bool,
-    down: bool,
-    next_id: u64,
 }
 
 /// A Docker Engine in memory. Clones are the same engine.
@@ -161,42 +135,6 @@ impl FakeEngine {
         // Without a listener there is nobody to tell.
         let _ = self.hints.send(Hint { id: id.to_owned() });
     }
-}
-
-impl World {
-    fn id(&mut self, prefix: &str) -> String {
-        self.next_id += 1;
-        format!("{prefix}{:064x}", self.next_id)
-    }
-
-    fn image(&self, reference: &str) -> Option<&Image> {
-        self.images.get(reference).or_else(|| self.images.values().find(|i| i.tags.iter().any(|t| t == reference)))
-    }
-
-    fn tag(&mut self, id: &str, tag: &str) {
-        for image in self.images.values_mut() {
-            image.tags.retain(|t| t != tag);
-        }
-        if let Some(image) = self.images.get_mut(id) {
-            image.tags.push(tag.to_owned());
-        }
-    }
-
-    fn container(&self, id: &str) -> Option<&(Container, NewContainer, String)> {
-        self.containers.get(id).or_else(|| self.containers.values().find(|(_, new, _)| new.name == id))
-    }
-}
-
-fn missing<T>(what: &str) -> Result<T, DockerError> {
-    Err(DockerError::NotFound { message: format!("No such object: {what}") })
-}
-
-fn conflict<T>(message: String) -> Result<T, DockerError> {
-    Err(DockerError::Conflict { message })
-}
-
-fn carries(labels: &LabelMap, filters: &[String]) -> bool {
-    filters.iter().all(|f| f.split_once('=').is_some_and(|(k, v)| labels.get(k).is_some_and(|found| found == v)))
 }
 
 impl Engine for FakeEngine {

@@ -407,6 +407,7 @@ impl Inner {
             table: &self.table,
             keys: &self.keys,
             attempt: held.accepted.attempt,
+            journal: &self.journal,
             log: &held.log,
             stop: &held.stop,
             kind: kind(&held.accepted.command),

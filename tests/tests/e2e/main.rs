@@ -12,6 +12,7 @@ mod containers;
 mod delivery;
 mod enrolment;
 mod errors;
+mod escapes;
 mod events;
 mod exec;
 mod hosts;

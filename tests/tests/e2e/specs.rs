@@ -61,7 +61,7 @@ async fn a_linked_container_is_found_by_its_alias_also_after_it_was_restarted() 
     let (elsewhere, _) = api.create_host("elsewhere").await;
     let body =
         json!({"name": "x", "image": image, "host": elsewhere.id, "links": [{"container": db, "alias": "mysql"}]});
-    api.post("/v1/containers", &body).await.problem(409, "image-not-ready");
+    api.post("/v1/containers", &body).await.problem(422, "invalid");
     let theirs = json!({"name": "x", "image": image, "host": host.id, "links": [{"container": db, "alias": "mysql"}]});
     eva.post("/v1/containers", &theirs).await.problem(422, "invalid");
     let never = "ctr_0192f0c1a2b37c4d8e5f60718293a4b5";
