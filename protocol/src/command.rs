@@ -93,6 +93,7 @@ pub enum Hardening {
 }
 
 impl Hardening {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference to the field")]
     const fn is_docker(&self) -> bool {
         matches!(self, Self::Docker)
     }

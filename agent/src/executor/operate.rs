@@ -47,15 +47,12 @@ pub(super) async fn restart(work: &Work<'_>, command: &StopContainer) -> Result<
     work.step("looking for the container", Some(10))?;
     let found = there(work, command.container, command.user).await?;
     let now = Before { docker_id: found.id.clone(), started_at: found.started_at };
-    let before = match work.noted() {
-        Some(before) => before,
-        None => {
-            work.note(&now)?;
-            Before { docker_id: found.id.clone(), started_at: found.started_at }
-        }
-    };
+    let before = work.noted::<Before>();
+    if before.is_none() {
+        work.note(&now)?;
+    }
     work.done("noted");
-    if now != before {
+    if before.is_some_and(|before| before != now) {
         // It has started since the job began: by an attempt that did not live to tell.
         return Ok(Product::Container { docker_id: found.id });
     }

@@ -46,6 +46,7 @@ pub enum JournalError {
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "each is written at once; none are kept in numbers")]
 enum Record {
     Accepted(Accepted),
     Begun { attempt: Attempt },

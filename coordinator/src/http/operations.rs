@@ -37,11 +37,10 @@ pub struct StopBody {
 }
 
 impl StopBody {
-    /// The grace, if one is named; `None` if it cannot be.
-    fn grace(&self, check: &mut Check) -> Option<Option<u32>> {
-        let Some(grace) = self.grace else { return Some(None) };
-        let grace = u32::try_from(grace).ok().filter(|grace| *grace <= MAX_GRACE);
-        check.take("/grace", grace.ok_or("expected 0 to 300 seconds")).map(Some)
+    /// The grace, if one is named and can be.
+    fn grace(&self, check: &mut Check) -> Option<u32> {
+        let grace = u32::try_from(self.grace?).ok().filter(|grace| *grace <= MAX_GRACE);
+        check.take("/grace", grace.ok_or("expected 0 to 300 seconds"))
     }
 }
 
@@ -118,7 +117,7 @@ pub(super) async fn stop(
     body: MaybeJson<StopBody>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
-    let operation = body.value.grace(&mut check).map(Operation::Stop);
+    let operation = Some(Operation::Stop(body.value.grace(&mut check)));
     operate(&state, &caller, body.digest, id, check, operation, body.value.deadline).await
 }
 
@@ -136,7 +135,7 @@ pub(super) async fn restart(
     body: MaybeJson<StopBody>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
-    let operation = body.value.grace(&mut check).map(Operation::Restart);
+    let operation = Some(Operation::Restart(body.value.grace(&mut check)));
     operate(&state, &caller, body.digest, id, check, operation, body.value.deadline).await
 }
 
