@@ -411,7 +411,6 @@ impl Inner {
             log: &held.log,
             stop: &held.stop,
             kind: kind(&held.accepted.command),
-            journal: &self.journal,
         };
         if tokio::time::timeout(UNDO, image::undo_pull(&work, command)).await.is_err() {
             tracing::warn!(job = %work.attempt.job, "what an interrupted pull left could not be taken back in time");

@@ -1,6 +1,7 @@
 //! The rules of the job's life, one test a rule.
 
 use super::*;
+use dockerforge_protocol::ids::ContainerId;
 
 fn job(state: JobState, attempt: u32) -> Job {
     let now = Timestamp::from_second(0).unwrap();

@@ -177,6 +177,7 @@ pub fn larger(before: &Resources, after: &Resources) -> Resources {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dockerforge_protocol::spec::MilliCpus;
 
     fn one(counted: Counted, value: u64) -> Amounts {
         Amounts::of(&[(counted, value)])
@@ -185,7 +186,7 @@ mod tests {
     #[test]
     fn a_change_asks_for_what_it_adds_alone() {
         let resources = |cpus: u32, memory: u64| Resources {
-            cpus: Some(MilliCpus::try_from(cpus).unwrap()),
+            cpus: Some(MilliCpus::try_from(u64::from(cpus)).unwrap()),
             memory: Some(Bytes::try_from(memory).unwrap()),
             pids: None,
         };

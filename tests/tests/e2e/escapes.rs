@@ -8,31 +8,36 @@ use std::fs;
 
 /// Members that a container's body does not have, or not with such values. Each is added to a body that is good.
 fn refused() -> Vec<(&'static str, Value)> {
-    let all = json!({
-        // Docker reads its keys without regard to case, and the last of two wins.
+    // Docker reads its keys without regard to case, and the last of two wins.
+    let spellings = json!({
         "privileged": true, "Privileged": true, "PRIVILEGED": true, "privileged ": true, "ｐrivileged": true,
         "HostConfig": {"Privileged": true}, "hostConfig": {"Binds": ["/:/host"]}, "hostconfig": {"privileged": true},
         "host_config": {"pid_mode": "host"}, "Image": "busybox", "Cmd": ["sh"], "Volumes": {"/host": {}},
         "NetworkingConfig": {"EndpointsConfig": {"host": {}}},
-        // Namespaces of the host or of another container.
+    });
+    let namespaces = json!({
         "pid": "host", "pid_mode": "host", "PidMode": "host", "ipc": "host", "ipc_mode": "host", "uts": "host",
         "userns": "host", "userns_mode": "host", "cgroupns": "host", "network": "host", "network_mode": "host",
         "NetworkMode": "container:x", "networks": ["bridge"], "volumes_from": ["x"], "VolumesFrom": ["x"],
-        // The host's files and devices.
+    });
+    let files_and_devices = json!({
         "binds": ["/:/host"], "Binds": ["/var/run/docker.sock:/s"], "mounts": [{"type": "bind", "source": "/", "target": "/h"}],
         "Mounts": [{"Type": "bind", "Source": "/", "Target": "/h"}], "devices": ["/dev/sda"], "Devices": [],
         "device_requests": [{"count": -1}], "device_cgroup_rules": ["a *:* rwm"], "volume_driver": "local",
-        // Rights and kernel settings.
+    });
+    let rights_and_kernel_settings = json!({
         "cap_add": ["SYS_ADMIN"], "CapAdd": ["ALL"], "capabilities": ["ALL"], "security_opt": ["seccomp=unconfined"],
         "SecurityOpt": ["apparmor=unconfined"], "sysctls": {"net.ipv4.ip_forward": "1"}, "runtime": "runc",
         "cgroup_parent": "/", "CgroupParent": "/", "oom_score_adj": -1000, "oom_kill_disable": true, "ulimits": [{"name": "core"}],
-        "shm_size": 1 << 40, "log_config": {"type": "syslog"}, "log_driver": "fluentd", "storage_opt": {"size": "1T"},
+        "shm_size": 1_099_511_627_776_u64, "log_config": {"type": "syslog"}, "log_driver": "fluentd", "storage_opt": {"size": "1T"},
         "extra_hosts": ["metadata:169.254.169.254"], "dns": ["127.0.0.1"], "domainname": "x", "publish_all_ports": true,
         "stop_timeout": -1, "gpus": "all", "blkio_weight": 1000, "isolation": "process",
     });
-    let Value::Object(all) = all else { unreachable!() };
-    let mut list: Vec<(&'static str, Value)> =
-        all.into_iter().map(|(key, value)| ("an unknown member", json!({ key: value }))).collect();
+    let mut list: Vec<(&'static str, Value)> = Vec::new();
+    for group in [spellings, namespaces, files_and_devices, rights_and_kernel_settings] {
+        let members = group.as_object().unwrap().clone();
+        list.extend(members.into_iter().map(|(key, value)| ("an unknown member", json!({ key: value }))));
+    }
     for name in
         ["/", "..", "../../etc", "/etc", "a/b", "a:b", "a b", "", ".", "a\u{0}", "A", "データ", "~", "$HOME", "-v"]
     {
