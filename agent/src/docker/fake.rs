@@ -451,22 +451,7 @@ impl Engine for FakeEngine {
 
     fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>> {
         async move {
-            let held = self
-                .act("exec start", id, move |w| match w.execs.get_mut(id) {
-                    None => missing(id),
-                    Some((exec, begun)) => {
-                        *begun = true;
-                        let killer = exec.command.iter().any(|word| word.contains("kill"));
-                        let held = exec.command.first().is_some_and(|word| word == "hold");
-                        if killer {
-                            for (exec, _) in w.execs.values_mut().filter(|(e, _)| e.command[0] == "hold") {
-                                exec.command = vec!["exit".to_owned(), "137".to_owned()];
-                            }
-                        }
-                        Ok(held)
-                    }
-                })
-                .await?;
+            let held = self.act("exec start", id, move |w| w.begin_exec(id)).await?;
             let said = futures_util::stream::iter([Ok(Bytes::from_static(b"output\n"))]);
             let rest =
                 if held { futures_util::stream::pending().boxed() } else { futures_util::stream::empty().boxed() };
@@ -476,15 +461,7 @@ impl Engine for FakeEngine {
     }
 
     fn exec_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Exec> {
-        self.act("exec inspect", id, move |w| match w.execs.get(id) {
-            None => missing(id),
-            Some((exec, _)) => match exec.command.as_slice() {
-                [word] if word == "hold" => Ok(Exec { running: true, exit_code: None }),
-                [word, code] if word == "exit" => Ok(Exec { running: false, exit_code: code.parse().ok() }),
-                _ => Ok(Exec { running: false, exit_code: Some(0) }),
-            },
-        })
-        .boxed()
+        self.act("exec inspect", id, move |w| w.exec(id)).boxed()
     }
 
     fn container_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Container> {

@@ -7,6 +7,7 @@ use dockerforge_protocol::command::labels;
 use dockerforge_protocol::ids::ContainerId;
 use dockerforge_protocol::spec::{PortMapping, PortProtocol};
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::ops::RangeInclusive;
 
 /// Below the range from which Linux takes the ports of outgoing connections (32768 to 60999, ip(7)).
@@ -55,27 +56,29 @@ pub(super) fn choose(
     let span = RANGE.end() - RANGE.start() + 1;
     let seed = container.uuid().as_u128() % u128::from(span);
     let mut next = RANGE.start() + u16::try_from(seed).unwrap_or_default();
-    let mut given: BTreeSet<u16> = asked.iter().filter_map(|p| p.host.map(std::num::NonZero::get)).collect();
-    let mut chosen = Vec::with_capacity(asked.len());
-    for port in asked {
-        let inside = port.container.get();
-        let had = before.iter().find(|(p, protocol, host)| {
-            *p == inside && *protocol == port.protocol && RANGE.contains(host) && !taken.contains(host)
-        });
-        let host = match (port.host, had) {
-            (Some(named), _) => named.get(),
-            (None, Some((.., host))) if !given.contains(host) => *host,
-            _ => {
-                let free = (0..span).find_map(|_| {
-                    let this = next;
-                    next = if next == *RANGE.end() { *RANGE.start() } else { next + 1 };
-                    (!taken.contains(&this) && !given.contains(&this)).then_some(this)
-                });
-                free?
-            }
+    let stays = |port: &PortMapping| {
+        let same = |(inside, protocol, host): &&Published| {
+            *inside == port.container.get() && *protocol == port.protocol && RANGE.contains(host)
         };
-        given.insert(host);
-        chosen.push((inside, port.protocol, host));
+        before.iter().filter(same).map(|(.., host)| *host).find(|host| !taken.contains(host))
+    };
+    // What is named or stays is given away before anything new is looked for.
+    let mut given: BTreeSet<u16> = asked.iter().filter_map(|port| port.host.map(NonZero::get)).collect();
+    let mut hosts: Vec<Option<u16>> = Vec::with_capacity(asked.len());
+    for port in asked {
+        hosts.push(port.host.map(NonZero::get).or_else(|| stays(port).filter(|host| given.insert(*host))));
+    }
+    let mut chosen = Vec::with_capacity(asked.len());
+    for (port, host) in asked.iter().zip(hosts) {
+        let host = match host {
+            Some(host) => host,
+            None => (0..span).find_map(|_| {
+                let this = next;
+                next = if next == *RANGE.end() { *RANGE.start() } else { next + 1 };
+                (!taken.contains(&this) && given.insert(this)).then_some(this)
+            })?,
+        };
+        chosen.push((port.container.get(), port.protocol, host));
     }
     Some(chosen)
 }

@@ -1,7 +1,7 @@
 //! What is on the fake host: the objects by name and id, and what a test says of them. Used by the fake engine alone.
 
 use super::Moment;
-use crate::docker::{Container, DockerError, Image, LabelMap, Network, NewContainer, NewExec, Volume};
+use crate::docker::{Container, DockerError, Exec, Image, LabelMap, Network, NewContainer, NewExec, Volume};
 use std::collections::BTreeMap;
 
 /// What is on the fake host.
@@ -55,6 +55,29 @@ impl World {
 
     pub(super) fn container(&self, id: &str) -> Option<&(Container, NewContainer, String)> {
         self.containers.get(id).or_else(|| self.containers.values().find(|(_, new, _)| new.name == id))
+    }
+
+    /// Begins a program; whether it is one that runs until it is killed.
+    pub(super) fn begin_exec(&mut self, id: &str) -> Result<bool, DockerError> {
+        let Some((exec, begun)) = self.execs.get_mut(id) else { return missing(id) };
+        *begun = true;
+        let held = exec.command.first().is_some_and(|word| word == "hold");
+        if exec.command.iter().any(|word| word.contains("kill")) {
+            for (exec, _) in self.execs.values_mut().filter(|(exec, _)| exec.command[0] == "hold") {
+                exec.command = vec!["exit".to_owned(), "137".to_owned()];
+            }
+        }
+        Ok(held)
+    }
+
+    /// How a program stands.
+    pub(super) fn exec(&self, id: &str) -> Result<Exec, DockerError> {
+        let Some((exec, _)) = self.execs.get(id) else { return missing(id) };
+        match exec.command.as_slice() {
+            [word] if word == "hold" => Ok(Exec { running: true, exit_code: None }),
+            [word, code] if word == "exit" => Ok(Exec { running: false, exit_code: code.parse().ok() }),
+            _ => Ok(Exec { running: false, exit_code: Some(0) }),
+        }
     }
 }
 
