@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Each route that changes something, and what the audit calls it.
-const CHANGES: [(&str, &str); 16] = [
+const CHANGES: [(&str, &str); 21] = [
     ("POST /users", "user.create"),
     ("PATCH /users/{id}", "user.update"),
     ("DELETE /users/{id}", "user.delete"),
@@ -22,7 +22,12 @@ const CHANGES: [(&str, &str); 16] = [
     ("POST /containers/{id}/start", "container.start"),
     ("POST /containers/{id}/stop", "container.stop"),
     ("POST /containers/{id}/restart", "container.restart"),
+    ("POST /containers/{id}/exec", "container.exec"),
+    ("PATCH /containers/{id}", "container.update"),
     ("DELETE /containers/{id}", "container.delete"),
+    ("POST /webhooks", "webhook.create"),
+    ("PATCH /webhooks/{id}", "webhook.update"),
+    ("DELETE /webhooks/{id}", "webhook.delete"),
     ("DELETE /queue/{id}", "job.cancel"),
 ];
 
@@ -61,6 +66,15 @@ async fn every_change_has_its_line() {
         let job = api.post(&format!("/v1/containers/{container}/{operation}"), &json!({})).await.accepted();
         api.succeeded(&job, 60).await;
     }
+    let path = format!("/v1/containers/{container}");
+    let job = api.post(&format!("{path}/exec"), &json!({"command": ["true"]})).await.accepted();
+    api.succeeded(&job, 60).await;
+    let job = api.call(Method::PATCH, &path).json(&json!({"restart": "no"})).send().await.accepted();
+    api.succeeded(&job, 60).await;
+    let webhook = api.post("/v1/webhooks", &json!({"url": "https://panel.example/"})).await.expect(201).json;
+    let path = format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap());
+    api.call(Method::PATCH, &path).json(&json!({"kinds": ["job.*"]})).send().await.expect(200);
+    api.delete(&path).await.expect(204);
     let (spare, _) = api.create_host("spare").await;
     api.post(&format!("/v1/hosts/{}/token", spare.id), &json!({})).await.expect(201);
     let waiting = api.build(&spare.id, "waits", "FROM scratch").await;
