@@ -224,21 +224,30 @@ impl Due {
     }
 }
 
-/// Deliveries to active webhooks that are due, the oldest first, no more than a few of each webhook.
-pub async fn due(conn: &mut Conn, now: Timestamp, of_each: u32, limit: u32) -> Result<Vec<Due>, StoreError> {
+/// Deliveries to active webhooks that are due, the oldest first: no more than a few of each user, none of those who are
+/// left out.
+pub async fn due(
+    conn: &mut Conn,
+    now: Timestamp,
+    left_out: &[UserId],
+    of_each: u32,
+    limit: u32,
+) -> Result<Vec<Due>, StoreError> {
     Ok(on!(conn, |c| {
-        sqlx::query_as(
-        "SELECT d.id, d.webhook_id, w.user_id, d.next_at, d.attempts, u.admin, w.url, d.body, w.sealed_secret FROM \
-         (SELECT id, webhook_id, next_at, attempts, body, ROW_NUMBER() OVER (PARTITION BY webhook_id ORDER BY next_at, event_id) AS place \
-          FROM deliveries WHERE next_at <= $1) AS d \
-         JOIN webhooks AS w ON w.id = d.webhook_id JOIN users AS u ON u.id = w.user_id \
-         WHERE d.place <= $2 AND w.state = 'active' ORDER BY d.next_at LIMIT $3"
-    )
-    .bind(micros(now))
-    .bind(i64::from(of_each))
-    .bind(i64::from(limit))
-    .fetch_all(c)
-    .await?
+        let mut q = QueryBuilder::new(
+            "SELECT id, webhook_id, user_id, next_at, attempts, admin, url, body, sealed_secret FROM \
+             (SELECT d.id, d.webhook_id, w.user_id, d.next_at, d.attempts, u.admin, w.url, d.body, w.sealed_secret, \
+              ROW_NUMBER() OVER (PARTITION BY w.user_id ORDER BY d.next_at, d.event_id) AS place FROM deliveries AS d \
+              JOIN webhooks AS w ON w.id = d.webhook_id JOIN users AS u ON u.id = w.user_id \
+              WHERE w.state = 'active' AND d.next_at <= ",
+        );
+        q.push_bind(micros(now));
+        for user in left_out {
+            q.push(" AND w.user_id <> ").push_bind(user.uuid());
+        }
+        q.push(") AS due WHERE place <= ").push_bind(i64::from(of_each));
+        q.push(" ORDER BY next_at LIMIT ").push_bind(i64::from(limit));
+        q.build_query_as().fetch_all(c).await?
     }))
 }
 

@@ -18,6 +18,8 @@ use dockerforge_protocol::ids::{DeliveryId, UserId};
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use jiff::SignedDuration;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -27,8 +29,9 @@ pub use send::{NoSender, Sender};
 const PIECE: u32 = 200;
 /// Deliveries under way at once.
 const AT_ONCE: usize = 32;
-/// Of them to one webhook.
-const TO_ONE: u32 = 4;
+/// Of them for one user: what is claimed is not due for as long as its attempt lasts, so that receivers that do not answer
+/// would otherwise take one place after the other.
+const FOR_ONE: u32 = 4;
 /// How long to wait at most for something to do.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a claim lasts: longer than an attempt may take.
@@ -63,14 +66,21 @@ impl Courier {
     pub async fn run(self, stop: CancellationToken) {
         let mut happened = self.feed.changes();
         let mut under_way = FuturesUnordered::new();
+        // How many of them are for each user.
+        let mut busy: HashMap<UserId, u32> = HashMap::new();
         let mut tidied = None;
         loop {
             happened.mark_unchanged();
             if let Err(error) = self.fan_out().await {
                 tracing::error!(error = &error as &dyn std::error::Error, "webhooks could not be looked at");
             }
-            match self.claim(AT_ONCE - under_way.len()).await {
-                Ok(claimed) => under_way.extend(claimed.into_iter().map(|due| self.attempt(due))),
+            match self.claim(AT_ONCE - under_way.len(), &busy).await {
+                Ok(claimed) => {
+                    for due in claimed {
+                        *busy.entry(due.user()).or_default() += 1;
+                        under_way.push(self.attempt(due));
+                    }
+                }
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "deliveries could not be claimed");
                 }
@@ -82,7 +92,14 @@ impl Courier {
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = happened.changed() => {}
-                Some(()) = under_way.next() => {}
+                Some(user) = under_way.next() => {
+                    if let Entry::Occupied(mut count) = busy.entry(user) {
+                        *count.get_mut() -= 1;
+                        if *count.get() == 0 {
+                            count.remove();
+                        }
+                    }
+                }
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
@@ -139,13 +156,20 @@ impl Courier {
         Ok(())
     }
 
-    async fn claim(&self, places: usize) -> Result<Vec<Due>, CourierError> {
+    async fn claim(&self, places: usize, busy: &HashMap<UserId, u32>) -> Result<Vec<Due>, CourierError> {
         let limit = u32::try_from(places).unwrap_or(0);
         let now = crate::clock::now();
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let due = store::webhooks::due(&mut self.store.read().await?, now, TO_ONE, limit).await?;
+        let full: Vec<UserId> = busy.iter().filter(|(_, count)| **count >= FOR_ONE).map(|(user, _)| *user).collect();
+        let mut due = store::webhooks::due(&mut self.store.read().await?, now, &full, FOR_ONE, limit).await?;
+        let mut taken = busy.clone();
+        due.retain(|one| {
+            let count = taken.entry(one.user()).or_default();
+            *count += 1;
+            *count <= FOR_ONE
+        });
         if due.is_empty() {
             return Ok(due);
         }
@@ -164,9 +188,9 @@ impl Courier {
         Ok(claimed.await?)
     }
 
-    /// One attempt at a delivery, and what follows from it.
-    async fn attempt(&self, due: Due) {
-        let (id, webhook) = (due.id(), due.webhook());
+    /// One attempt at a delivery, and what follows from it; whose it was.
+    async fn attempt(&self, due: Due) -> UserId {
+        let (id, webhook, user) = (due.id(), due.webhook(), due.user());
         let attempted = match self.send(&due).await {
             Ok(attempted) => attempted,
             Err(error) => {
@@ -181,6 +205,7 @@ impl Courier {
             // It is due again when the claim ends, and sent once more.
             tracing::error!(delivery = %id, error = &error as &dyn std::error::Error, "a delivery could not be settled");
         }
+        user
     }
 
     async fn send(&self, due: &Due) -> Result<Attempted, CourierError> {

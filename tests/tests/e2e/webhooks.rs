@@ -1,8 +1,14 @@
 //! Webhooks: each event arrives, signed, at least once, whatever the receiver and the coordinator go through.
 
-use dockerforge_tests::{client::Api, cluster::Cluster, receiver::Receiver, wait};
+use dockerforge_tests::{
+    client::{Api, NewUser},
+    cluster::Cluster,
+    receiver::Receiver,
+    wait,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::time::Duration;
 
 async fn create(api: &Api, body: Value) -> (String, String) {
     let answer = api.post("/v1/webhooks", &body).await.expect(201).json;
@@ -106,6 +112,44 @@ async fn a_receiver_that_is_gone_is_told_no_more_until_its_webhook_is_active_aga
     .await;
     panel.delete(&path).await.expect(204);
     panel.get(&path).await.problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn receivers_that_do_not_answer_keep_nobody_elses_events() {
+    let cluster = Cluster::start().await;
+    let panel = cluster.admin();
+    let other: NewUser = panel.post("/v1/users", &json!({"name": "other", "admin": true})).await.expect(201).body();
+    let other = cluster.anonymous().bearer(&other.key);
+    // Connections are taken by the kernel, and nobody ever reads from them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let mut silent_ones = Vec::new();
+    for _ in 0..2 {
+        silent_ones.push(create(&other, json!({"url": url, "kinds": ["job.queued"]})).await.0);
+    }
+    let (host, _) = other.create_host("vps").await;
+    for number in 0..20 {
+        other.build(&host.id, &format!("i{number}"), "FROM scratch").await;
+    }
+    let tried = async || {
+        let mut tried = 0;
+        for webhook in &silent_ones {
+            let pending = deliveries(&other, webhook, "pending").await;
+            tried += pending.iter().filter(|delivery| delivery["attempts"] != 0).count();
+        }
+        tried
+    };
+    wait::until(30, "the first are tried", async || wait::check(tried().await == 4, tried().await)).await;
+    wait::always(Duration::from_secs(5), "no more than four are under way for one user", async || {
+        let tried = tried().await;
+        wait::check(tried <= 4, tried)
+    })
+    .await;
+    let receiver = Receiver::start(200).await;
+    create(&panel, json!({"url": receiver.url(), "kinds": ["job.queued"]})).await;
+    let (host, _) = panel.create_host("own").await;
+    panel.build(&host.id, "one", "FROM scratch").await;
+    wait::until(30, "the event arrives", async || wait::check(!receiver.received().is_empty(), ())).await;
 }
 
 #[tokio::test]
