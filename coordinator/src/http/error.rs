@@ -220,7 +220,11 @@ impl From<Refusal> for ApiError {
                 let exceeded = Self::new(S::FORBIDDEN, "quota-exceeded", "The quota is used up", detail);
                 return Self { excess: Some(Box::new(excess)), ..exceeded };
             }
-            Refusal::TooMany { .. } => (S::FORBIDDEN, "quota-exceeded", "There are too many already"),
+            Refusal::TooMany { kind, limit } => {
+                let excess = Excess { quota: kind.as_str(), limit: limit.into(), used: limit.into(), asked: 1.into() };
+                let exceeded = Self::new(S::FORBIDDEN, "quota-exceeded", "There are too many already", detail);
+                return Self { excess: Some(Box::new(excess)), ..exceeded };
+            }
             Refusal::AdminOnly => (S::FORBIDDEN, "forbidden", "This is for administrators"),
             Refusal::ScopeMissing(_) => (S::FORBIDDEN, "scope-missing", "The token may not do that"),
             Refusal::Suspended => (S::FORBIDDEN, "suspended", "The user is suspended"),

@@ -96,7 +96,7 @@ pub(super) struct EventQuery {
 /// with which `Last-Event-ID` goes on. The first one, `ready`, says from where on the stream tells.
 #[utoipa::path(get, operation_id = "event_list", path = "/events", tag = "events", params(EventQuery), responses(
     (status = 200, description = "A page of events; `next` is where to go on, also from the last page", body = Listing<EventBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "`all` is for administrators", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The user is suspended, or `all` is for administrators", body = Problem),
     (status = 410, description = "What comes after `after` is not kept any more", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(

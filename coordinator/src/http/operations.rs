@@ -144,10 +144,9 @@ pub(super) async fn restart(
 #[utoipa::path(post, operation_id = "container_exec", path = "/containers/{id}/exec", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body = ExecBody, responses(
     (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such container", body = Problem),
+    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such container", body = Problem),
     (status = 409, description = "It is stopped, or being deleted", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem),
-    (status = 429, description = "Too many jobs are waiting", body = Problem)))]
+    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem)))]
 pub(super) async fn exec(
     Shared(state): Shared<State>,
     caller: Caller,

@@ -137,7 +137,7 @@ fn kinds(check: &mut Check, patterns: Vec<String>) -> Option<Kinds> {
 /// Standard Webhooks 1.0 says, repeated for about three days until it is answered 2xx. The secret is shown here alone.
 #[utoipa::path(post, operation_id = "webhook_create", path = "/webhooks", tag = "events", request_body = NewWebhookBody, responses(
     (status = 201, description = "The webhook, with its secret", body = WebhookBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "`all` is for administrators, or there are too many already", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, `all` is for administrators, or there are too many already", body = Problem),
     (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
     (status = 422, description = "A value cannot be", body = Problem)))]
 pub(super) async fn create(
@@ -177,7 +177,7 @@ pub(super) struct WebhookQuery {
 /// The user's webhooks, newest first.
 #[utoipa::path(get, operation_id = "webhook_list", path = "/webhooks", tag = "events", params(WebhookQuery), responses(
     (status = 200, description = "A page of webhooks", body = Listing<WebhookBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -194,7 +194,7 @@ pub(super) async fn list(
 /// One webhook.
 #[utoipa::path(get, operation_id = "webhook_get", path = "/webhooks/{id}", tag = "events", params(("id" = String, Path, description = "The webhook's id")), responses(
     (status = 200, description = "The webhook", body = WebhookBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such webhook", body = Problem)))]
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such webhook", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -207,7 +207,7 @@ pub(super) async fn get(
 /// Changes where events are sent, which are, and whether.
 #[utoipa::path(patch, operation_id = "webhook_update", path = "/webhooks/{id}", tag = "events", params(("id" = String, Path, description = "The webhook's id")), request_body = WebhookChangeBody, responses(
     (status = 200, description = "The webhook as it is now", body = WebhookBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such webhook", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such webhook", body = Problem),
     (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
     (status = 422, description = "A value cannot be", body = Problem)))]
 pub(super) async fn update(
@@ -234,7 +234,7 @@ pub(super) async fn update(
 /// Removes a webhook. What is still on its way to it is not sent.
 #[utoipa::path(delete, operation_id = "webhook_delete", path = "/webhooks/{id}", tag = "events", params(("id" = String, Path, description = "The webhook's id")), responses(
     (status = 204, description = "It is gone"),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such webhook", body = Problem)))]
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such webhook", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -260,7 +260,7 @@ pub(super) struct DeliveryQuery {
 /// What became of each event that was to be sent to a webhook, newest first. Kept for a week after the end.
 #[utoipa::path(get, operation_id = "delivery_list", path = "/webhooks/{id}/deliveries", tag = "events", params(("id" = String, Path, description = "The webhook's id"), DeliveryQuery), responses(
     (status = 200, description = "A page of deliveries", body = Listing<DeliveryBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such webhook", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such webhook", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn deliveries(
     Shared(state): Shared<State>,
