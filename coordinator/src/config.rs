@@ -1,7 +1,7 @@
 //! What a coordinator is told at its start: flags, then environment, then a TOML file, then defaults. The keys of the
 //! file are the names of the flags; an unknown one is refused.
 
-use crate::domain::quota::{Counted, Limits, MAX_LIMIT};
+use crate::domain::quota::{Counted, Limits, MAX_LIMIT, thousandths};
 use crate::store::Location;
 use clap::{Args, ValueEnum};
 use figment::Figment;
@@ -91,12 +91,7 @@ pub struct QuotaArgs {
 impl QuotaArgs {
     fn limits(&self) -> Result<Limits, ConfigError> {
         let mut limits = Limits::generous();
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked to be in range")]
-        let milli = match self.cpus {
-            Some(cpus) if (0.0..=1e9).contains(&cpus) => Some((cpus * 1000.0).round() as u64),
-            Some(_) => return Err(ConfigError::Quota("cpus")),
-            None => None,
-        };
+        let milli = self.cpus.map(|cpus| thousandths(cpus).ok_or(ConfigError::Quota("cpus"))).transpose()?;
         for (counted, limit) in [
             (Counted::Containers, self.containers),
             (Counted::RunningContainers, self.running_containers),

@@ -100,6 +100,32 @@ pub struct Exec {
     command: Vec<String>,
 }
 
+/// What a container may use.
+#[derive(Debug, clap::Args)]
+struct Limits {
+    /// At most this many processors, such as 0.5
+    #[arg(long, value_name = "N", value_parser = args::cpus)]
+    cpus: Option<f64>,
+    /// At most this much memory, such as 128m or 2g
+    #[arg(long, value_name = "SIZE", value_parser = args::memory)]
+    memory: Option<Bytes>,
+    /// At most this many processes and threads
+    #[arg(long, value_name = "N", value_parser = pids)]
+    pids: Option<PidsLimit>,
+}
+
+impl Limits {
+    /// Those that were named.
+    fn named(&self) -> Map<String, Value> {
+        let limits = [
+            ("cpus", self.cpus.map(|n| json!(n))),
+            ("memory", self.memory.map(|n| json!(n))),
+            ("pids", self.pids.map(|n| json!(n))),
+        ];
+        limits.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
 /// What is to be another from now on.
 #[derive(Debug, clap::Args)]
 pub struct Update {
@@ -111,15 +137,9 @@ pub struct Update {
     /// An environment variable; may be repeated; all of them are replaced
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
     env: Vec<(EnvName, String)>,
-    /// At most this many processors, such as 0.5
-    #[arg(long, value_name = "N", value_parser = args::cpus)]
-    cpus: Option<f64>,
-    /// At most this much memory, such as 128m or 2g
-    #[arg(long, value_name = "SIZE", value_parser = args::memory)]
-    memory: Option<Bytes>,
-    /// At most this many processes and threads
-    #[arg(long, value_name = "N", value_parser = pids)]
-    pids: Option<PidsLimit>,
+    /// What it may use.
+    #[command(flatten)]
+    limits: Limits,
     /// When Docker restarts it: no, unless-stopped, always or on-failure
     #[arg(long, value_name = "POLICY", value_parser = str::parse::<RestartPolicy>)]
     restart: Option<RestartPolicy>,
@@ -141,13 +161,9 @@ impl Update {
     /// The body of the request; limits are replaced together, so those that are not named are taken from what is there.
     fn body(self, image: Option<String>, before: &Value) -> Value {
         let mut resources = before.get("resources").and_then(Value::as_object).cloned().unwrap_or_default();
-        let limits = [
-            ("cpus", self.cpus.map(|n| json!(n))),
-            ("memory", self.memory.map(|n| json!(n))),
-            ("pids", self.pids.map(|n| json!(n))),
-        ];
-        let limited = limits.iter().any(|(_, value)| value.is_some());
-        resources.extend(limits.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        let limits = self.limits.named();
+        let limited = !limits.is_empty();
+        resources.extend(limits);
         let optional = [
             ("image", image.map(|image| json!(image))),
             ("command", (!self.command.is_empty()).then(|| json!(self.command))),
@@ -182,15 +198,9 @@ pub struct Create {
     /// A named volume to mount, VOLUME:TARGET[:ro]; may be repeated
     #[arg(long = "volume", short, value_name = "VOLUME", value_parser = args::volume)]
     volumes: Vec<VolumeMount>,
-    /// At most this many processors, such as 0.5
-    #[arg(long, value_name = "N", value_parser = args::cpus)]
-    cpus: Option<f64>,
-    /// At most this much memory, such as 128m or 2g
-    #[arg(long, value_name = "SIZE", value_parser = args::memory)]
-    memory: Option<Bytes>,
-    /// At most this many processes and threads
-    #[arg(long, value_name = "N", value_parser = pids)]
-    pids: Option<PidsLimit>,
+    /// What it may use.
+    #[command(flatten)]
+    limits: Limits,
     /// When Docker restarts it: no, unless-stopped, always or on-failure
     #[arg(long, value_name = "POLICY", value_parser = str::parse::<RestartPolicy>)]
     restart: Option<RestartPolicy>,
@@ -216,10 +226,7 @@ fn pids(text: &str) -> Result<PidsLimit, String> {
 impl Create {
     /// The body of the request; what was not asked for is not in it, so that the server's defaults hold.
     fn body(self, image: &str, host: &str) -> Value {
-        let mut resources = Map::new();
-        resources.extend(self.cpus.map(|n| ("cpus".to_owned(), json!(n))));
-        resources.extend(self.memory.map(|n| ("memory".to_owned(), json!(n))));
-        resources.extend(self.pids.map(|n| ("pids".to_owned(), json!(n))));
+        let resources = self.limits.named();
         let optional = [
             ("command", (!self.command.is_empty()).then(|| json!(self.command))),
             ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
@@ -288,7 +295,7 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
                 None => None,
             };
             let path = format!("/containers/{id}");
-            let limited = update.cpus.is_some() || update.memory.is_some() || update.pids.is_some();
+            let limited = !update.limits.named().is_empty();
             let before = if limited { session.client.get(&path, &[]).await?.value()? } else { Value::Null };
             let answer = session.client.patch(&path, &update.body(image, &before)).await?;
             session.accepted(&answer, wait).await

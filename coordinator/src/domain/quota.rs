@@ -67,6 +67,13 @@ impl<T: Copy> Each<T> {
     }
 }
 
+/// Processors as they are written, in thousandths; nothing for what is no amount of processors.
+#[must_use]
+pub fn thousandths(processors: f64) -> Option<u64> {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
+    (0.0..=1e9).contains(&processors).then(|| (processors * 1000.0).round() as u64)
+}
+
 /// How much a user may have of each; `None` is without limit.
 pub type Limits = Each<Option<u64>>;
 /// How much he has of each, or how much more is asked for.

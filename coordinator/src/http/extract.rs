@@ -228,9 +228,15 @@ pub(super) enum Patched<T> {
     Value(T),
 }
 
+impl<T> From<Option<T>> for Patched<T> {
+    fn from(said: Option<T>) -> Self {
+        said.map_or(Self::Null, Self::Value)
+    }
+}
+
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patched<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(Option::deserialize(deserializer)?.map_or(Self::Null, Self::Value))
+        Ok(Option::deserialize(deserializer)?.into())
     }
 }
 

@@ -141,8 +141,7 @@ impl HostBody {
                 disk: a.capacity.disk,
             }),
             usage: host.usage.map(|usage| UsageBody {
-                // At most a few thousand: exact in a double.
-                #[allow(clippy::cast_precision_loss)]
+                #[allow(clippy::cast_precision_loss, reason = "at most a few thousand: exact in a double")]
                 load: usage.load_milli as f64 / 1000.0,
                 memory_used: usage.memory_used,
                 disk_free: usage.disk_free,

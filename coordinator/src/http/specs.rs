@@ -1,8 +1,9 @@
 //! What a container is to be, as the bodies of its routes say it: read into the typed allow-list, and shown. Used by
 //! `containers` and `operations`.
 
-use super::extract::{Check, Object};
+use super::extract::{Check, Object, Patched};
 use super::values::{labels, parse_labels};
+use crate::domain::quota::thousandths;
 use dockerforge_protocol::spec::{
     AbsolutePath, Bytes, Check as HealthChecking, ContainerSpec, HealthTest, Healthcheck, Link, MilliCpus, PidsLimit,
     PortMapping, PortProtocol, Resources, Seconds, TmpfsMount, VolumeMount,
@@ -237,39 +238,35 @@ fn show_check(check: &Healthcheck) -> HealthcheckBody {
     })
 }
 
-/// What a request says of one field: nothing, that it is as if nobody had ever said anything (`null`), or what it is.
-#[allow(clippy::option_option, reason = "the three cases of RFC 7396: absent, null, a value")]
-pub(super) type Said<T> = Option<Option<T>>;
-
 /// What a request says of a container's being.
 #[derive(Default)]
 pub(super) struct Change {
-    pub(super) command: Said<Vec<String>>,
-    pub(super) env: Said<Object<String>>,
-    pub(super) ports: Said<Vec<PortBody>>,
-    pub(super) volumes: Said<Vec<VolumeBody>>,
-    pub(super) resources: Said<ResourcesBody>,
-    pub(super) restart: Said<String>,
-    pub(super) labels: Said<Object<String>>,
-    pub(super) entrypoint: Said<Vec<String>>,
-    pub(super) user: Said<String>,
-    pub(super) workdir: Said<String>,
-    pub(super) hostname: Said<String>,
-    pub(super) tmpfs: Said<Vec<TmpfsBody>>,
-    pub(super) read_only: Said<bool>,
-    pub(super) init: Said<bool>,
-    pub(super) healthcheck: Said<HealthcheckBody>,
-    pub(super) stop_signal: Said<String>,
-    pub(super) stop_grace: Said<u64>,
-    pub(super) links: Said<Vec<LinkBody>>,
+    pub(super) command: Patched<Vec<String>>,
+    pub(super) env: Patched<Object<String>>,
+    pub(super) ports: Patched<Vec<PortBody>>,
+    pub(super) volumes: Patched<Vec<VolumeBody>>,
+    pub(super) resources: Patched<ResourcesBody>,
+    pub(super) restart: Patched<String>,
+    pub(super) labels: Patched<Object<String>>,
+    pub(super) entrypoint: Patched<Vec<String>>,
+    pub(super) user: Patched<String>,
+    pub(super) workdir: Patched<String>,
+    pub(super) hostname: Patched<String>,
+    pub(super) tmpfs: Patched<Vec<TmpfsBody>>,
+    pub(super) read_only: Patched<bool>,
+    pub(super) init: Patched<bool>,
+    pub(super) healthcheck: Patched<HealthcheckBody>,
+    pub(super) stop_signal: Patched<String>,
+    pub(super) stop_grace: Patched<u64>,
+    pub(super) links: Patched<Vec<LinkBody>>,
 }
 
 /// A field by what is said of it: `read` makes the value.
-fn set<T, V: Default>(field: &mut V, said: Said<T>, read: impl FnOnce(T) -> V) {
+fn set<T, V: Default>(field: &mut V, said: Patched<T>, read: impl FnOnce(T) -> V) {
     match said {
-        None => {}
-        Some(None) => *field = V::default(),
-        Some(Some(value)) => *field = read(value),
+        Patched::Absent => {}
+        Patched::Null => *field = V::default(),
+        Patched::Value(value) => *field = read(value),
     }
 }
 
@@ -365,8 +362,7 @@ fn port_mapping(check: &mut Check, pointer: &str, body: &PortBody) -> Option<Por
 fn limits(check: &mut Check, body: &ResourcesBody) -> Resources {
     let cpus = body.cpus.map(|cpus| {
         // Out of range becomes 0, which is out of range there too.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let milli = if (0.0..=1_024.0).contains(&cpus) { (cpus * 1000.0).round() as u64 } else { 0 };
+        let milli = thousandths(cpus).filter(|_| cpus <= 1_024.0).unwrap_or(0);
         check.take("/resources/cpus", MilliCpus::try_from(milli))
     });
     let memory = body.memory.map(|memory| check.take("/resources/memory", Bytes::try_from(memory)));

@@ -7,7 +7,7 @@ use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing, with_location};
 use super::values::amount;
 use crate::access::{Administer, Read};
-use crate::domain::quota::{Change, Changes, Counted, MAX_LIMIT};
+use crate::domain::quota::{Change, Changes, Counted, MAX_LIMIT, thousandths};
 use crate::domain::user::User;
 use crate::service::users::{Measured, UserChange};
 use axum::Json;
@@ -167,9 +167,7 @@ impl QuotaPatch {
     fn changes(&self, check: &mut Check) -> Changes {
         let cpus = match self.cpus {
             // What is out of range becomes a limit that is out of range.
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-            Patched::Value(cpus) if (0.0..=1e9).contains(&cpus) => Patched::Value((cpus * 1000.0).round() as u64),
-            Patched::Value(_) => Patched::Value(u64::MAX),
+            Patched::Value(cpus) => Patched::Value(thousandths(cpus).unwrap_or(u64::MAX)),
             Patched::Null => Patched::Null,
             Patched::Absent => Patched::Absent,
         };

@@ -7,11 +7,11 @@ use crate::access::{Permit, Write};
 use crate::domain::container::{Container, DesiredState};
 use crate::domain::job::{JobKind, Subject};
 use crate::domain::quota::{Amounts, Counted};
-use crate::domain::{Kind, Refusal, Violation};
+use crate::domain::{Kind, Refusal, Timestamp, Violation};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, ExecContainer, StartContainer, StopContainer};
-use dockerforge_protocol::ids::{ContainerId, HostId, JobId};
+use dockerforge_protocol::ids::{ContainerId, HostId, JobId, UserId};
 use dockerforge_protocol::spec::{AbsolutePath, EnvName, RunAs, Seconds};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
@@ -101,6 +101,29 @@ impl Services {
     }
 }
 
+/// How a request about a container begins.
+pub(super) enum Begun {
+    /// It was made before, and came to this job.
+    Again(JobId),
+    /// It is new: the container, held, and the job that it is to come to.
+    New { container: Box<Container>, job: JobId, now: Timestamp },
+}
+
+/// Begins a request about a container that is there and stays there.
+pub(super) async fn begin(conn: &mut Conn, user: UserId, key: Option<&Key>, id: ContainerId) -> Result<Begun> {
+    // Held before the job gets its id: jobs about one container are done in the order of their ids.
+    let container = store::containers::hold(conn, user, id).await?;
+    let (now, job) = (crate::clock::now(), JobId::new());
+    if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
+        return Ok(Begun::Again(JobId::from_uuid(replay.id)));
+    }
+    let container = container.ok_or(Refusal::NotFound(Kind::Container))?;
+    if container.desired == DesiredState::Removed {
+        return Err(Refusal::BeingDeleted(Kind::Container).into());
+    }
+    Ok(Begun::New { container: Box::new(container), job, now })
+}
+
 async fn operate(
     conn: &mut Conn,
     permit: &Permit<Write>,
@@ -110,16 +133,10 @@ async fn operate(
     wait: Option<SignedDuration>,
 ) -> Result<(JobId, Option<HostId>)> {
     let user = permit.user();
-    // Held before the job gets its id: jobs about one container are done in the order of their ids.
-    let container = store::containers::hold(conn, user, id).await?;
-    let (now, job) = (crate::clock::now(), JobId::new());
-    if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
-        return Ok((JobId::from_uuid(replay.id), None));
-    }
-    let container = container.ok_or(Refusal::NotFound(Kind::Container))?;
-    if container.desired == DesiredState::Removed {
-        return Err(Refusal::BeingDeleted(Kind::Container).into());
-    }
+    let (container, job, now) = match begin(conn, user, key, id).await? {
+        Begun::New { container, job, now } => (*container, job, now),
+        Begun::Again(job) => return Ok((job, None)),
+    };
     let (kind, desired) = operation.means();
     if desired.is_none() && container.desired == DesiredState::Stopped {
         return Err(Refusal::NotRunning(id).into());

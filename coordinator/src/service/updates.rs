@@ -2,8 +2,8 @@
 //! container is until the job has succeeded. Called by `http`.
 
 use super::containers::fits;
-use super::idempotency::{self, Key};
-use super::operations::GRACE;
+use super::idempotency::Key;
+use super::operations::{Begun, GRACE, begin};
 use super::{Result, Services, once};
 use crate::access::{Permit, Write};
 use crate::domain::container::{DesiredState, changes_in_place};
@@ -59,15 +59,10 @@ async fn change(
     update: Update,
 ) -> Result<(JobId, Option<HostId>)> {
     let user = permit.user();
-    let container = store::containers::hold(conn, user, id).await?;
-    let (now, job) = (crate::clock::now(), JobId::new());
-    if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
-        return Ok((JobId::from_uuid(replay.id), None));
-    }
-    let container = container.ok_or(Refusal::NotFound(Kind::Container))?;
-    if container.desired == DesiredState::Removed {
-        return Err(Refusal::BeingDeleted(Kind::Container).into());
-    }
+    let (container, job, now) = match begin(conn, user, key, id).await? {
+        Begun::New { container, job, now } => (*container, job, now),
+        Begun::Again(job) => return Ok((job, None)),
+    };
     // The row says what the container is once that job has ended: until then nobody knows what there is to change.
     let open = store::jobs::open_about(conn, Subject::Container(id)).await?;
     if let Some(other) = open.iter().find(|other| other.kind == JobKind::ContainerUpdate) {
