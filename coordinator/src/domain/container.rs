@@ -5,7 +5,7 @@ use super::Timestamp;
 use core::net::IpAddr;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::inventory::{ContainerState, Health, ObservedContainer, ObservedPort};
-use dockerforge_protocol::spec::{ContainerSpec, PortMapping, ResourceName};
+use dockerforge_protocol::spec::{ContainerSpec, PortMapping, ResourceName, Seconds};
 use jiff::SignedDuration;
 
 /// How long after a result an inventory that lacks the container proves nothing: it may have been read before.
@@ -32,6 +32,17 @@ pub struct Container {
     pub observed: Observed,
     /// When it was asked for.
     pub created_at: Timestamp,
+}
+
+/// Seconds that a container may take to end, where nobody says.
+const GRACE: u32 = 10;
+
+impl Container {
+    /// Seconds that it may take to end before it is killed.
+    #[must_use]
+    pub fn grace(&self) -> u32 {
+        self.spec.stop_grace.map_or(GRACE, Seconds::get)
+    }
 }
 
 /// What a container is meant to do.

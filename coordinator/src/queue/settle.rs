@@ -6,6 +6,7 @@ use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, o
 use crate::domain::event::Event;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
+use crate::domain::user::UserState;
 use crate::domain::{Kind, Timestamp};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, RecreateContainer, RemoveContainer, RemoveImage, StartContainer};
@@ -167,6 +168,11 @@ async fn container_updated(
             store::containers::set_counted(conn, id, &container.spec.resources).await?;
             note(conn, job, "container.not_updated", Kind::Container, id.uuid(), now).await?;
             if *confirmed || container.desired != DesiredState::Running {
+                return Ok(());
+            }
+            // A suspended user's is stopped by a job that puts it back as well, and started when he is resumed.
+            let user = store::users::get(conn, job.user).await?;
+            if user.is_none_or(|user| user.state != UserState::Active) {
                 return Ok(());
             }
             // It may be half made anew: starting it puts it back first.

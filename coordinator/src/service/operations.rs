@@ -12,12 +12,9 @@ use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, ExecContainer, StartContainer, StopContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, JobId, UserId};
-use dockerforge_protocol::spec::{AbsolutePath, EnvName, RunAs, Seconds};
+use dockerforge_protocol::spec::{AbsolutePath, EnvName, RunAs};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
-
-/// Seconds that a container may take to end, where nobody says.
-pub(super) const GRACE: u32 = 10;
 
 /// What to do with a container.
 #[derive(Debug, Clone)]
@@ -61,8 +58,11 @@ impl Operation {
     /// What the agent is asked.
     fn command(self, container: &Container) -> Command {
         let (id, user) = (container.id, container.user);
-        let own = container.spec.stop_grace.map_or(GRACE, Seconds::get);
-        let stop = |grace: Option<u32>| StopContainer { container: id, user, grace_s: grace.unwrap_or(own) };
+        let stop = |grace: Option<u32>| StopContainer {
+            container: id,
+            user,
+            grace_s: grace.unwrap_or_else(|| container.grace()),
+        };
         match self {
             Self::Start => Command::StartContainer(StartContainer { container: id, user }),
             Self::Stop(grace) => Command::StopContainer(stop(grace)),

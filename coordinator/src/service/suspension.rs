@@ -18,8 +18,6 @@ use jiff::SignedDuration;
 
 /// How long a part may wait for its host: a machine that is away is stopped when it is back.
 const PATIENCE: SignedDuration = SignedDuration::from_hours(24 * 30);
-/// Seconds that a container may take to end by itself.
-const GRACE: u32 = 10;
 
 /// What was begun.
 pub(super) struct Begun {
@@ -75,7 +73,7 @@ pub(super) async fn set(
 fn part(of: &Container, parent: JobId, stop: bool) -> Request {
     let (container, user) = (of.id, of.user);
     let (kind, command) = if stop {
-        (JobKind::ContainerStop, Command::StopContainer(StopContainer { container, user, grace_s: GRACE }))
+        (JobKind::ContainerStop, Command::StopContainer(StopContainer { container, user, grace_s: of.grace() }))
     } else {
         (JobKind::ContainerStart, Command::StartContainer(StartContainer { container, user }))
     };

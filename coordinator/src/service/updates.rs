@@ -3,7 +3,7 @@
 
 use super::containers::fits;
 use super::idempotency::Key;
-use super::operations::{Begun, GRACE, begin};
+use super::operations::{Begun, begin};
 use super::{Result, Services, once};
 use crate::access::{Permit, Write};
 use crate::domain::container::{DesiredState, changes_in_place};
@@ -13,7 +13,7 @@ use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, CreateContainer, Hardening, RecreateContainer, UpdateContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
-use dockerforge_protocol::spec::{ContainerSpec, Seconds};
+use dockerforge_protocol::spec::ContainerSpec;
 use jiff::SignedDuration;
 
 /// A change of a container.
@@ -84,6 +84,7 @@ async fn change(
         store::containers::set_next_image(conn, id, Some(new)).await?;
     }
     fits(conn, user, container.host, id, &update.after).await?;
+    let grace_s = container.grace();
     let command = if new_image.is_none() && changes_in_place(&container.spec, &update.after) {
         let ContainerSpec { resources, restart, .. } = update.after;
         Command::UpdateContainer(UpdateContainer { container: id, user, resources, restart })
@@ -98,7 +99,7 @@ async fn change(
                 hardening: Hardening::Docker,
             },
             run: container.desired == DesiredState::Running,
-            grace_s: container.spec.stop_grace.map_or(GRACE, Seconds::get),
+            grace_s,
         })
     };
     let request = Request {

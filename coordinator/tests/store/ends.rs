@@ -1,9 +1,11 @@
 //! How jobs and sessions end: what the clock may end, what outlives its user, and what a new identity supersedes.
 
 use crate::bed::{Bed, user};
+use crate::tenancy::{container, image};
 use dockerforge_coordinator::clock;
-use dockerforge_coordinator::domain::job::{JobKind, JobState, NewJob, Subject};
+use dockerforge_coordinator::domain::job::{Ending, JobError, JobKind, JobState, NewJob, Subject};
 use dockerforge_coordinator::domain::user::SYSTEM;
+use dockerforge_coordinator::queue;
 use dockerforge_coordinator::store::{self, jobs};
 use dockerforge_protocol::ids::{ContainerId, JobId, UserId};
 use jiff::SignedDuration;
@@ -13,6 +15,7 @@ crate::on_both! {
     parts_do_not_count_against_what_a_user_may_ask_for
     the_deletion_that_a_deleted_user_asked_for_goes_on
     a_new_identity_supersedes_the_session_of_the_old_one
+    a_change_that_was_given_up_starts_nothing_of_a_suspended_users
     a_certificate_is_forgotten_only_once_it_can_authenticate_nobody
 }
 
@@ -82,6 +85,34 @@ async fn a_new_identity_supersedes_the_session_of_the_old_one(bed: &Bed) {
         .await
         .unwrap();
     assert!(!fence(0).await.unwrap());
+}
+
+async fn a_change_that_was_given_up_starts_nothing_of_a_suspended_users(bed: &Bed) {
+    let image = image(bed.user, false);
+    let (image_id, user) = (image.id, bed.user);
+    bed.write(move |conn| Box::pin(async move { store::images::insert(conn, &image).await })).await.unwrap();
+    for (name, suspended) in [("one", false), ("two", true)] {
+        let container = container(bed, image_id, name);
+        let about = Subject::Container(container.id);
+        let change = NewJob { kind: JobKind::ContainerUpdate, ..bed.job(container.id) };
+        bed.store
+            .write(move |conn| {
+                Box::pin(async move {
+                    let now = clock::now();
+                    store::containers::insert(conn, &container).await?;
+                    jobs::insert(conn, &change).await?;
+                    store::users::set_suspended(conn, user, suspended.then_some(now)).await?;
+                    let job = jobs::find(conn, change.id).await?.unwrap();
+                    let ending = Ending::Failed { error: JobError::new("lost", "x"), confirmed: false };
+                    queue::settle(conn, &job, &ending, now).await
+                })
+            })
+            .await
+            .unwrap();
+        let follows = jobs::open_about(&mut bed.read().await, about).await.unwrap();
+        let starts = follows.iter().filter(|job| job.kind == JobKind::ContainerStart).count();
+        assert_eq!(starts, usize::from(!suspended), "suspended: {suspended}, {follows:?}");
+    }
 }
 
 async fn a_certificate_is_forgotten_only_once_it_can_authenticate_nobody(bed: &Bed) {
