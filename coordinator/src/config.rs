@@ -45,6 +45,14 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_AGENT_URL", value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_url: Option<String>,
+    /// Where /healthz, /readyz and /metrics are served to those who run the coordinator, without authentication; off for nowhere [default: 127.0.0.1:7090]
+    #[arg(long, env = "DOCKERFORGE_OPS_LISTEN", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops_listen: Option<String>,
+    /// Hosts of which /metrics shows each by its name; of more, only how many there are in each state [default: 500]
+    #[arg(long, env = "DOCKERFORGE_METRICS_HOSTS", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_hosts: Option<u32>,
     /// A file that holds the key of the system user to be made at the first start [default: admin.key in the data folder, made where absent]
     #[arg(long, env = "DOCKERFORGE_ADMIN_KEY_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -85,6 +93,10 @@ pub struct Config {
     pub agent_listen: SocketAddr,
     /// The URL by which they reach that.
     pub agent_url: Option<String>,
+    /// Where those who run it look; nowhere if absent.
+    pub ops_listen: Option<SocketAddr>,
+    /// Hosts that are measured one by one.
+    pub metrics_hosts: u32,
     /// The system user's key.
     pub admin_key_file: Option<PathBuf>,
     /// How the log is written.
@@ -105,6 +117,9 @@ pub enum ConfigError {
     /// What names no database.
     #[error("expected a file or postgres://… for the database, not {0}")]
     Database(String),
+    /// What is no address to listen on.
+    #[error("expected an address such as 127.0.0.1:7090, or off, for ops-listen, not {0}")]
+    OpsListen(String),
     /// What agents cannot dial.
     #[error("expected https://host:port for the agent URL, not {0}")]
     AgentUrl(String),
@@ -113,6 +128,8 @@ pub enum ConfigError {
 const DATA_DIR: &str = "/var/lib/dockerforge";
 const API_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7080);
 const AGENT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 7443);
+const OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7090);
+const METRICS_HOSTS: u32 = 500;
 
 impl Config {
     /// Flags and environment over the file over the defaults.
@@ -140,6 +157,11 @@ impl Config {
                 None => Err(ConfigError::AgentUrl(url)),
             }
         });
+        let ops_listen = match args.ops_listen.as_deref() {
+            None => Some(OPS_LISTEN),
+            Some("off") => None,
+            Some(text) => Some(text.parse().map_err(|_| ConfigError::OpsListen(text.to_owned()))?),
+        };
         Ok(Self {
             database,
             api_listen: args.api_listen.unwrap_or(API_LISTEN),
@@ -150,6 +172,8 @@ impl Config {
             },
             agent_listen: args.agent_listen.unwrap_or(AGENT_LISTEN),
             agent_url: agent_url.transpose()?,
+            ops_listen,
+            metrics_hosts: args.metrics_hosts.unwrap_or(METRICS_HOSTS),
             admin_key_file: args.admin_key_file,
             log_format: args.log_format.unwrap_or_default(),
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
@@ -183,6 +207,15 @@ mod tests {
         assert_eq!((config.api_listen.port(), config.agent_listen.port()), (3, 2));
         std::fs::write(&file, "api-lisen = \"127.0.0.1:1\"\n").unwrap();
         assert!(Config::load(&args).is_err());
+    }
+
+    #[test]
+    fn the_ops_address_is_on_loopback_elsewhere_or_off() {
+        let ops = |text: &str| Config::load(&ServeArgs { ops_listen: Some(text.to_owned()), ..ServeArgs::default() });
+        assert_eq!(Config::load(&ServeArgs::default()).unwrap().ops_listen, Some(OPS_LISTEN));
+        assert_eq!(ops("off").unwrap().ops_listen, None);
+        assert_eq!(ops("0.0.0.0:9").unwrap().ops_listen.map(|at| at.port()), Some(9));
+        assert!(matches!(ops("7090"), Err(ConfigError::OpsListen(_))));
     }
 
     #[test]

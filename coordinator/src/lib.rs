@@ -11,6 +11,7 @@ pub mod dispatch;
 pub mod domain;
 pub mod http;
 pub mod hub;
+pub mod metrics;
 pub mod pki;
 pub mod queue;
 pub mod service;

@@ -18,6 +18,7 @@ pub mod cluster;
 pub mod docker;
 pub mod env;
 pub mod invariants;
+pub mod metrics;
 pub mod process;
 pub mod proxy;
 pub mod wait;

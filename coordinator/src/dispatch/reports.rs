@@ -6,6 +6,7 @@ use crate::domain::Timestamp;
 use crate::domain::container::{DesiredState, INVENTORY_RACE, reconcile};
 use crate::domain::image::PresenceState;
 use crate::domain::job::{Decision, Job, on_finished, on_not_taken};
+use crate::metrics;
 use crate::pki::Authority;
 use crate::queue;
 use crate::store::{self, Conn};
@@ -88,7 +89,10 @@ pub(super) async fn apply(
             // A second hello says nothing new; the session goes on as it was admitted.
             FromAgent::Hello(_) => {}
             FromAgent::Accepted { attempt } => {
-                if own(conn, host, attempt).await?.is_some() && store::jobs::set_running(conn, attempt, now).await? {
+                if let Some(job) = own(conn, host, attempt).await?
+                    && job.attempt == attempt.number
+                    && queue::apply(conn, &job, Decision::Run, now).await?
+                {
                     effects.changed.push(attempt.job);
                 }
             }
@@ -201,6 +205,7 @@ async fn log(
     let mut upto = have;
     if offset <= have && known < bytes.len() && store::logs::append(conn, attempt, size, &bytes[known..]).await? {
         upto = offset + bytes.len() as u64;
+        metrics::job_logged(upto - have);
         effects.changed.push(attempt.job);
     }
     effects.replies.push(ToAgent::LogAck { attempt, upto });

@@ -30,6 +30,7 @@ struct HostRow {
     docker_ping_age_ms: Option<i64>,
     usage: Option<String>,
     session_epoch: i64,
+    certificate_not_after: Option<i64>,
 }
 
 impl TryFrom<HostRow> for Host {
@@ -65,6 +66,7 @@ impl TryFrom<HostRow> for Host {
                 .map(|age| unsigned("hosts.docker_ping_age_ms", age))
                 .transpose()?,
             usage: maybe_json("hosts.usage", row.usage.as_deref())?,
+            certificate_ends_at: maybe_time("certificates.not_after", row.certificate_not_after)?,
         })
     }
 }
@@ -73,7 +75,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, user_id, name, state, labels, created_at, enrolled_at, last_seen_at, hostname, agent_version, instance, ",
-            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch FROM hosts ",
+            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, ",
+            "(SELECT MAX(not_after) FROM certificates WHERE host_id = hosts.id AND revoked_at IS NULL) AS certificate_not_after FROM hosts ",
             $rest
         )
     };
@@ -166,6 +169,24 @@ pub async fn count_online(conn: &mut Conn) -> Result<u64, StoreError> {
     let count: i64 =
         on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM hosts WHERE state = 'online'").fetch_one(c).await?);
     unsigned("hosts.count", count)
+}
+
+/// How many hosts of all users are in each state.
+pub async fn count_by_state(conn: &mut Conn) -> Result<Vec<(HostState, u64)>, StoreError> {
+    let rows: Vec<(String, i64)> =
+        on!(conn, |c| sqlx::query_as("SELECT state, COUNT(*) FROM hosts GROUP BY state").fetch_all(c).await?);
+    rows.into_iter()
+        .map(|(state, count)| {
+            Ok((word("hosts.state", &state, HostState::parse(&state))?, unsigned("hosts.count", count)?))
+        })
+        .collect()
+}
+
+/// The oldest hosts of all users, for those who run the coordinator; never for a user's request.
+pub async fn oldest(conn: &mut Conn, limit: u32) -> Result<Vec<Host>, StoreError> {
+    let rows: Vec<HostRow> =
+        on!(conn, |c| sqlx::query_as(select!("ORDER BY id LIMIT $1")).bind(i64::from(limit)).fetch_all(c).await?);
+    rows.into_iter().map(Host::try_from).collect()
 }
 
 /// Begins a session: a new epoch, and what the agent told of itself. Answers the epoch, or nothing if the host is gone.

@@ -1,6 +1,10 @@
 //! All SQL of the queue. Every change of a job is one UPDATE whose condition names the state and the attempt it
 //! changes: of two that decide at once, one finds nothing to change.
 
+mod counts;
+
+pub use counts::{Open, count_by_kind};
+
 use super::rows::{document, maybe_json, maybe_time, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::Timestamp;

@@ -22,11 +22,13 @@ pub mod users;
 pub use cluster::cluster_id;
 pub use error::{Constraint, StoreError};
 
+use crate::metrics;
 use crate::tasks::Tasks;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use std::path::PathBuf;
+use std::time::Instant;
 
 /// Where the data is.
 #[derive(Debug, Clone)]
@@ -108,6 +110,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
+        let begun = Instant::now();
         let (reply, result) = tokio::sync::oneshot::channel();
         let work: Work = Box::new(move |conn| {
             Box::pin(async move {
@@ -125,7 +128,9 @@ impl Store {
             Backend::Sqlite(sqlite) => sqlite.submit(work).await?,
             Backend::Postgres(postgres) => postgres.submit(work),
         }
-        result.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+        let outcome = result.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()));
+        metrics::transaction_ended(begun.elapsed());
+        outcome
     }
 
     /// A connection for reading.

@@ -32,11 +32,12 @@ impl Postgres {
         let pool = self.pool.clone();
         self.tasks.spawn("store.transaction", async move {
             // On a failure before the work ran there is nobody to tell but through the dropped answer.
-            let Ok(conn) = pool.acquire().await.inspect_err(|error| tracing::warn!(%error, "no database connection"))
-            else {
-                return;
-            };
-            transact(Conn::Postgres(conn), work).await;
+            match pool.acquire().await.map_err(StoreError::from) {
+                Ok(conn) => transact(Conn::Postgres(conn), work).await,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "no database connection");
+                }
+            }
         });
     }
 

@@ -127,6 +127,7 @@ pub fn host(id: HostId, user: UserId, name: &str) -> Host {
         session_epoch: 0,
         docker_ping_age_ms: None,
         usage: None,
+        certificate_ends_at: None,
     }
 }
 

@@ -15,6 +15,7 @@ mod hosts;
 mod images;
 mod jobs;
 mod logs;
+mod ops;
 mod tenancy;
 mod two_hosts;
 mod users;
