@@ -14,6 +14,7 @@ use crate::link::{Link, LinkEnd};
 use crate::policy::{Policy, PolicyError};
 use crate::state::{StateDir, StateError};
 use crate::tasks::Tasks;
+use dockerforge_protocol::enrolment::JoinToken;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -88,9 +89,12 @@ impl Agent {
         loop {
             let detail = match self.enrolled(&state, Arc::clone(&identity), policy.clone(), &cancel).await? {
                 LinkEnd::Stopped => return Ok(()),
-                LinkEnd::Revoked(detail) => detail,
+                LinkEnd::Revoked(detail) => {
+                    identity.mark_revoked();
+                    detail
+                }
+                LinkEnd::Conflict => "it was copied".to_owned(),
             };
-            identity.mark_revoked();
             match self.enrol_anew(&state, &identity, &cancel).await? {
                 Some(fresh) => identity = Arc::new(fresh),
                 None => return Err(AgentError::Revoked { detail }),
@@ -116,17 +120,22 @@ impl Agent {
         Ok(identity)
     }
 
-    /// A new identity by the token, if there is one that the revoked identity did not come from.
+    /// The join token, if there is one that the identity did not come from.
+    fn fresh_token(&self, identity: &Identity) -> Option<&JoinToken> {
+        self.config.token.as_ref().filter(|token| token.id != identity.joined_with())
+    }
+
+    /// A new identity by the token, if there is one that the old identity did not come from.
     async fn enrol_anew(
         &self,
         state: &StateDir,
-        revoked: &Identity,
+        old: &Identity,
         cancel: &CancellationToken,
     ) -> Result<Option<Identity>, AgentError> {
-        match self.config.token.as_ref().filter(|token| token.id != revoked.joined_with()) {
+        match self.fresh_token(old) {
             None => Ok(None),
             Some(token) => {
-                tracing::info!(host = %revoked.host(), "the old identity is revoked; enrolling with the join token");
+                tracing::info!(host = %old.host(), "the old identity is of no more use; enrolling with the join token");
                 Ok(Some(enrol(&self.config.coordinator, token, &self.config.hostname, state.path(), cancel).await?))
             }
         }
@@ -175,6 +184,8 @@ impl Agent {
         };
         let executor = Executor::new(settings, journal, tasks.clone(), entries);
         let link = Link {
+            resend_every: config.resend_every,
+            may_enrol: self.fresh_token(&identity).is_some(),
             url: config.coordinator.clone(),
             identity,
             executor: executor.clone(),

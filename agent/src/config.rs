@@ -108,6 +108,8 @@ pub struct Config {
     pub spool_limit: u64,
     /// How often Docker is asked for a complete list, beside its events.
     pub relist_every: Duration,
+    /// How often the coordinator is sent the complete list although nothing changed.
+    pub resend_every: Duration,
     /// How often Docker is asked whether it answers.
     pub ping_every: Duration,
     /// How long work may go on after a stop was asked for.
@@ -128,6 +130,8 @@ impl Config {
             slots: 4,
             spool_limit: 256 * 1024 * 1024,
             relist_every: Duration::from_secs(30),
+            // Each is a transaction of the coordinator's: rare beside the heartbeats of a fleet.
+            resend_every: Duration::from_secs(300),
             ping_every: Duration::from_secs(3),
             drain: Duration::from_secs(5),
             hostname: hostname(),

@@ -1,5 +1,6 @@
 //! Wires everything together and takes it apart in order. Nothing else knows of all rooms.
 
+use crate::build::archive::Limits;
 use crate::build::{ContextError, Contexts};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
@@ -130,6 +131,7 @@ impl App {
             signals: signals.clone(),
             authority: Arc::clone(&authority),
             contexts: contexts.clone(),
+            upload_limits: Limits { compressed: config.upload_limit, ..Limits::default() },
             revoked: Arc::clone(&revoked),
             agent_url,
         };
@@ -137,11 +139,15 @@ impl App {
             tracing::info!("the system user was made; its key is in the admin key file");
         }
 
+        let closer = hub.clone();
         let dispatcher = Dispatcher {
             store: store.clone(),
             signals: signals.clone(),
             authority: Arc::clone(&authority),
             tasks: tasks.clone(),
+            close: Arc::new(move |host, why| {
+                let _ = closer.close_host(host, why);
+            }),
             heartbeat: HEARTBEAT,
         };
         tasks.spawn("dispatch", dispatcher.run(at_the_door));
@@ -154,7 +160,8 @@ impl App {
         );
 
         let streams = tasks.child();
-        let state = http::State { services, stop: streams.clone() };
+        let failures = Arc::default();
+        let state = http::State { services, stop: streams.clone(), tasks: tasks.clone(), failures };
         let tls = Arc::new(ServerTls::new(authority, now)?);
         tasks.spawn("pki", Arc::clone(&tls).keep_fresh(tasks.token()));
         let agent_routes = hub::routes(hub.clone()).merge(http::agent_port::routes(state.clone()));

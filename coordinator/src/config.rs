@@ -57,6 +57,10 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_ADMIN_KEY_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_key_file: Option<PathBuf>,
+    /// How large an uploaded build context may be, bytes, as it comes [default: 1073741824]
+    #[arg(long, env = "DOCKERFORGE_UPLOAD_LIMIT", value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload_limit: Option<u64>,
     /// How the log is written [default: text]
     #[arg(long, env = "DOCKERFORGE_LOG_FORMAT", value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,6 +103,8 @@ pub struct Config {
     pub metrics_hosts: u32,
     /// The system user's key.
     pub admin_key_file: Option<PathBuf>,
+    /// How large an uploaded build context may be, bytes.
+    pub upload_limit: u64,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What is logged.
@@ -125,6 +131,8 @@ pub enum ConfigError {
     AgentUrl(String),
 }
 
+/// 1 GiB.
+const UPLOAD_LIMIT: u64 = 1 << 30;
 const DATA_DIR: &str = "/var/lib/dockerforge";
 const API_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7080);
 const AGENT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 7443);
@@ -175,6 +183,7 @@ impl Config {
             ops_listen,
             metrics_hosts: args.metrics_hosts.unwrap_or(METRICS_HOSTS),
             admin_key_file: args.admin_key_file,
+            upload_limit: args.upload_limit.unwrap_or(UPLOAD_LIMIT),
             log_format: args.log_format.unwrap_or_default(),
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
             data_dir,

@@ -139,8 +139,9 @@ pub struct Usage {
     /// Bytes free on the disk that holds Docker's data, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub disk_free: Option<u64>,
-    /// Our containers that run.
-    pub containers_running: u32,
+    /// Our containers that run; absent until the agent has listed them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub containers_running: Option<u32>,
 }
 
 /// What a host has.

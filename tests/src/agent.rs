@@ -6,6 +6,7 @@ use crate::{
     cluster::{Cluster, Trace},
     docker::Witness,
     env,
+    hosts::FarHost,
     process::Process,
     wait,
 };
@@ -26,6 +27,7 @@ pub struct Agent {
     pub docker: Witness,
     folder: PathBuf,
     coordinator: SocketAddr,
+    within: Option<FarHost>,
     process: Option<Process>,
 }
 
@@ -44,11 +46,23 @@ impl Agent {
         docker: &str,
     ) -> Self {
         let (host, join) = api.create_host(name).await;
-        let mut agent = Self::new(cluster.folder(), coordinator, api, &host.id, docker);
-        agent.launch(Some(&join.token), &[]);
-        agent.is_online(30).await;
-        agent.note(cluster);
-        agent
+        let agent = Self::new(cluster.folder(), coordinator, api, &host.id, docker);
+        agent.enrolled(cluster, &join.token).await
+    }
+
+    /// The same, with the agent in the network of one of the test bed's further hosts.
+    pub async fn online_within(cluster: &Cluster, within: FarHost, api: &Api, name: &str) -> Self {
+        let (host, join) = api.create_host(name).await;
+        let mut agent = Self::new(cluster.folder(), cluster.agent_port(), api, &host.id, &within.docker);
+        agent.within = Some(within);
+        agent.enrolled(cluster, &join.token).await
+    }
+
+    async fn enrolled(mut self, cluster: &Cluster, token: &str) -> Self {
+        self.launch(Some(token), &[]);
+        self.is_online(30).await;
+        self.note(cluster);
+        self
     }
 
     /// An agent that was not started yet.
@@ -56,7 +70,7 @@ impl Agent {
         let folder = folder.join(format!("agent-{host}"));
         fs::create_dir_all(&folder).unwrap();
         let docker = Witness::at(docker);
-        Self { host: host.to_owned(), api: api.clone(), docker, folder, coordinator, process: None }
+        Self { host: host.to_owned(), api: api.clone(), docker, folder, coordinator, within: None, process: None }
     }
 
     /// Lets the cluster know whose Docker objects it has to take away.
@@ -67,7 +81,9 @@ impl Agent {
     /// Starts it, with a token if it has none of its own yet, and further variables such as `FAILPOINTS`.
     pub fn launch(&mut self, token: Option<&str>, variables: &[(&str, &str)]) {
         assert!(self.process.as_mut().is_none_or(|p| p.ended().is_some()), "the agent runs already");
-        let mut command = Command::new(env::binary("dockerforge-agent"));
+        let program = env::binary("dockerforge-agent");
+        let mut command =
+            self.within.as_ref().map_or_else(|| Command::new(&program), |within| within.command(&program));
         command
             .arg("run")
             .args(["--coordinator", &format!("https://{}", self.coordinator)])

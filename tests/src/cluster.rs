@@ -12,7 +12,7 @@ use crate::{
 };
 use std::{
     fs,
-    net::{SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -39,7 +39,11 @@ pub(crate) struct Trace {
 
 /// A port that nobody listens on now.
 pub fn free_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    free_port_at(Ipv4Addr::LOCALHOST.into())
+}
+
+fn free_port_at(address: IpAddr) -> SocketAddr {
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
 }
 
 impl Cluster {
@@ -50,12 +54,21 @@ impl Cluster {
 
     /// A coordinator on a database.
     pub async fn start_on(backend: Backend) -> Self {
+        Self::start_with(backend, Ipv4Addr::LOCALHOST.into()).await
+    }
+
+    /// A coordinator on the embedded database, whose agent port listens on this address of the machine.
+    pub async fn start_at(agents: IpAddr) -> Self {
+        Self::start_with(Backend::Sqlite, agents).await
+    }
+
+    async fn start_with(backend: Backend, agents: IpAddr) -> Self {
         let mut cluster = Self {
             folder: tempfile::Builder::new().prefix("dockerforge-test-").tempdir().unwrap(),
             database: Database::create(backend).await,
             process: None,
             api: free_port(),
-            agent_port: free_port(),
+            agent_port: free_port_at(agents),
             ops: free_port(),
             traces: Arc::default(),
         };

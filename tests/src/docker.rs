@@ -8,7 +8,7 @@ use bollard::{
     query_parameters::{
         CreateContainerOptionsBuilder, KillContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
         ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
-        RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder, StopContainerOptionsBuilder,
+        RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder, StopContainerOptionsBuilder, TagImageOptionsBuilder,
     },
 };
 use dockerforge_protocol::command::labels;
@@ -82,6 +82,19 @@ impl Witness {
     /// Whether an image has this tag.
     pub async fn has_image(&self, tag: &str) -> bool {
         self.docker.inspect_image(tag).await.is_ok()
+    }
+
+    /// Gives an image one more name: `repository:tag`.
+    pub async fn tag(&self, image: &str, name: &str) {
+        let (repository, tag) = name.rsplit_once(':').expect("a name has a tag");
+        let options = TagImageOptionsBuilder::default().repo(repository).tag(tag).build();
+        self.docker.tag_image(image, Some(options)).await.unwrap();
+    }
+
+    /// Takes one name off an image. What is gone already is gone.
+    pub async fn untag(&self, name: &str) {
+        let options = RemoveImageOptionsBuilder::default().noprune(true).build();
+        let _ = self.docker.remove_image(name, Some(options), None).await;
     }
 
     /// Everything that carries a cluster's label, and every image with a tag of ours whose id is in `images`.

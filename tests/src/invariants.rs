@@ -45,7 +45,13 @@ impl Ledger {
                 job.state,
                 before.state
             );
-            assert!(job.attempt >= before.attempt, "I9: the attempt of {} went back", job.id);
+            // An attempt that its agent refused (it is busy, its Docker does not answer yet) does not count.
+            let refused = before.state == "assigned" && job.attempt + 1 == before.attempt;
+            assert!(
+                job.attempt >= before.attempt || refused,
+                "I9: the attempt of {} went back: {before:?}, {job:?}",
+                job.id
+            );
         }
         self.jobs.insert(job.id.clone(), job.clone());
     }

@@ -17,6 +17,7 @@ pub mod client;
 pub mod cluster;
 pub mod docker;
 pub mod env;
+pub mod hosts;
 pub mod invariants;
 pub mod metrics;
 pub mod process;

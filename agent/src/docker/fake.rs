@@ -38,6 +38,7 @@ pub struct World {
     /// Every call, in order, with what it was about.
     pub calls: Vec<String>,
     fail: Option<(usize, Moment)>,
+    fails_for_good: bool,
     down: bool,
     next_id: u64,
 }
@@ -91,12 +92,21 @@ impl FakeEngine {
         world.fail = Some((world.calls.len() + n, moment));
     }
 
-    /// Every call fails from now on, or no longer does.
-    pub fn set_down(&self, down: bool) {
-        self.world().down = down;
+    /// The n-th call from now on (from 0) fails, and every one after it, until [`FakeEngine::set_down`] ends it: what is
+    /// on the host then is what an agent leaves that is killed there.
+    pub fn fail_from(&self, n: usize, moment: Moment) {
+        self.fail_nth(n, moment);
+        self.world().fails_for_good = true;
     }
 
-    /// Builds wait before their end, or go on.
+    /// Every call fails from now on, or no longer does.
+    pub fn set_down(&self, down: bool) {
+        let mut world = self.world();
+        world.down = down;
+        world.fails_for_good = false;
+    }
+
+    /// Builds and pulls wait before their end, or go on.
     pub fn hold_builds(&self, hold: bool) {
         self.held.send_replace(hold);
     }
@@ -127,6 +137,7 @@ impl FakeEngine {
             return Err(unavailable());
         }
         let due = world.fail.filter(|(n, _)| counted && *n == number).map(|(_, moment)| moment);
+        world.down |= due.is_some() && world.fails_for_good;
         if due == Some(Moment::Before) {
             return Err(unavailable());
         }
@@ -134,7 +145,8 @@ impl FakeEngine {
         if due == Some(Moment::After) { Err(unavailable()) } else { answer }
     }
 
-    fn hint(&self, id: &str) {
+    /// Says that something happened to what has this id.
+    pub fn hint(&self, id: &str) {
         // Without a listener there is nobody to tell.
         let _ = self.hints.send(Hint { id: id.to_owned() });
     }
@@ -308,9 +320,13 @@ impl Engine for FakeEngine {
             let fresh = Image { id: id.clone(), size: 1000, tags: Vec::new(), labels: LabelMap::new() };
             w.images.entry(id.clone()).or_insert(fresh);
             w.tag(&id, &reference);
-            let output =
-                Output { text: format!("Status: Downloaded newer image for {reference}"), ..Output::default() };
-            Ok(futures_util::stream::iter([Ok(output)]).boxed())
+            let text = format!("Status: Downloaded newer image for {reference}");
+            let mut held = self.held.subscribe();
+            let end = async move {
+                let _ = held.wait_for(|held| !held).await;
+                Ok(Output { text, ..Output::default() })
+            };
+            Ok(futures_util::stream::once(end).boxed())
         })
         .boxed()
     }

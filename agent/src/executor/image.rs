@@ -138,43 +138,109 @@ fn product(image: Image) -> Product {
     Product::Image { docker_id: image.id, size: image.size }
 }
 
-/// Makes sure that a referenced image is on the host, under our name.
+/// Makes sure that a referenced image is on the host, under our name. Docker pulls under the reference's own name, which
+/// may be the owner's: what it named before is noted before the first pull, so that it is put back whatever happens.
 pub(super) async fn pull(work: &Work<'_>, command: &PullImage) -> Result<Product, Ended> {
     work.done("accepted");
-    let engine = &work.settings.engine;
     let reference = command.reference.to_string();
-    let before = match engine.image_inspect(&reference).await {
-        Ok(found) => Some(found),
-        Err(DockerError::NotFound { .. }) => None,
-        Err(error) => return Err(error.into()),
-    };
+    // Two jobs that pull one reference would each take the other's for the owner's.
+    let key = turn_of(&reference);
+    let turn = work.keys.lock(&key);
+    // A stopped job whose earlier attempt left nothing ends here; another has to put back what it left.
+    let _turn = if work.noted().is_empty() { work.unless_stopped(turn).await? } else { turn.await };
+    let before = Before::of(work, &reference).await?;
+    let ended = pull_and_tag(work, command, &reference).await;
+    let back = before.put_back(work, &reference).await;
+    match (ended, back) {
+        (Ok(image), Ok(())) => Ok(product(image)),
+        (Ok(_), Err(error)) => Err(error),
+        (Err(ended), back) => {
+            warn_of(work, &reference, &back);
+            Err(ended)
+        }
+    }
+}
 
+/// Takes back what an interrupted pull left under its reference, if it had begun.
+pub(super) async fn undo_pull(work: &Work<'_>, command: &PullImage) {
+    let reference = command.reference.to_string();
+    let _turn = work.keys.lock(&turn_of(&reference)).await;
+    if let Some(before) = Before::noted(work) {
+        warn_of(work, &reference, &before.put_back(work, &reference).await);
+    }
+}
+
+fn turn_of(reference: &str) -> String {
+    format!("pull {reference}")
+}
+
+fn warn_of(work: &Work<'_>, reference: &str, back: &Result<(), Ended>) {
+    if back.is_err() {
+        tracing::warn!(job = %work.attempt.job, reference, "what a pull left under its reference is left over");
+    }
+}
+
+/// What a reference named on the host before this job's first attempt, kept in the job's note.
+struct Before(Option<String>);
+
+impl Before {
+    fn noted(work: &Work<'_>) -> Option<Self> {
+        work.noted().into_iter().next().map(|id| Self(Some(id).filter(|id| !id.is_empty())))
+    }
+
+    async fn of(work: &Work<'_>, reference: &str) -> Result<Self, Ended> {
+        if let Some(noted) = Self::noted(work) {
+            return Ok(noted);
+        }
+        let before = match work.settings.engine.image_inspect(reference).await {
+            Ok(found) => Some(found.id),
+            Err(DockerError::NotFound { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        // An empty name is the absence of an image; an empty note would be the absence of a note.
+        work.note(&[before.clone().unwrap_or_default()])?;
+        Ok(Self(before))
+    }
+
+    /// Makes the reference name again what it did. Once more does no harm.
+    async fn put_back(&self, work: &Work<'_>, reference: &str) -> Result<(), Ended> {
+        let Some(before) = &self.0 else { return untag(work, reference).await };
+        match work.settings.engine.image_inspect(reference).await {
+            Ok(now) if now.id == *before => return Ok(()),
+            Ok(_) | Err(DockerError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+        match work.settings.engine.image_tag(before, reference).await {
+            // The owner removed it meanwhile.
+            Ok(()) | Err(DockerError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+async fn pull_and_tag(work: &Work<'_>, command: &PullImage, reference: &str) -> Result<Image, Ended> {
+    let engine = &work.settings.engine;
     work.step("pulling", Some(0))?;
-    let pulled = run_pull(work, command).await;
-    let failed_but_here = match pulled {
-        Ok(()) => false,
-        Err(Ended::Failed(failure)) if before.is_some() && failure.kind == FailureKind::ImageNotFound => {
-            work.say(&format!("{}\nthe registry does not give it; the image on the host is used\n", failure.detail));
-            true
+    match run_pull(work, command).await {
+        Ok(()) => {}
+        Err(Ended::Failed(failure)) if failure.kind == FailureKind::ImageNotFound => {
+            match engine.image_inspect(reference).await {
+                Ok(_) => work.say(&format!(
+                    "{}\nthe registry does not give it; the image on the host is used\n",
+                    failure.detail
+                )),
+                Err(_) => return Err(failure.into()),
+            }
         }
         Err(ended) => return Err(ended),
-    };
+    }
     work.done("pulled");
 
     work.step("tagging", Some(99))?;
     let name = local_tag(command.image);
-    engine.image_tag(&reference, &name).await?;
+    engine.image_tag(reference, &name).await?;
     work.done("tagged");
-    let now = engine.image_inspect(&name).await?;
-    if !failed_but_here {
-        match before {
-            None => untag(work, &reference).await?,
-            // The pull took the tag from the image that had it: it goes back.
-            Some(before) if before.id != now.id => engine.image_tag(&before.id, &reference).await?,
-            Some(_) => {}
-        }
-    }
-    Ok(product(now))
+    Ok(engine.image_inspect(&name).await?)
 }
 
 async fn run_pull(work: &Work<'_>, command: &PullImage) -> Result<(), Ended> {

@@ -231,6 +231,11 @@ impl Executor {
         self.inner.journal.forget(attempt.job).await;
         if let Some(held) = held {
             held.log.remove();
+            if held.state == State::Interrupted {
+                // Another attempt, which needs what this one noted, may follow; or none, and what it left is to go.
+                self.inner.undo_interrupted(&held).await;
+                return self.inner.table.ring();
+            }
             if matches!(&held.state, State::Finished { outcome: Outcome::Failed { failure }, .. } if failure.retryable())
             {
                 // The next attempt may need what this one noted.
@@ -374,6 +379,23 @@ impl Inner {
                 "it was stopped, but Docker did not answer when what it had made was to be removed",
             ))),
             _ => ended,
+        }
+    }
+
+    /// Takes back what an attempt of an earlier life of the agent left and no later job would.
+    async fn undo_interrupted(&self, held: &Held) {
+        let Command::PullImage(command) = &held.accepted.command else { return };
+        let work = Work {
+            settings: &self.settings,
+            table: &self.table,
+            keys: &self.keys,
+            attempt: held.accepted.attempt,
+            log: &held.log,
+            stop: &held.stop,
+            kind: kind(&held.accepted.command),
+        };
+        if tokio::time::timeout(UNDO, image::undo_pull(&work, command)).await.is_err() {
+            tracing::warn!(job = %work.attempt.job, "what an interrupted pull left could not be taken back in time");
         }
     }
 

@@ -36,7 +36,6 @@ struct Seen {
     last_ping: Option<Instant>,
     inventory: Option<Arc<Inventory>>,
     version: u64,
-    running: u32,
 }
 
 impl Default for Observed {
@@ -77,10 +76,12 @@ impl Observed {
         self.seen().last_ping.map(|at| at.elapsed())
     }
 
-    /// Our containers that run.
+    /// Our containers that run; none before the first list.
     #[must_use]
-    pub fn running(&self) -> u32 {
-        self.seen().running
+    pub fn running(&self) -> Option<u32> {
+        let (_, inventory) = self.inventory();
+        let running = inventory?.containers.iter().filter(|c| c.state == ContainerState::Running).count();
+        Some(u32::try_from(running).unwrap_or(u32::MAX))
     }
 
     /// Returns after something changed since the last return. For one listener.
@@ -100,8 +101,6 @@ impl Observed {
         if seen.inventory.as_deref() == Some(&inventory) {
             return;
         }
-        let running = inventory.containers.iter().filter(|c| c.state == ContainerState::Running).count();
-        seen.running = u32::try_from(running).unwrap_or(u32::MAX);
         seen.inventory = Some(Arc::new(inventory));
         seen.version += 1;
         drop(seen);

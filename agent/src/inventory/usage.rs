@@ -38,7 +38,7 @@ pub fn capacity() -> Capacity {
 
 /// What the machine uses.
 #[must_use]
-pub fn usage(containers_running: u32) -> Usage {
+pub fn usage(containers_running: Option<u32>) -> Usage {
     let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     Usage {

@@ -1,6 +1,6 @@
 //! The link to the coordinator, for ever: dial, talk until it breaks, wait, dial again. `Agent::run` runs it; the
 //! executor and the inventory go on whether there is a session or not. What must hold: it ends only when the agent is
-//! stopped or its identity is revoked.
+//! stopped, or its identity is of no more use.
 //!
 //! ```text
 //! Disconnected{backoff} ─► Connecting ─► Live ─┐
@@ -41,6 +41,10 @@ pub struct Link {
     pub hostname: String,
     /// Jobs in work at a time.
     pub slots: u32,
+    /// How often the inventory is sent although nothing changed.
+    pub resend_every: Duration,
+    /// Whether there is a join token that the identity did not come from.
+    pub may_enrol: bool,
 }
 
 /// Why the link ended.
@@ -50,6 +54,8 @@ pub enum LinkEnd {
     Stopped,
     /// The coordinator revoked the identity; its words.
     Revoked(String),
+    /// The identity is in conflict with a copy, and there is a join token to get another.
+    Conflict,
 }
 
 /// How long to stay away after a session ended.
@@ -87,6 +93,9 @@ impl Link {
             }
             let next = match &end {
                 session::End::Stopped => return LinkEnd::Stopped,
+                session::End::Refused(Refused { reason: RefusedReason::Conflict, .. }) if self.may_enrol => {
+                    return LinkEnd::Conflict;
+                }
                 session::End::Refused(Refused { reason, .. }) => after(*reason),
                 _ => Next::Backoff,
             };

@@ -31,7 +31,8 @@ struct Said {
 #[derive(Debug, Default)]
 pub(super) struct Outbound {
     said: BTreeMap<Attempt, Said>,
-    inventory: Option<u64>,
+    /// Which list was sent, and when.
+    inventory: Option<(u64, Instant)>,
     docker: Option<bool>,
 }
 
@@ -91,9 +92,13 @@ impl Outbound {
             }
         }
         let (version, inventory) = link.observed.inventory();
+        // The whole list is the truth: it is sent again once in a while, for what the coordinator made of the last one.
+        let is_new =
+            self.inventory.is_none_or(|(sent, at)| sent != version || (up && at.elapsed() >= link.resend_every));
         if let Some(inventory) = inventory
-            && self.inventory.replace(version) != Some(version)
+            && is_new
         {
+            self.inventory = Some((version, Instant::now()));
             messages.push(FromAgent::Inventory((*inventory).clone()));
         }
         messages.append(&mut logs);

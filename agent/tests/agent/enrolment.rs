@@ -113,6 +113,26 @@ async fn a_revoked_agent_ends_for_good_and_enrols_only_with_another_token() {
 }
 
 #[tokio::test]
+async fn an_agent_that_was_copied_enrols_anew_with_another_token_and_else_asks_again() {
+    let mut peer = Peer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let config = peer.config(folder.path());
+    let agent = Running::start(config, &FakeEngine::default());
+    let (mut session, first) = peer.session(|_| Vec::new()).await;
+    session.refuse(RefusedReason::Conflict).await;
+    // It stays, and waits for its owner.
+    drop(session);
+    agent.stop().await;
+    let agent = Running::start(peer.config(folder.path()), &FakeEngine::default());
+    peer.session(|_| Vec::new()).await.0.refuse(RefusedReason::Conflict).await;
+    let (mut session, second) = peer.session(|_| Vec::new()).await;
+    assert_eq!(peer.enrolments.lock().unwrap().len(), 2);
+    assert_ne!(first.instance, second.instance);
+    session.want("a heartbeat", |m| matches!(m, FromAgent::Heartbeat(_)).then_some(())).await;
+    agent.stop().await;
+}
+
+#[tokio::test]
 async fn a_renewed_certificate_is_used_at_the_next_dial_and_after_a_restart() {
     let mut peer = Peer::start().await;
     let folder = tempfile::tempdir().unwrap();

@@ -117,6 +117,105 @@ async fn a_pull_leaves_only_our_name_and_the_users_own_tags_as_they_were() {
 }
 
 #[tokio::test]
+async fn wherever_a_pull_breaks_off_the_next_attempt_leaves_our_name_and_the_owners_tags() {
+    const REFERENCE: &str = "docker.io/library/debian:12";
+    for owner_has_it in [false, true] {
+        for moment in [Moment::Before, Moment::After] {
+            for n in 0.. {
+                let bench = Bench::new();
+                bench.engine.world().registry.insert(REFERENCE.to_owned(), "sha256:newer".to_owned());
+                let theirs = owner_has_it.then(|| bench.engine.add_image(REFERENCE));
+                let (image, command) = pull("debian:12");
+                let job = JobId::new();
+                bench.engine.fail_from(n, moment);
+                let first = bench.run(job, 1, &command).await;
+                let broke = !matches!(first, Outcome::Succeeded { .. });
+                bench.engine.set_down(false);
+                if broke {
+                    assert!(kind(&first).is_some_and(FailureKind::retryable), "{first:?}");
+                    let second = bench.run(job, 2, &command).await;
+                    assert!(matches!(second, Outcome::Succeeded { .. }), "{second:?}");
+                }
+                let world = bench.engine.world();
+                let when = format!("call {n} failed {moment:?}: {:?}", world.calls);
+                assert_eq!(world.images["sha256:newer"].tags, [local_tag(image)], "{when}");
+                if let Some(theirs) = theirs {
+                    assert_eq!(world.images[&theirs].tags, [REFERENCE], "{when}");
+                }
+                if !broke {
+                    assert!(n > 4, "{when}");
+                    break;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_interrupted_pull_is_taken_back_when_it_is_forgotten_and_when_it_is_tried_again() {
+    for again in [false, true] {
+        let bench = Bench::new();
+        let reference = "docker.io/library/debian:12";
+        bench.engine.world().registry.insert(reference.to_owned(), "sha256:debian".to_owned());
+        let (image, command) = pull("debian:12");
+        bench.engine.hold_builds(true);
+        let attempt = bench.assign(JobId::new(), 1, &command);
+        bench.until("the image", || (!tags(&bench.engine.world()).is_empty()).then_some(())).await;
+        // Killed: it cleans nothing up any more.
+        bench.engine.set_down(true);
+        let bench = bench.next_life().await;
+        bench.engine.set_down(false);
+        bench.engine.hold_builds(false);
+        assert_eq!(tags(&bench.engine.world()), [reference]);
+        bench.executor.forget(attempt);
+        let mut left = Vec::new();
+        if again {
+            let dropped = || bench.executor.table().held().is_empty().then_some(());
+            bench.until("the attempt to be forgotten", dropped).await;
+            assert!(matches!(bench.run(attempt.job, 2, &command).await, Outcome::Succeeded { .. }));
+            left.push(local_tag(image));
+        }
+        bench.until("what is to be left", || (tags(&bench.engine.world()) == left).then_some(())).await;
+    }
+}
+
+#[tokio::test]
+async fn a_pull_that_is_cancelled_after_an_interruption_takes_back_what_it_pulled() {
+    let bench = Bench::new();
+    let reference = "docker.io/library/debian:12";
+    bench.engine.world().registry.insert(reference.to_owned(), "sha256:debian".to_owned());
+    let (_, command) = pull("debian:12");
+    let job = JobId::new();
+    // The pull is done, the tagging is not.
+    bench.engine.fail_from(2, Moment::Before);
+    assert!(kind(&bench.run(job, 1, &command).await).is_some_and(FailureKind::retryable));
+    assert_eq!(tags(&bench.engine.world()), [reference]);
+    bench.engine.set_down(false);
+    let attempt = bench.assign(job, 2, &command);
+    assert!(bench.executor.cancel(attempt));
+    bench.outcome(attempt).await;
+    assert_eq!(tags(&bench.engine.world()), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn two_pulls_of_one_reference_at_once_do_not_take_each_others_for_the_owners() {
+    let bench = Bench::with(Options { latency: std::time::Duration::from_millis(2), ..Options::default() });
+    bench.engine.world().registry.insert("docker.io/library/debian:12".to_owned(), "sha256:debian".to_owned());
+    let (one, first) = pull("debian:12");
+    let (two, second) = pull("debian:12");
+    let attempts = [bench.assign(JobId::new(), 1, &first), bench.assign(JobId::new(), 1, &second)];
+    for attempt in attempts {
+        let outcome = bench.outcome(attempt).await;
+        assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
+    }
+    let mut found = tags(&bench.engine.world());
+    found.sort();
+    let mut expected = [local_tag(one), local_tag(two)];
+    expected.sort();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test]
 async fn an_image_on_the_host_is_used_where_the_registry_has_none_and_else_its_absence_is_said() {
     let bench = Bench::new();
     let id = bench.engine.add_image("docker.io/library/local:1");

@@ -11,6 +11,7 @@ use dockerforge_protocol::ids::{ImageId, JobId, UserId};
 use dockerforge_protocol::message::{Assign, FromAgent, ToAgent};
 use dockerforge_protocol::report::{Attempt, FailureKind, Outcome, Product, Refusal};
 use sha2::{Digest, Sha256};
+use std::time::Duration;
 use tempfile::TempDir;
 
 struct Stage {
@@ -226,6 +227,52 @@ async fn the_inventory_is_said_after_each_welcome_and_when_it_changes() {
     let (mut session, _) = stage.peer.session(|_| Vec::new()).await;
     assert_eq!(session.want("the inventory again", images).await, 1);
     stage.agent.stop().await;
+}
+
+#[tokio::test]
+async fn an_inventory_that_did_not_change_is_said_only_once_in_a_while() {
+    let said = |session: &Session| session.seen.iter().filter(|m| matches!(m, FromAgent::Inventory(_))).count();
+    for (every, at_least, at_most) in [(Duration::from_secs(3600), 1, 1), (Duration::from_millis(50), 3, usize::MAX)] {
+        let mut peer = Peer::start().await;
+        let folder = tempfile::tempdir().unwrap();
+        let engine = FakeEngine::default();
+        engine.add_image(&local_tag(ImageId::new()));
+        let mut config = peer.config(folder.path());
+        config.resend_every = every;
+        config.relist_every = Duration::from_millis(10);
+        let agent = Running::start(config, &engine);
+        let (mut session, _) = peer.session(|_| Vec::new()).await;
+        session.want("the inventory", |m| matches!(m, FromAgent::Inventory(_)).then_some(())).await;
+        for _ in 0..6 {
+            // What Docker says of things that are not ours makes the agent look, and find nothing new.
+            engine.hint("somebody else's");
+            session.want("a heartbeat", |m| matches!(m, FromAgent::Heartbeat(_)).then_some(())).await;
+        }
+        assert!((at_least..=at_most).contains(&said(&session)), "{every:?}: {:?}", session.seen);
+        agent.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn a_heartbeat_before_the_first_list_does_not_say_that_nothing_runs() {
+    let mut peer = Peer::start().await;
+    let folder = tempfile::tempdir().unwrap();
+    let engine = FakeEngine::default();
+    engine.set_down(true);
+    let agent = Running::start(peer.config(folder.path()), &engine);
+    let (mut session, _) = peer.session(|_| Vec::new()).await;
+    let running = |m: &FromAgent| match m {
+        FromAgent::Heartbeat(beat) => Some(beat.usage.containers_running),
+        _ => None,
+    };
+    for _ in 0..2 {
+        assert_eq!(session.want("a heartbeat", running).await, None);
+    }
+    engine.set_down(false);
+    session.want("the inventory", |m| matches!(m, FromAgent::Inventory(_)).then_some(())).await;
+    let listed = |m: &FromAgent| running(m).filter(Option::is_some);
+    assert_eq!(session.want("a heartbeat that knows", listed).await, Some(0));
+    agent.stop().await;
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ impl Style {
     pub(super) fn of_state(state: &str) -> Self {
         match state {
             "online" | "ready" | "present" | "running" | "succeeded" | "active" => Self::Green,
-            "failed" | "dead" | "missing" | "unreachable" => Self::Red,
+            "failed" | "dead" | "missing" | "unreachable" | "conflict" => Self::Red,
             "pending" | "queued" | "assigned" | "unknown" | "cancelling" | "deleting" | "removing" | "restarting"
             | "paused" => Self::Yellow,
             "cancelled" | "exited" => Self::Dim,

@@ -4,8 +4,9 @@
 use super::{DispatchError, Dispatcher, HEARTBEATS_PER_SECOND, reports};
 use crate::domain::Kind;
 use crate::domain::Timestamp;
+use crate::domain::arrival::{Arrival, Arrived, arrive};
 use crate::domain::event::Event;
-use crate::domain::host::{AgentFacts, HostState};
+use crate::domain::host::{AgentFacts, Host, HostState};
 use crate::domain::job::{Decision, Job, JobState, on_hello};
 use crate::pki::Peer;
 use crate::queue;
@@ -17,6 +18,7 @@ use dockerforge_protocol::ids::JobId;
 use dockerforge_protocol::message::Assign;
 use dockerforge_protocol::report::Attempt;
 use std::collections::HashMap;
+use std::net::IpAddr;
 
 /// Jobs that a hello may name: far more than an agent works on.
 const MAX_HELD: usize = 4096;
@@ -37,6 +39,7 @@ pub(super) struct Admitted {
 pub(super) async fn admit(
     dispatcher: &Dispatcher,
     peer: Peer,
+    from: IpAddr,
     hello: Hello,
     version: Version,
 ) -> Result<Admitted, Refused> {
@@ -46,7 +49,7 @@ pub(super) async fn admit(
     let shortest = u32::try_from(dispatcher.heartbeat.as_millis()).unwrap_or(5000);
     let admitted = dispatcher
         .store
-        .write(move |conn| Box::pin(async move { decide(conn, &peer, &hello, version, shortest).await }))
+        .write(move |conn| Box::pin(async move { decide(conn, &peer, from, &hello, version, shortest).await }))
         .await;
     match admitted {
         Ok(outcome) => outcome,
@@ -64,6 +67,7 @@ fn refused(reason: RefusedReason, detail: &str) -> Refused {
 async fn decide(
     conn: &mut Conn,
     peer: &Peer,
+    from: IpAddr,
     hello: &Hello,
     version: Version,
     shortest: u32,
@@ -78,17 +82,23 @@ async fn decide(
         capacity: hello.capacity,
         docker: hello.docker.as_ref().map(reports::clean_docker),
     };
-    let before = store::hosts::find(conn, peer.host).await?;
-    let (Some(before), Some(epoch)) = (before, store::hosts::begin_session(conn, peer.host, &facts, now).await?) else {
+    // An enrolment that revokes this identity is seen here, or sees this session.
+    store::hosts::hold_alone(conn, peer.host).await?;
+    let Some(before) = store::hosts::find(conn, peer.host).await? else {
         return Ok(Err(refused(RefusedReason::Revoked, "this host was deleted")));
     };
-    // After the host's row is held: an enrolment that revokes this identity is seen here, or sees this session.
     if !store::enrolment::certificate_is_good(conn, &peer.serial, peer.host).await? {
         return Ok(Err(refused(
             RefusedReason::Revoked,
             "this host was deleted, or enrolled anew from another machine",
         )));
     }
+    if let Some(reason) = conflict(conn, &before, &facts, from, now).await? {
+        return Ok(Err(refused(RefusedReason::Conflict, &reason)));
+    }
+    let Some(epoch) = store::hosts::begin_session(conn, peer.host, &facts, now).await? else {
+        return Ok(Err(refused(RefusedReason::Revoked, "this host was deleted")));
+    };
     if before.state != HostState::Online {
         let event =
             Event { user: before.user, kind: "host.online", resource: Kind::Host, id: peer.host.uuid(), detail: None };
@@ -105,6 +115,39 @@ async fn decide(
         jobs: verdicts,
     };
     Ok(Ok(Admitted { welcome, slots: facts.slots, resend, changed }))
+}
+
+/// Why no machine is let in with this host's identity, if so: it was copied.
+async fn conflict(
+    conn: &mut Conn,
+    host: &Host,
+    facts: &AgentFacts,
+    from: IpAddr,
+    now: Timestamp,
+) -> Result<Option<String>, DispatchError> {
+    match host.state {
+        HostState::Conflict => return Ok(host.unusable()),
+        // What is left on it is to go, whichever machine it is.
+        HostState::Deleting => return Ok(None),
+        HostState::Pending | HostState::Online | HostState::Unreachable => {}
+    }
+    let (instance, boot_id, hostname) = (facts.instance, facts.boot_id.clone(), facts.hostname.clone());
+    let known = store::hosts::arrivals(conn, host.id).await?;
+    match arrive(&known, Arrival { instance, boot_id, hostname, from, at: now }) {
+        Arrived::Same => Ok(None),
+        Arrived::Other(arrivals) => {
+            store::hosts::set_arrivals(conn, host.id, &arrivals).await?;
+            Ok(None)
+        }
+        Arrived::Copied(reason) => {
+            store::hosts::set_conflict(conn, host.id, &reason).await?;
+            let (user, id, detail) = (host.user, host.id.uuid(), Some(reason.clone()));
+            let event = Event { user, kind: "host.conflict", resource: Kind::Host, id, detail };
+            store::records::event(conn, &event, now).await?;
+            tracing::error!(host = %host.id, reason, "a host is in conflict");
+            Ok(Some(reason))
+        }
+    }
 }
 
 /// What the journal holds, against what the queue has given out.

@@ -11,9 +11,14 @@ use crate::pki::Authority;
 use crate::queue::{QueueError, Signals};
 use crate::store::Store;
 use crate::tasks::Tasks;
+use dockerforge_protocol::handshake::Refused;
+use dockerforge_protocol::ids::HostId;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// Ends every connection of a host, with a reason.
+pub type Close = dyn Fn(HostId, &Refused) + Send + Sync;
 
 /// What the sessions work with. Cheap to clone.
 #[derive(Clone)]
@@ -26,6 +31,8 @@ pub struct Dispatcher {
     pub authority: Arc<Authority>,
     /// Runs the sessions' tasks.
     pub tasks: Tasks,
+    /// Ends every connection of a host.
+    pub close: Arc<Close>,
     /// The shortest time between two heartbeats of one host.
     pub heartbeat: Duration,
 }

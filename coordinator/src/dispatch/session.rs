@@ -31,10 +31,15 @@ struct Session {
 /// Answers a knock and, if it is admitted, serves the session to its end.
 pub(super) async fn serve(dispatcher: Dispatcher, knock: Knock) {
     let host = knock.peer.host;
-    let admitted = match admission::admit(&dispatcher, knock.peer, knock.hello, knock.version).await {
+    let admitted = match admission::admit(&dispatcher, knock.peer, knock.remote.ip(), knock.hello, knock.version).await
+    {
         Ok(admitted) => admitted,
         Err(refused) => {
             tracing::info!(%host, reason = ?refused.reason, detail = refused.detail, "a session was refused");
+            if refused.reason == RefusedReason::Conflict {
+                // The other copy, too.
+                (dispatcher.close)(host, &refused);
+            }
             let _ = knock.answer.send(Err(refused));
             return;
         }
@@ -45,7 +50,7 @@ pub(super) async fn serve(dispatcher: Dispatcher, knock: Knock) {
     }
     dispatcher.signals.wake_conductor();
     // Registered before the first look.
-    let wake = dispatcher.signals.attend_host(host);
+    let wake = dispatcher.signals.attend_host(host, epoch);
     if knock.answer.send(Ok(admitted.welcome)).is_err() {
         dispatcher.signals.leave_host(host, &wake);
         return;

@@ -2,6 +2,7 @@
 //! itself.
 
 use super::Kind;
+use super::job::JobState;
 use core::net::IpAddr;
 use dockerforge_protocol::ids::{RequestId, UserId};
 use uuid::Uuid;
@@ -32,4 +33,19 @@ pub struct Origin {
     pub request: RequestId,
     /// From where.
     pub remote: IpAddr,
+}
+
+/// What it is called that a job became this.
+#[must_use]
+pub const fn of_job(state: JobState) -> &'static str {
+    match state {
+        JobState::Queued => "job.queued",
+        JobState::Assigned => "job.assigned",
+        JobState::Running => "job.running",
+        JobState::Unknown => "job.unknown",
+        JobState::Cancelling => "job.cancelling",
+        JobState::Succeeded => "job.succeeded",
+        JobState::Failed => "job.failed",
+        JobState::Cancelled => "job.cancelled",
+    }
 }

@@ -44,6 +44,8 @@ pub struct Host {
     pub usage: Option<Usage>,
     /// When the certificate that its agent holds ends.
     pub certificate_ends_at: Option<Timestamp>,
+    /// Why it is in conflict, if it is.
+    pub conflict: Option<String>,
 }
 
 /// What an agent tells of itself and its machine.
@@ -65,7 +67,7 @@ pub struct AgentFacts {
     pub docker: Option<DockerInfo>,
 }
 
-/// `pending → online ⇄ unreachable`, and from each `→ deleting → gone`.
+/// `pending → online ⇄ unreachable`, `online → conflict → online` by a fresh join token, and from each `→ deleting → gone`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostState {
     /// Registered; no agent has come yet.
@@ -74,6 +76,8 @@ pub enum HostState {
     Online,
     /// Its agent is silent.
     Unreachable,
+    /// Several machines came with its identity ([`super::arrival`]); none is let in until one enrols anew.
+    Conflict,
     /// It is being taken out of service.
     Deleting,
 }
@@ -86,6 +90,7 @@ impl HostState {
             Self::Pending => "pending",
             Self::Online => "online",
             Self::Unreachable => "unreachable",
+            Self::Conflict => "conflict",
             Self::Deleting => "deleting",
         }
     }
@@ -93,7 +98,20 @@ impl HostState {
     /// The state a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Pending, Self::Online, Self::Unreachable, Self::Deleting].into_iter().find(|s| s.as_str() == word)
+        [Self::Pending, Self::Online, Self::Unreachable, Self::Conflict, Self::Deleting]
+            .into_iter()
+            .find(|s| s.as_str() == word)
+    }
+}
+
+/// Whether a host is silent, so that nobody knows how what is on it does. While it is being deleted its state does not
+/// say so, but the time it was last heard of does.
+#[must_use]
+pub fn is_silent(state: HostState, last_seen: Option<Timestamp>, now: Timestamp) -> bool {
+    match state {
+        HostState::Unreachable | HostState::Conflict => true,
+        HostState::Deleting => last_seen.is_none_or(|seen| now.duration_since(seen) > UNREACHABLE_AFTER),
+        HostState::Pending | HostState::Online => false,
     }
 }
 
@@ -129,6 +147,7 @@ impl Host {
             HostState::Unreachable => {
                 Some("its agent has not been heard of lately; what it runs goes on, jobs wait".to_owned())
             }
+            HostState::Conflict => Some(self.conflict.clone().unwrap_or_else(|| "it was copied".to_owned())),
             HostState::Online => match (self.agent.as_ref().and_then(|a| a.docker.as_ref()), self.docker_ping_age_ms) {
                 (None, _) => Some("its agent is connected, but Docker does not answer there".to_owned()),
                 (Some(_), Some(age)) if age > DOCKER_STALE_MS => {
@@ -137,5 +156,20 @@ impl Host {
                 (Some(_), _) => None,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_being_deleted_falls_silent_like_any_other() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let silent = |state, now| is_silent(state, Some(at(100)), at(now));
+        assert!(!silent(HostState::Deleting, 115) && silent(HostState::Deleting, 116));
+        assert!(is_silent(HostState::Deleting, None, at(0)));
+        // Of the others the reaper has decided it.
+        assert!(silent(HostState::Unreachable, 100) && !silent(HostState::Online, 1000));
     }
 }

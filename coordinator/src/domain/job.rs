@@ -7,7 +7,8 @@
 //!   └──retryable failure, interrupted──────────────────┘
 //! assigned, running, unknown ──user──▶ cancelling ──report──▶ cancelled (or what the report says)
 //! ```
-//! Terminal never changes. Every write names the attempt it is about, so a late report of an earlier attempt is void.
+//! Terminal never changes. Every write names the attempt it is about, so a late report of an earlier attempt is void. A
+//! number is never given to a second attempt, not even when the first was not taken.
 
 use super::Timestamp;
 use dockerforge_protocol::command::Command;
@@ -24,6 +25,8 @@ pub const MAX_ATTEMPTS: u32 = 5;
 pub const DEFAULT_WAIT: SignedDuration = SignedDuration::from_hours(24);
 /// How long after its deadline a job of an unreachable host is given up as lost.
 pub const LOST_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// The error of a job whose host was deleted without being asked.
+pub const HOST_DELETED: &str = "host-deleted";
 /// Unfinished jobs that a user may have.
 pub const QUEUE_LIMIT: u32 = 10_000;
 
@@ -46,6 +49,8 @@ pub struct Job {
     pub state: JobState,
     /// The number of the attempt in work, or of the last; 0 before the first.
     pub attempt: u32,
+    /// How many of the attempts no agent took.
+    pub refusals: u32,
     /// What the agent is asked to do.
     pub command: Option<Command>,
     /// How far it is.
@@ -75,11 +80,30 @@ impl Job {
         Attempt { job: self.id, number: self.attempt }
     }
 
-    /// Whether no attempt came before the one in work: what an earlier one did may be there in part, whatever the agent
-    /// says of the last.
+    /// How many attempts count: those that an agent took, and the one that is given out now.
+    #[must_use]
+    pub const fn tries(&self) -> u32 {
+        self.attempt.saturating_sub(self.refusals)
+    }
+
+    /// Whether no agent has ever taken it: it has left nothing anywhere.
+    #[must_use]
+    pub const fn is_untouched(&self) -> bool {
+        self.tries() == 0
+    }
+
+    /// Whether no attempt that was taken came before the one in work: what an earlier one did may be there in part,
+    /// whatever the agent says of the last.
     #[must_use]
     pub const fn is_first_attempt(&self) -> bool {
-        self.attempt <= 1
+        self.tries() <= 1
+    }
+
+    /// Whether a job that this is a part of may go on: it did what it should, or its host was deleted without being
+    /// asked, and what it was to remove there is nobody's business any more.
+    #[must_use]
+    pub fn is_done_for_parent(&self) -> bool {
+        self.state == JobState::Succeeded || self.error.as_ref().is_some_and(|error| error.kind == HOST_DELETED)
     }
 }
 
@@ -266,7 +290,7 @@ impl JobState {
 /// Why a job failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobError {
-    /// What to branch on: a failure of the agent's, or one of `lost`, `deadline`, `part-failed`.
+    /// What to branch on: a failure of the agent's, or one of `lost`, `deadline`, `part-failed`, `host-deleted`.
     pub kind: String,
     /// What to show.
     pub detail: String,
@@ -355,13 +379,13 @@ pub fn on_finished(job: &Job, attempt: u32, outcome: Outcome, jitter: f64) -> De
         Outcome::Failed { failure } if job.state == JobState::Cancelling => {
             Decision::End(Ending::Cancelled { confirmed: job.is_first_attempt() && leaves_nothing(&failure) })
         }
-        Outcome::Failed { failure } if failure.retryable() && attempt < MAX_ATTEMPTS => {
-            Decision::Requeue { delay: retry_delay(attempt + 1, jitter), counts: true }
+        Outcome::Failed { failure } if failure.retryable() && job.tries() < MAX_ATTEMPTS => {
+            Decision::Requeue { delay: retry_delay(job.tries() + 1, jitter), counts: true }
         }
         Outcome::Failed { failure } => {
             let confirmed = job.is_first_attempt() && leaves_nothing(&failure);
             let error = if failure.retryable() {
-                let detail = format!("{} (given up after {attempt} attempts)", failure.detail);
+                let detail = format!("{} (given up after {} attempts)", failure.detail, job.tries());
                 JobError::new(failure.kind.as_str(), detail)
             } else {
                 failure.into()
@@ -432,8 +456,8 @@ pub fn on_hello(job: &Job, held: Option<HeldState>) -> (Verdict, Decision) {
 }
 
 fn again(job: &Job) -> Decision {
-    if job.attempt >= MAX_ATTEMPTS {
-        let detail = format!("the agent was interrupted in each of {} attempts", job.attempt);
+    if job.tries() >= MAX_ATTEMPTS {
+        let detail = format!("the agent was interrupted in each of {} attempts", job.tries());
         return Decision::End(Ending::Failed { error: JobError::new("interrupted", detail), confirmed: false });
     }
     Decision::Requeue { delay: SignedDuration::ZERO, counts: true }

@@ -13,6 +13,7 @@ fn job(state: JobState, attempt: u32) -> Job {
         subject: Subject::Container(ContainerId::new()),
         state,
         attempt,
+        refusals: 0,
         command: None,
         progress: None,
         error: None,
@@ -126,4 +127,37 @@ fn a_final_failure_after_an_earlier_attempt_may_have_left_something() {
     assert_eq!(decision, Decision::End(Ending::Cancelled { confirmed: false }));
     let decision = on_finished(&job(JobState::Running, 1), 1, failed(FailureKind::Deadline), 0.5);
     assert!(matches!(decision, Decision::End(Ending::Failed { confirmed: false, .. })), "{decision:?}");
+}
+
+#[test]
+fn an_attempt_that_was_not_taken_keeps_its_number_and_counts_for_nothing() {
+    // Three assignments were refused: the fourth is the first try.
+    let refused = Job { refusals: 3, ..job(JobState::Running, 4) };
+    assert!(refused.is_first_attempt() && !refused.is_untouched());
+    assert!(Job { refusals: 3, ..job(JobState::Queued, 3) }.is_untouched());
+    for late in 1..4 {
+        assert_eq!(on_finished(&refused, late, Outcome::Cancelled, 0.5), Decision::Ignore, "attempt {late}");
+        let assigned = Job { refusals: 3, ..job(JobState::Assigned, 4) };
+        assert_eq!(on_not_taken(&assigned, late, &NotTaken::Busy), Decision::Ignore, "attempt {late}");
+    }
+    // The limit is of tries, not of numbers.
+    let retried = |attempt| {
+        on_finished(
+            &Job { refusals: 3, ..job(JobState::Running, attempt) },
+            attempt,
+            failed(FailureKind::DockerUnavailable),
+            0.5,
+        )
+    };
+    assert!(matches!(retried(7), Decision::Requeue { counts: true, .. }));
+    assert!(matches!(retried(8), Decision::End(Ending::Failed { .. })));
+}
+
+#[test]
+fn a_part_whose_host_was_deleted_without_asking_is_done_for_its_parent() {
+    let failed = |kind| Job { error: Some(JobError::new(kind, "x")), ..job(JobState::Failed, 1) };
+    assert!(failed(HOST_DELETED).is_done_for_parent());
+    assert!(job(JobState::Succeeded, 1).is_done_for_parent());
+    assert!(!failed("lost").is_done_for_parent());
+    assert!(!job(JobState::Cancelled, 1).is_done_for_parent());
 }

@@ -1,6 +1,7 @@
 //! What the things are and what may happen to them: pure decisions. No I/O, no serde, no clock (`now` is a
 //! parameter). A transition returns what is to be done; the caller does it in one transaction.
 
+pub mod arrival;
 pub mod container;
 pub mod error;
 pub mod event;

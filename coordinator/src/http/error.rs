@@ -7,6 +7,7 @@ use crate::service::{Constraint, ServiceError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// An error answer (RFC 9457, `application/problem+json`).
@@ -59,6 +60,18 @@ impl ApiError {
 
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authentication is needed", detail)
+    }
+
+    /// Somebody who failed to sign in again and again.
+    pub(super) fn slowed(wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-failures",
+            "Too many failed sign-ins",
+            format!("wrong keys came from here again and again; try again in {seconds} s"),
+        );
+        Self { retry_after: Some(seconds), ..problem }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -133,6 +146,10 @@ impl ApiError {
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Basic realm=\"dockerforge\", Bearer realm=\"dockerforge\""),
             );
+        }
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body may still be on its way: nothing else is asked on this connection.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -40,7 +40,7 @@ pub struct HostBody {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// `pending`, `online`, `unreachable` or `deleting`.
+    /// `pending`, `online`, `unreachable`, `conflict` or `deleting`.
     pub state: &'static str,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
@@ -60,7 +60,7 @@ pub struct HostBody {
     pub capacity: Option<CapacityBody>,
     /// What it uses, as of the last heartbeat.
     pub usage: Option<UsageBody>,
-    /// Why nothing can run there now, if so.
+    /// Why nothing can run there now, if so. In conflict: which machines came with its identity.
     pub unusable: Option<String>,
     /// What makes a machine this host; at the registering alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,8 +100,8 @@ pub struct UsageBody {
     pub memory_used: u64,
     /// Free disk, bytes.
     pub disk_free: Option<u64>,
-    /// Running containers of ours.
-    pub containers_running: u32,
+    /// Running containers of ours; absent until the agent has listed them.
+    pub containers_running: Option<u32>,
 }
 
 /// What makes a machine a host.
@@ -213,7 +213,7 @@ pub(super) async fn list(
     let page = page(&mut check, query.limit, query.after.as_deref(), HostId::uuid);
     let of_state = query.state.as_deref().map(HostState::parse);
     if of_state == Some(None) {
-        check.refuse("state", "expected pending, online, unreachable or deleting");
+        check.refuse("state", "expected pending, online, unreachable, conflict or deleting");
     }
     let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
     check.finish(Some(()))?;
@@ -236,7 +236,8 @@ pub(super) async fn get(
     Ok(Json(HostBody::of(&state.services.host_get(&caller.may(Read)?, id).await?)))
 }
 
-/// A fresh join token for a host whose agent is not connected; earlier ones are void. It keeps its identity and history.
+/// A fresh join token for a host whose agent is not connected; earlier ones are void. It keeps its id and history. The
+/// machine that redeems it gets an identity of its own; the one before is void, and a conflict of copies ends with that.
 #[utoipa::path(post, operation_id = "host_token", path = "/hosts/{id}/token", tag = "hosts", params(("id" = String, Path, description = "The host's id")), responses(
     (status = 201, description = "What makes a machine this host", body = JoinBody), (status = 401, description = "Not signed in", body = Problem),
     (status = 404, description = "No such host", body = Problem), (status = 409, description = "Its agent is connected, or it is being deleted", body = Problem)))]

@@ -34,8 +34,9 @@ pub(super) struct LogQuery {
 }
 
 /// What a job wrote: as text from a byte offset to where it ends now, or, with `Accept: text/event-stream`, live. An SSE
-/// `log` event carries text and, as id, the offset after it, with which `Last-Event-ID` goes on; `end` closes the stream
-/// with the job's last state.
+/// `log` event carries text as a JSON string (so that each of its characters comes through, a carriage return like any
+/// other) and, as id, the offset after it, with which `Last-Event-ID` goes on; `end` closes the stream with the job's last
+/// state.
 #[utoipa::path(get, operation_id = "job_log", path = "/queue/{id}/log", tag = "queue", params(("id" = String, Path, description = "The job's id"), LogQuery), responses(
     (status = 200, description = "The log; `Dockerforge-Log-Next` is the offset after it", body = String, content_type = "text/plain"),
     (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem),
@@ -112,7 +113,8 @@ fn follow(state: State, permit: Permit<Read>, id: JobId, offset: u64) -> Respons
                 let whole = if over { bytes.len() } else { whole_characters(&bytes) };
                 if whole > 0 {
                     let next = at + whole as u64;
-                    let text = String::from_utf8_lossy(&bytes[..whole]).into_owned();
+                    // As JSON: a line end in an event's data is none to its reader, or another than it was.
+                    let text = serde_json::Value::from(String::from_utf8_lossy(&bytes[..whole])).to_string();
                     let event = Event::default().event("log").id(next.to_string()).data(text);
                     return Some((Ok::<_, Infallible>(event), (Reader::At(next), watch)));
                 }

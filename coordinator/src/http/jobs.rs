@@ -29,7 +29,8 @@ pub struct JobBody {
     /// `queued`, `assigned`, `running`, `unknown`, `cancelling`, `succeeded`, `failed` or `cancelled`.
     #[schema(example = "running")]
     pub state: &'static str,
-    /// The attempt in work, or the last; 0 before the first.
+    /// The number of the attempt in work, or of the last; 0 before the first. One that the agent did not take (it was
+    /// busy, or its Docker away) has a number too, but does not count against the five tries.
     pub attempt: u32,
     /// Whose it is.
     pub user: String,

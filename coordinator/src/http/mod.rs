@@ -13,10 +13,13 @@ mod jobs;
 pub mod listener;
 pub mod ops;
 mod respond;
+mod slow_down;
+mod upload;
 mod users;
 mod values;
 
 use crate::service::Services;
+use crate::tasks::Tasks;
 use axum::Router;
 use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
@@ -24,11 +27,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::RequestId;
 use error::ApiError;
+pub use slow_down::SignInFailures;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -40,6 +46,10 @@ pub struct State {
     pub services: Services,
     /// Cancelled when the coordinator shuts down: live streams end, and their readers resume elsewhere.
     pub stop: CancellationToken,
+    /// For what goes on after an answer.
+    pub tasks: Tasks,
+    /// Who failed to sign in lately.
+    pub failures: Arc<SignInFailures>,
 }
 
 /// What is known of a request beside its parts.
@@ -121,12 +131,31 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(ops::readyz))
 }
 
+/// All operations on one path.
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.post, &mut path.delete, &mut path.put, &mut path.patch].into_iter().flatten()
+}
+
 /// The document of the API, made of the code of its handlers.
 #[must_use]
 pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, paths) = routes().split_for_parts();
     let mut document = ApiDoc::openapi().nest("/v1", paths);
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        // Whoever may be told to sign in may be told to wait with it.
+        let responses = &mut operation.responses.responses;
+        if responses.contains_key("401") && !responses.contains_key("429") {
+            let problem = utoipa::openapi::content::ContentBuilder::new()
+                .schema(Some(utoipa::openapi::Ref::from_schema_name("Problem")))
+                .build();
+            let slowed = utoipa::openapi::ResponseBuilder::new()
+                .description("Too many failed sign-ins; `Retry-After` says how long to wait")
+                .content("application/json", problem)
+                .build();
+            responses.insert("429".to_owned(), slowed.into());
+        }
+    }
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));

@@ -138,7 +138,7 @@ const OF_A_HOST: [(&str, &str, Figure); 6] = [
         host.usage.map(|usage| figure(usage.memory_used))
     }),
     ("dockerforge_host_containers_running", "Our containers that run on the host", |host, _| {
-        host.usage.map(|usage| f64::from(usage.containers_running))
+        host.usage?.containers_running.map(f64::from)
     }),
 ];
 

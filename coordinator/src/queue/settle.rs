@@ -28,7 +28,7 @@ pub async fn apply(conn: &mut Conn, job: &Job, decision: Decision, now: Timestam
         }
         Decision::Requeue { delay, counts } => {
             let run_after = now.checked_add(delay).unwrap_or(now);
-            Ok(store::jobs::requeue(conn, job.current(), counts, run_after).await?)
+            Ok(store::jobs::requeue(conn, job.current(), counts, run_after, now).await?)
         }
         Decision::End(ending) => settle(conn, job, &ending, now).await,
     }
@@ -54,16 +54,6 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         }
         _ => {}
     }
-    let detail = match ending {
-        Ending::Failed { error, .. } => Some(error.detail.clone()),
-        Ending::Succeeded(_) | Ending::Cancelled { .. } => None,
-    };
-    let kind = match ending {
-        Ending::Succeeded(_) => "job.succeeded",
-        Ending::Failed { .. } => "job.failed",
-        Ending::Cancelled { .. } => "job.cancelled",
-    };
-    note(conn, job, kind, Kind::Job, job.id.uuid(), detail, now).await?;
     Ok(true)
 }
 
@@ -88,11 +78,11 @@ async fn container_created(
                 };
                 store::containers::set_observed(conn, host, id, &observed).await?;
             }
-            note(conn, job, "container.created", Kind::Container, id.uuid(), None, now).await
+            note(conn, job, "container.created", Kind::Container, id.uuid(), now).await
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
             store::containers::remove(conn, id).await?;
-            note(conn, job, "container.not_created", Kind::Container, id.uuid(), None, now).await
+            note(conn, job, "container.not_created", Kind::Container, id.uuid(), now).await
         }
         // Something of it may be on the host: it is taken away like any container.
         Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
@@ -122,7 +112,7 @@ async fn container_deleted(
     match ending {
         Ending::Succeeded(_) => {
             store::containers::remove(conn, id).await?;
-            note(conn, job, "container.deleted", Kind::Container, id.uuid(), None, now).await
+            note(conn, job, "container.deleted", Kind::Container, id.uuid(), now).await
         }
         // It stays, and is meant to be there again.
         Ending::Cancelled { .. } => Ok(store::containers::set_desired(conn, id, DesiredState::Running).await?),
@@ -155,11 +145,11 @@ async fn image_made(
             if kept {
                 store::images::set_state(conn, id, ImageState::Ready).await?;
             }
-            note(conn, job, "image.created", Kind::Image, id.uuid(), None, now).await
+            note(conn, job, "image.created", Kind::Image, id.uuid(), now).await
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
             store::images::remove(conn, id).await?;
-            note(conn, job, "image.not_created", Kind::Image, id.uuid(), None, now).await
+            note(conn, job, "image.not_created", Kind::Image, id.uuid(), now).await
         }
         Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
             delete_image(conn, job, id, host, now).await
@@ -197,9 +187,8 @@ async fn note(
     kind: &'static str,
     resource: Kind,
     id: Uuid,
-    detail: Option<String>,
     now: Timestamp,
 ) -> Result<(), QueueError> {
-    let event = Event { user: job.user, kind, resource, id, detail };
+    let event = Event { user: job.user, kind, resource, id, detail: None };
     Ok(store::records::event(conn, &event, now).await?)
 }

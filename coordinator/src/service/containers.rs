@@ -4,7 +4,7 @@ use super::idempotency::{self, Key};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed};
-use crate::domain::host::HostState;
+use crate::domain::host::{HostState, is_silent};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use crate::domain::{Kind, Refusal, Violation, image};
@@ -84,7 +84,8 @@ impl Services {
         hosts.sort_unstable();
         hosts.dedup();
         let states = store::hosts::states(conn, &hosts).await?;
-        let silent = |id: HostId| states.iter().any(|(host, state)| *host == id && *state == HostState::Unreachable);
+        let now = crate::clock::now();
+        let silent = |id: HostId| states.iter().any(|(host, state, seen)| *host == id && is_silent(*state, *seen, now));
         Ok(containers.into_iter().map(|container| Seen { unknown: silent(container.host), container }).collect())
     }
 
@@ -175,13 +176,13 @@ async fn delete(
     let mut untouched = false;
     for job in &open {
         changed.push(job.id);
-        if job.state == JobState::Queued && job.attempt == 0 {
+        if job.state == JobState::Queued && job.is_untouched() {
             // No host has heard of it: it ends here, and the container with it.
             untouched = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
         } else if job.state == JobState::Queued {
             store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;
         } else {
-            store::jobs::set_cancelling(conn, job.id).await?;
+            store::jobs::set_cancelling(conn, job.id, now).await?;
         }
     }
     let remove = RemoveContainer { container: id, user, volumes };

@@ -4,7 +4,7 @@ use super::idempotency::{self, Key};
 use super::{Result, Services, once, random};
 use crate::access::{Permit, Read, Write};
 use crate::domain::host::{Host, HostState};
-use crate::domain::job::{Ending, JobError, JobKind, JobState, Subject};
+use crate::domain::job::{Ending, HOST_DELETED, JobError, JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use crate::domain::{Kind, Refusal, Timestamp};
 use crate::queue::{self, Request};
@@ -125,6 +125,7 @@ async fn create(
         docker_ping_age_ms: None,
         usage: None,
         certificate_ends_at: None,
+        conflict: None,
     };
     let text = token.reveal();
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Host, host.id.uuid(), Some(&text), now).await? {
@@ -157,7 +158,7 @@ async fn join_again(
     match host.state {
         HostState::Online => return Err(Refusal::HostConnected(id).into()),
         HostState::Deleting => return Err(Refusal::BeingDeleted(Kind::Host).into()),
-        HostState::Pending | HostState::Unreachable => {}
+        HostState::Pending | HostState::Unreachable | HostState::Conflict => {}
     }
     store::enrolment::insert_token(conn, token.id, id, &token.secret_hash(), now, expires_at).await?;
     store::records::audit(conn, permit.origin(), "host.token", Kind::Host, id.uuid(), now).await?;
@@ -199,12 +200,12 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: HostId, force: bool
     for open in store::jobs::open_on_host(conn, id).await? {
         changed.push(open.id);
         if force {
-            let error = JobError::new("host-deleted", "its host was deleted without asking it");
+            let error = JobError::new(HOST_DELETED, "its host was deleted without asking it");
             queue::settle(conn, &open, &Ending::Failed { error, confirmed: true }, now).await?;
         } else if open.kind.creates() && open.state == JobState::Queued {
-            queue::settle(conn, &open, &Ending::Cancelled { confirmed: open.attempt == 0 }, now).await?;
+            queue::settle(conn, &open, &Ending::Cancelled { confirmed: open.is_untouched() }, now).await?;
         } else if open.kind.creates() {
-            store::jobs::set_cancelling(conn, open.id).await?;
+            store::jobs::set_cancelling(conn, open.id, now).await?;
         }
     }
     if force {

@@ -63,6 +63,12 @@ impl Key {
     }
 }
 
+/// Whether a key was used before, for whatever request.
+pub async fn is_known(conn: &mut Conn, user: UserId, key: Option<&Key>) -> Result<bool> {
+    let Some(key) = key else { return Ok(false) };
+    Ok(store::idempotency::get(conn, user, &key.hash).await?.is_some())
+}
+
 /// Begins a request in its transaction: what it came to before, or nothing, and then it is noted that it comes to this.
 pub async fn begin(
     conn: &mut Conn,

@@ -11,6 +11,7 @@ pub mod ops;
 pub mod users;
 
 use crate::build::Contexts;
+use crate::build::archive::Limits;
 use crate::domain::Refusal;
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
@@ -30,6 +31,8 @@ pub struct Services {
     pub authority: Arc<Authority>,
     /// The build contexts.
     pub contexts: Contexts,
+    /// What an uploaded archive may cost.
+    pub upload_limits: Limits,
     /// Called with each host whose identity was revoked, after the commit: ends its live session.
     pub revoked: Arc<dyn Fn(HostId) + Send + Sync>,
     /// The URL that agents dial.

@@ -3,11 +3,14 @@
 use super::rows::{document, json, maybe_json, maybe_time, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::Timestamp;
+use crate::domain::arrival::Arrival;
 use crate::domain::host::{AgentFacts, Host, HostState};
 use crate::domain::page::Page;
 use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
 use dockerforge_protocol::inventory::{DockerInfo, Heartbeat};
+use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
+use std::net::IpAddr;
 use uuid::Uuid;
 
 #[derive(sqlx::FromRow)]
@@ -31,6 +34,25 @@ struct HostRow {
     usage: Option<String>,
     session_epoch: i64,
     certificate_not_after: Option<i64>,
+    conflict: Option<String>,
+}
+
+/// An [`Arrival`] as it is kept.
+#[derive(Serialize, Deserialize)]
+struct ArrivalDocument {
+    instance: InstanceId,
+    boot_id: String,
+    hostname: String,
+    from: IpAddr,
+    at: i64,
+}
+
+/// The state that is shown. A host in conflict is stored as an unreachable one with a reason, for that is what its
+/// silence is to all that counts it.
+macro_rules! state {
+    () => {
+        "CASE WHEN state = 'unreachable' AND conflict IS NOT NULL THEN 'conflict' ELSE state END"
+    };
 }
 
 impl TryFrom<HostRow> for Host {
@@ -67,6 +89,7 @@ impl TryFrom<HostRow> for Host {
                 .transpose()?,
             usage: maybe_json("hosts.usage", row.usage.as_deref())?,
             certificate_ends_at: maybe_time("certificates.not_after", row.certificate_not_after)?,
+            conflict: row.conflict,
         })
     }
 }
@@ -74,8 +97,10 @@ impl TryFrom<HostRow> for Host {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, user_id, name, state, labels, created_at, enrolled_at, last_seen_at, hostname, agent_version, instance, ",
-            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, ",
+            "SELECT id, user_id, name, ",
+            state!(),
+            " AS state, labels, created_at, enrolled_at, last_seen_at, hostname, agent_version, instance, ",
+            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict, ",
             "(SELECT MAX(not_after) FROM certificates WHERE host_id = hosts.id AND revoked_at IS NULL) AS certificate_not_after FROM hosts ",
             $rest
         )
@@ -129,6 +154,64 @@ pub async fn hold(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Takes a host's row for the rest of the transaction, before deciding from it what to write to it.
+pub async fn hold_alone(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
+    if is_postgres(conn) {
+        on!(conn, |c| sqlx::query("SELECT 1 FROM hosts WHERE id = $1 FOR UPDATE")
+            .bind(id.uuid())
+            .fetch_optional(c)
+            .await?
+            .is_some());
+    }
+    Ok(())
+}
+
+/// The machines that came with the host's identity, the newest last.
+pub async fn arrivals(conn: &mut Conn, id: HostId) -> Result<Vec<Arrival>, StoreError> {
+    let stored: Option<Option<String>> = on!(conn, |c| sqlx::query_scalar("SELECT arrivals FROM hosts WHERE id = $1")
+        .bind(id.uuid())
+        .fetch_optional(c)
+        .await?);
+    let stored: Option<Vec<ArrivalDocument>> = maybe_json("hosts.arrivals", stored.flatten().as_deref())?;
+    let arrival = |a: ArrivalDocument| {
+        let at = time("hosts.arrivals", a.at)?;
+        Ok(Arrival { instance: a.instance, boot_id: a.boot_id, hostname: a.hostname, from: a.from, at })
+    };
+    stored.unwrap_or_default().into_iter().map(arrival).collect()
+}
+
+/// Keeps the machines that came with the host's identity.
+pub async fn set_arrivals(conn: &mut Conn, id: HostId, arrivals: &[Arrival]) -> Result<(), StoreError> {
+    let document = |a: &Arrival| ArrivalDocument {
+        instance: a.instance,
+        boot_id: a.boot_id.clone(),
+        hostname: a.hostname.clone(),
+        from: a.from,
+        at: micros(a.at),
+    };
+    let documents: Vec<ArrivalDocument> = arrivals.iter().map(document).collect();
+    on!(conn, |c| sqlx::query("UPDATE hosts SET arrivals = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(self::document(&documents))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Puts a host in conflict. The session that it has is superseded by that.
+pub async fn set_conflict(conn: &mut Conn, id: HostId, reason: &str) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query(
+        "UPDATE hosts SET state = 'unreachable', conflict = $2, session_epoch = session_epoch + 1 WHERE id = $1"
+    )
+    .bind(id.uuid())
+    .bind(reason)
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(())
+}
+
 /// A page of a user's hosts, newest first.
 pub async fn list(
     conn: &mut Conn,
@@ -144,7 +227,7 @@ pub async fn list(
             q.push(" AND name = ").push_bind(name.to_owned());
         }
         if let Some(state) = state {
-            q.push(" AND state = ").push_bind(state.as_str());
+            q.push(concat!(" AND ", state!(), " = ")).push_bind(state.as_str());
         }
         if let Some(after) = page.after {
             q.push(" AND id < ").push_bind(after);
@@ -174,7 +257,7 @@ pub async fn count_online(conn: &mut Conn) -> Result<u64, StoreError> {
 /// How many hosts of all users are in each state.
 pub async fn count_by_state(conn: &mut Conn) -> Result<Vec<(HostState, u64)>, StoreError> {
     let rows: Vec<(String, i64)> =
-        on!(conn, |c| sqlx::query_as("SELECT state, COUNT(*) FROM hosts GROUP BY state").fetch_all(c).await?);
+        on!(conn, |c| sqlx::query_as(concat!("SELECT ", state!(), " AS shown, COUNT(*) FROM hosts GROUP BY shown")).fetch_all(c).await?);
     rows.into_iter()
         .map(|(state, count)| {
             Ok((word("hosts.state", &state, HostState::parse(&state))?, unsigned("hosts.count", count)?))
@@ -257,14 +340,19 @@ pub async fn set_docker(conn: &mut Conn, id: HostId, docker: Option<&DockerInfo>
     Ok(())
 }
 
-/// Notes that an agent got the host's identity. A session that an earlier identity began is superseded by that.
+/// Notes that an agent got the host's identity. A session that an earlier identity began is superseded by that, and what
+/// came with that identity counts no more.
 pub async fn set_enrolled(conn: &mut Conn, id: HostId, now: Timestamp) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE hosts SET enrolled_at = $2, session_epoch = session_epoch + 1 WHERE id = $1")
+    on!(conn, |c| {
+        sqlx::query(
+        "UPDATE hosts SET enrolled_at = $2, session_epoch = session_epoch + 1, arrivals = NULL, conflict = NULL WHERE id = $1"
+    )
         .bind(id.uuid())
         .bind(micros(now))
         .execute(c)
         .await?
-        .rows_affected());
+        .rows_affected()
+    });
     Ok(())
 }
 
@@ -326,13 +414,16 @@ pub async fn any_silent(conn: &mut Conn, before: Timestamp) -> Result<bool, Stor
     Ok(row)
 }
 
-/// The states of hosts, for things that were found on them.
-pub async fn states(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<(HostId, HostState)>, StoreError> {
+/// The states of hosts and when they were last heard of, for things that were found on them.
+pub async fn states(
+    conn: &mut Conn,
+    ids: &[HostId],
+) -> Result<Vec<(HostId, HostState, Option<Timestamp>)>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<(Uuid, String)> = on!(conn, |c| {
-        let mut q = QueryBuilder::new("SELECT id, state FROM hosts WHERE id IN (");
+    let rows: Vec<(Uuid, String, Option<i64>)> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(concat!("SELECT id, ", state!(), ", last_seen_at FROM hosts WHERE id IN ("));
         let mut list = q.separated(", ");
         for id in ids {
             list.push_bind(id.uuid());
@@ -341,6 +432,9 @@ pub async fn states(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<(HostId, Host
         q.build_query_as().fetch_all(c).await?
     });
     rows.into_iter()
-        .map(|(id, state)| Ok((HostId::from_uuid(id), word("hosts.state", &state, HostState::parse(&state))?)))
+        .map(|(id, state, seen)| {
+            let state = word("hosts.state", &state, HostState::parse(&state))?;
+            Ok((HostId::from_uuid(id), state, maybe_time("hosts.last_seen_at", seen)?))
+        })
         .collect()
 }

@@ -29,6 +29,7 @@ use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use std::path::PathBuf;
 use std::time::Instant;
+use tokio::sync::oneshot;
 
 /// Where the data is.
 #[derive(Debug, Clone)]
@@ -76,8 +77,16 @@ enum Backend {
     Postgres(postgres::Postgres),
 }
 
-/// One caller's transaction: its effect on the database, then what it has to say once that is committed.
-type Work = Box<dyn for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Settled> + Send>;
+/// What a transaction does.
+type Run = Box<dyn for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Settled> + Send>;
+
+/// One caller's transaction.
+struct Work {
+    /// Its effect on the database, then what it has to say once that is committed.
+    run: Run,
+    /// Answers the caller where nothing came of `run`: it was never begun, or panicked.
+    failed: oneshot::Sender<StoreError>,
+}
 
 /// What a transaction came to.
 struct Settled {
@@ -111,8 +120,9 @@ impl Store {
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
         let begun = Instant::now();
-        let (reply, result) = tokio::sync::oneshot::channel();
-        let work: Work = Box::new(move |conn| {
+        let (reply, result) = oneshot::channel();
+        let (failed, failure) = oneshot::channel();
+        let run: Run = Box::new(move |conn| {
             Box::pin(async move {
                 let outcome = change(conn).await;
                 Settled {
@@ -124,13 +134,18 @@ impl Store {
                 }
             })
         });
+        let work = Work { run, failed };
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.submit(work).await?,
             Backend::Postgres(postgres) => postgres.submit(work),
         }
-        let outcome = result.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()));
+        let outcome = result.await;
         metrics::transaction_ended(begun.elapsed());
-        outcome
+        match outcome {
+            Ok(result) => result,
+            // Where nobody says why, the store itself has ended.
+            Err(_) => Err(failure.await.unwrap_or(StoreError::Stopped).into()),
+        }
     }
 
     /// A connection for reading.

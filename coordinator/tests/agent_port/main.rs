@@ -1,5 +1,5 @@
-//! The agent port from outside: what TLS lets in (`tls`), how sessions begin and end (`sessions`), and what an idle
-//! connection costs (`memory`, run by hand).
+//! The agent port from outside: what TLS lets in (`tls`), how sessions begin and end (`sessions`), what a copied
+//! machine meets (`clones`), and what an idle connection costs (`memory`, run by hand).
 
 #![allow(
     clippy::unwrap_used,
@@ -9,6 +9,7 @@
     reason = "helpers of tests, which the configuration does not count as tests"
 )]
 
+mod clones;
 mod memory;
 mod sessions;
 mod support;

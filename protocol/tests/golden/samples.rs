@@ -202,8 +202,12 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
         held('b', HeldState::Interrupted, 0),
         held('c', HeldState::Finished, 300_000),
     ];
-    let usage =
-        Usage { load_milli: 1_250, memory_used: 4_000_000_000, disk_free: Some(9_000_000_000), containers_running: 3 };
+    let usage = Usage {
+        load_milli: 1_250,
+        memory_used: 4_000_000_000,
+        disk_free: Some(9_000_000_000),
+        containers_running: Some(3),
+    };
     let beat = |docker_ping_age_ms, usage| {
         FromAgent::Heartbeat(Heartbeat { docker_ping_age_ms, running_jobs: 2, usage, clock_us: 1_700_000_000_123_456 })
     };
@@ -228,7 +232,8 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
         ("inventory".to_owned(), FromAgent::Inventory(inventory())),
         ("inventory-empty".to_owned(), FromAgent::Inventory(Inventory::default())),
         ("heartbeat".to_owned(), beat(Some(1_500), usage)),
-        ("heartbeat-plain".to_owned(), beat(None, Usage::default())),
+        ("heartbeat-plain".to_owned(), beat(None, Usage { containers_running: Some(0), ..Usage::default() })),
+        ("heartbeat-unlisted".to_owned(), beat(None, Usage::default())),
         ("docker".to_owned(), FromAgent::Docker { docker: Some(docker()) }),
         ("docker-gone".to_owned(), FromAgent::Docker { docker: None }),
         ("renew".to_owned(), FromAgent::Renew { csr: "-----BEGIN CERTIFICATE REQUEST-----\n".to_owned() }),

@@ -69,7 +69,7 @@ pub struct Host {
     pub id: String,
     /// Its name.
     pub name: String,
-    /// pending, online, unreachable or deleting.
+    /// pending, online, unreachable, conflict or deleting.
     pub state: String,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,

@@ -5,15 +5,13 @@ use dockerforge_tests::{
     client::{Container, Job},
     cluster::Cluster,
     env,
+    hosts::FarHost,
     invariants::{self, Ledger},
     proxy::Proxy,
     wait,
 };
 use serde_json::json;
-use std::{
-    process::Command,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 async fn pass(seconds: u64) {
     let begun = Instant::now();
@@ -164,34 +162,18 @@ async fn many_jobs_at_once_are_each_done_once_on_a_slow_network() {
     assert_eq!(containers.len(), 12);
 }
 
-fn testbed(words: &[&str]) {
-    let script = env::hosts_script();
-    let output = Command::new(&script).args(words).output().unwrap_or_else(|e| panic!("{}: {e}", script.display()));
-    assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
-}
-
-/// A Docker Engine that is stopped is started again, whatever happens.
-struct Stopped<'a>(&'a str);
-
-impl Drop for Stopped<'_> {
-    fn drop(&mut self) {
-        testbed(&["start", self.0]);
-    }
-}
-
 #[tokio::test]
 async fn docker_that_is_gone_is_seen_and_its_jobs_wait_for_it() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
-    let (name, socket) = env::hosts().pop().expect("two further hosts");
-    let mut agent = Agent::online(&cluster, &api, "vps", &socket).await;
+    let far = FarHost::all().pop().expect("two further hosts");
+    let mut agent = Agent::online(&cluster, &api, "vps", &far.docker).await;
     let image = agent.image("base", env::SLEEPER).await;
     let first = agent.container("first", &image, json!({})).await;
     api.observed(&first, "running", 10).await;
     let mut ledger = Ledger::default();
 
-    testbed(&["crash", &name]);
-    let stopped = Stopped(&name);
+    let stopped = far.crash();
     let host = wait::until(20, "the host says that its Docker does not answer", async || {
         let host = api.host(&agent.host).await;
         if host.unusable.is_some() { Ok(host) } else { Err(format!("{host:?}")) }

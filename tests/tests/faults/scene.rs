@@ -5,6 +5,7 @@ use dockerforge_tests::{
     backend::Backend,
     client::{Answer, Api, Job, NewUser},
     cluster::Cluster,
+    docker::{Witness, block_on},
     env,
     invariants::{self, Ledger},
     wait,
@@ -68,6 +69,42 @@ struct Request {
     key: String,
     /// What it deletes, if it does.
     target: Option<String>,
+    /// What it pulls, if it does.
+    pulled: Option<Pulled>,
+}
+
+/// A reference of one run alone, and what the host has under it. Removed from the host when dropped.
+struct Pulled {
+    docker: Witness,
+    reference: String,
+    owners: bool,
+}
+
+impl Pulled {
+    /// A further tag of the base image in the registry; with `owners` the host's owner has it already.
+    async fn publish(docker: &Witness, tag: &str, owners: bool) -> Self {
+        const MANIFEST: &str = "application/vnd.docker.distribution.manifest.v2+json";
+        let (repository, from) = env::BASE_IMAGE.split_once(':').unwrap();
+        let url = |tag: &str| format!("http://{}/v2/{repository}/manifests/{tag}", env::registry());
+        let client = reqwest::Client::new();
+        let manifest = client.get(url(from)).header("accept", MANIFEST).send().await.unwrap();
+        let manifest = manifest.error_for_status().unwrap().bytes().await.unwrap();
+        let put = client.put(url(tag)).header("content-type", MANIFEST).body(manifest).send().await.unwrap();
+        put.error_for_status().unwrap();
+        let reference = format!("{}/{repository}:{tag}", env::registry());
+        let pulled = Self { docker: docker.clone(), reference, owners };
+        if owners {
+            pulled.docker.tag(env::BASE_IMAGE, &pulled.reference).await;
+        }
+        pulled
+    }
+}
+
+impl Drop for Pulled {
+    fn drop(&mut self) {
+        let (docker, reference) = (self.docker.clone(), self.reference.clone());
+        block_on(async move { docker.untag(&reference).await });
+    }
 }
 
 /// See the module.
@@ -187,6 +224,7 @@ impl Scene {
     async fn prepare(&mut self, work: Work, number: usize) -> Request {
         let name = format!("{}-{number}", self.image.len());
         let host = self.agent.host.clone();
+        let mut pulled = None;
         let (method, path, body, target) = match work {
             Work::CreateContainer => {
                 let body = json!({"name": name, "host": host, "image": self.image,
@@ -199,8 +237,11 @@ impl Scene {
                 (Method::POST, "/v1/images".to_owned(), Some(body), None)
             }
             Work::PullImage => {
-                let reference = format!("{}/{}", env::registry(), env::BASE_IMAGE);
-                let body = json!({"name": name, "host": host, "reference": reference});
+                // A name that nobody else pulls: every second one is the owner's own.
+                let tag = format!("t{}", uuid::Uuid::new_v4().simple());
+                let published = Pulled::publish(&self.agent.docker, &tag, number % 2 == 1).await;
+                let body = json!({"name": name, "host": host, "reference": published.reference});
+                pulled = Some(published);
                 (Method::POST, "/v1/images".to_owned(), Some(body), None)
             }
             Work::DeleteContainer => {
@@ -212,7 +253,7 @@ impl Scene {
                 (Method::DELETE, format!("/v1/images/{id}"), None, Some(id))
             }
         };
-        Request { method, path, body, key: uuid::Uuid::new_v4().to_string(), target }
+        Request { method, path, body, key: uuid::Uuid::new_v4().to_string(), target, pulled }
     }
 
     async fn send(&self, request: &Request) -> reqwest::Result<Answer> {
@@ -322,6 +363,13 @@ impl Scene {
         let open: Vec<Job> = self.api.all(&format!("/v1/queue?kind={}", work.job_kind())).await;
         for job in &open {
             self.api.ended(&job.id, 60).await;
+        }
+        if let Some(Pulled { docker, reference, owners }) = &request.pulled {
+            assert_eq!(docker.has_image(reference).await, *owners, "I7: what {reference} named before, it names again");
+            // A pulled image has no label by which the cluster would take it away at the end.
+            let made = self.api.job(&job.as_ref().expect("a pull is answered").id).await.resource_id();
+            let gone = self.api.delete(&format!("/v1/images/{made}")).await.accepted();
+            self.api.succeeded(&gone, 30).await;
         }
         if let Some(target) = &request.target {
             self.api.get(&request.path).await.problem(404, "not-found");
