@@ -4,6 +4,7 @@ use crate::build::archive::Limits;
 use crate::build::{ContextError, Contexts};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
+use crate::events;
 use crate::http;
 use crate::http::listener::{ListenError, Server, TlsFiles};
 use crate::hub::{self, Hub, HubConfig};
@@ -14,6 +15,8 @@ use crate::service::ops::Ops;
 use crate::service::{ServiceError, Services};
 use crate::store::{self, Store, StoreError};
 use crate::tasks::Tasks;
+use crate::vault::{Vault, VaultError};
+use crate::webhooks::{Courier, NoSender, Sender};
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
 use secrecy::SecretString;
 use std::collections::HashSet;
@@ -73,9 +76,15 @@ pub enum AppError {
     /// The certificate authority.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The master key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The build contexts.
     #[error(transparent)]
     Contexts(#[from] ContextError),
+    /// What sends events to webhooks.
+    #[error(transparent)]
+    Webhooks(#[from] NoSender),
     /// The first user.
     #[error("the system user could not be made")]
     Bootstrap(#[source] ServiceError),
@@ -108,6 +117,7 @@ impl App {
         let cluster = store.write(move |conn| Box::pin(async move { store::cluster_id(conn, now).await })).await?;
         let authority = Arc::new(Authority::load_or_generate(&config.data_dir, cluster, now)?);
         let contexts = Contexts::new(&config.data_dir.join("contexts"))?;
+        let vault = Vault::load_or_generate(&config.data_dir.join("vault.key"))?;
         let key = admin_key(config)?;
 
         let api_listener = listen(config.api_listen)?;
@@ -130,6 +140,7 @@ impl App {
             store: store.clone(),
             signals: signals.clone(),
             authority: Arc::clone(&authority),
+            vault: vault.clone(),
             contexts: contexts.clone(),
             upload_limits: Limits { compressed: config.upload_limit, ..Limits::default() },
             revoked: Arc::clone(&revoked),
@@ -159,9 +170,15 @@ impl App {
             queue::run_reaper(store.clone(), signals, ReaperConfig::default(), sweeper, tasks.token()),
         );
 
+        let (feed, feeder) = events::feed(&store);
+        tasks.spawn("events", feeder.run(tasks.token()));
+        let sender = Sender::new()?;
+        let courier = Courier { store: store.clone(), feed: feed.clone(), vault, sender };
+        tasks.spawn("webhooks", courier.run(tasks.token()));
+
         let streams = tasks.child();
         let failures = Arc::default();
-        let state = http::State { services, stop: streams.clone(), tasks: tasks.clone(), failures };
+        let state = http::State { services, feed, stop: streams.clone(), tasks: tasks.clone(), failures };
         let tls = Arc::new(ServerTls::new(authority, now)?);
         tasks.spawn("pki", Arc::clone(&tls).keep_fresh(tasks.token()));
         let agent_routes = hub::routes(hub.clone()).merge(http::agent_port::routes(state.clone()));

@@ -22,4 +22,5 @@ pub mod invariants;
 pub mod metrics;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod wait;

@@ -19,6 +19,8 @@ pub enum Kind {
     Container,
     /// A job.
     Job,
+    /// A webhook.
+    Webhook,
 }
 
 impl Kind {
@@ -32,13 +34,14 @@ impl Kind {
             Self::Image => "image",
             Self::Container => "container",
             Self::Job => "job",
+            Self::Webhook => "webhook",
         }
     }
 
     /// The kind a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job]
+        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job, Self::Webhook]
             .into_iter()
             .find(|k| k.as_str() == word)
     }
@@ -119,6 +122,14 @@ pub enum Refusal {
     /// The user has as many unfinished jobs as he may.
     #[error("{limit} jobs are waiting or in work already; try again when some have ended")]
     QueueFull {
+        /// How many he may have.
+        limit: u32,
+    },
+    /// The user has as many of these as he may.
+    #[error("{limit} of this kind are there already: {kind}")]
+    TooMany {
+        /// Of which kind.
+        kind: Kind,
         /// How many he may have.
         limit: u32,
     },

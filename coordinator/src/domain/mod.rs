@@ -10,6 +10,7 @@ pub mod image;
 pub mod job;
 pub mod page;
 pub mod user;
+pub mod webhook;
 
 pub use error::{Kind, Refusal, Violation};
 pub use jiff::Timestamp;

@@ -2,6 +2,7 @@
 //! carries its parts to the outermost layer, which knows the request and writes the document.
 
 use crate::domain::{Refusal, Violation};
+use crate::events::FeedError;
 use crate::service::images::{ArchiveError, ContextError};
 use crate::service::{Constraint, ServiceError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -188,6 +189,7 @@ impl From<Refusal> for ApiError {
                 let full = Self::new(S::TOO_MANY_REQUESTS, "queue-full", "Too many jobs are waiting", detail);
                 return Self { retry_after: Some(30), ..full };
             }
+            Refusal::TooMany { .. } => (S::FORBIDDEN, "quota-exceeded", "There are too many already"),
             Refusal::AdminOnly => (S::FORBIDDEN, "forbidden", "This is for administrators"),
         };
         Self::new(status, name, title, detail)
@@ -252,10 +254,25 @@ impl From<ServiceError> for ApiError {
         match error {
             ServiceError::Refused(refusal) => refusal.into(),
             ServiceError::Store(error) => error.into(),
-            ServiceError::Pki(_) | ServiceError::Random(_) => {
+            ServiceError::Pki(_) | ServiceError::Vault(_) | ServiceError::Random(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::internal()
             }
+        }
+    }
+}
+
+impl From<FeedError> for ApiError {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Forgotten(_) => Self::new(
+                StatusCode::GONE,
+                "events-forgotten",
+                "These events are not kept any more",
+                format!("{error}; look at the resources themselves, and watch from now on"),
+            ),
+            FeedError::Stopped => StoreError::Stopped.into(),
+            FeedError::Store(error) => error.into(),
         }
     }
 }

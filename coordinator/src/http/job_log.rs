@@ -3,7 +3,7 @@
 
 use super::State;
 use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Query};
+use super::extract::{Caller, Check, Id, Query, last_event_id};
 use crate::access::{Permit, Read};
 use crate::domain::job::Job;
 use crate::service::ServiceError;
@@ -52,14 +52,9 @@ pub(super) async fn get(
     let (job, _) = state.services.job_log(&permit, id, u64::MAX, 0).await?;
     let accepts = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/event-stream") {
-        let last = match headers.get("last-event-id").map(|v| v.to_str().unwrap_or_default()) {
-            None => None,
-            Some(text) => {
-                let mut check = Check::default();
-                let offset = check.parse::<u64>("Last-Event-ID", text);
-                Some(check.finish(offset)?)
-            }
-        };
+        let mut check = Check::default();
+        let last = last_event_id::<u64>(&mut check, &headers);
+        check.finish(Some(()))?;
         return Ok(follow(state, permit, id, last.or(query.offset).unwrap_or(0)));
     }
     Ok(text(state, permit, &job, query.offset.unwrap_or(0)))

@@ -5,6 +5,7 @@ pub mod agent_port;
 mod auth;
 mod containers;
 mod error;
+mod events;
 mod extract;
 mod hosts;
 mod images;
@@ -17,7 +18,9 @@ mod slow_down;
 mod upload;
 mod users;
 mod values;
+mod webhooks;
 
+use crate::events::Feed;
 use crate::service::Services;
 use crate::tasks::Tasks;
 use axum::Router;
@@ -44,6 +47,8 @@ use utoipa_axum::routes;
 pub struct State {
     /// The use cases.
     pub services: Services,
+    /// What happened.
+    pub feed: Feed,
     /// Cancelled when the coordinator shuts down: live streams end, and their readers resume elsewhere.
     pub stop: CancellationToken,
     /// For what goes on after an answer.
@@ -106,7 +111,8 @@ impl Context {
     tags(
         (name = "users", description = "Users and their API tokens"), (name = "hosts", description = "Machines with an agent"),
         (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
-        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "ops", description = "Health")
+        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "events", description = "What happened"),
+        (name = "ops", description = "Health")
     )
 )]
 struct ApiDoc;
@@ -127,6 +133,10 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))
+        .routes(routes!(events::list))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
+        .routes(routes!(webhooks::deliveries))
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
 }

@@ -32,6 +32,10 @@ impl Default for Config {
 const DEADLINE: &str = "deadline";
 /// How long an Idempotency-Key is remembered.
 const REMEMBER_KEYS: SignedDuration = SignedDuration::from_hours(24);
+/// How long events are kept for readers that were away.
+const REMEMBER_EVENTS: SignedDuration = SignedDuration::from_hours(24 * 14);
+/// Events that are forgotten in one transaction; others wait for it.
+const FORGOTTEN_AT_ONCE: u32 = 1000;
 
 /// How long an expired certificate is remembered: for as long as its key can prove whose host it is (30 days).
 const REMEMBER_EXPIRED: SignedDuration = SignedDuration::from_hours(24 * 30);
@@ -142,6 +146,19 @@ async fn tidy(store: &Store, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Resul
         .await?;
     if forgotten > 0 {
         tracing::info!(forgotten, "certificates that can authenticate nobody were forgotten");
+    }
+    loop {
+        let before = ago(crate::clock::now(), REMEMBER_EVENTS);
+        let gone = store
+            .write(move |conn| {
+                Box::pin(
+                    async move { Ok::<_, QueueError>(store::events::forget(conn, before, FORGOTTEN_AT_ONCE).await?) },
+                )
+            })
+            .await?;
+        if gone < u64::from(FORGOTTEN_AT_ONCE) {
+            break;
+        }
     }
     let needed = store::jobs::contexts_in_use(&mut store.read().await?).await?;
     sweep(needed.into_iter().collect());

@@ -9,6 +9,7 @@ pub mod images;
 pub mod jobs;
 pub mod ops;
 pub mod users;
+pub mod webhooks;
 
 use crate::build::Contexts;
 use crate::build::archive::Limits;
@@ -17,6 +18,7 @@ use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
 use crate::store::Store;
 pub use crate::store::{Constraint, StoreError};
+use crate::vault::{Vault, VaultError};
 use dockerforge_protocol::ids::HostId;
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ pub struct Services {
     pub signals: Signals,
     /// The certificate authority.
     pub authority: Arc<Authority>,
+    /// Secrets at rest.
+    pub vault: Vault,
     /// The build contexts.
     pub contexts: Contexts,
     /// What an uploaded archive may cost.
@@ -51,6 +55,9 @@ pub enum ServiceError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// A secret could not be sealed or opened.
+    #[error(transparent)]
+    Vault(VaultError),
     /// No random bytes could be had.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),
@@ -59,6 +66,15 @@ pub enum ServiceError {
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<VaultError> for ServiceError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Store(error) => error.into(),
+            other => Self::Vault(other),
+        }
     }
 }
 

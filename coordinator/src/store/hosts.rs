@@ -257,7 +257,9 @@ pub async fn count_online(conn: &mut Conn) -> Result<u64, StoreError> {
 /// How many hosts of all users are in each state.
 pub async fn count_by_state(conn: &mut Conn) -> Result<Vec<(HostState, u64)>, StoreError> {
     let rows: Vec<(String, i64)> =
-        on!(conn, |c| sqlx::query_as(concat!("SELECT ", state!(), " AS shown, COUNT(*) FROM hosts GROUP BY shown")).fetch_all(c).await?);
+        on!(conn, |c| sqlx::query_as(concat!("SELECT ", state!(), " AS shown, COUNT(*) FROM hosts GROUP BY shown"))
+            .fetch_all(c)
+            .await?);
     rows.into_iter()
         .map(|(state, count)| {
             Ok((word("hosts.state", &state, HostState::parse(&state))?, unsigned("hosts.count", count)?))

@@ -8,6 +8,7 @@ mod cluster;
 pub mod containers;
 pub mod enrolment;
 mod error;
+pub mod events;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;
@@ -18,6 +19,8 @@ pub mod records;
 mod rows;
 mod sqlite;
 pub mod users;
+pub mod vault;
+pub mod webhooks;
 
 pub use cluster::cluster_id;
 pub use error::{Constraint, StoreError};
@@ -29,7 +32,7 @@ use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use std::path::PathBuf;
 use std::time::Instant;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 /// Where the data is.
 #[derive(Debug, Clone)]
@@ -69,6 +72,7 @@ pub(crate) use on;
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
+    committed: watch::Sender<()>,
 }
 
 #[derive(Clone)]
@@ -107,7 +111,7 @@ impl Store {
             Location::Sqlite(path) => Backend::Sqlite(sqlite::Sqlite::open(path, tasks).await?),
             Location::Postgres(url) => Backend::Postgres(postgres::Postgres::open(url, tasks).await?),
         };
-        Ok(Self { backend })
+        Ok(Self { backend, committed: watch::Sender::new(()) })
     }
 
     /// Runs `change` in one transaction and answers when it is durable. An error of `change` undoes all it did.
@@ -141,11 +145,21 @@ impl Store {
         }
         let outcome = result.await;
         metrics::transaction_ended(begun.elapsed());
-        match outcome {
+        let result = match outcome {
             Ok(result) => result,
             // Where nobody says why, the store itself has ended.
             Err(_) => Err(failure.await.unwrap_or(StoreError::Stopped).into()),
+        };
+        if result.is_ok() {
+            self.committed.send_replace(());
         }
+        result
+    }
+
+    /// Changes whenever this process has committed something; what, it does not say.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<()> {
+        self.committed.subscribe()
     }
 
     /// A connection for reading.

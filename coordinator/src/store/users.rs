@@ -142,6 +142,9 @@ pub async fn remove(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
     for sql in [
         "DELETE FROM tokens WHERE user_id = $1",
         "DELETE FROM idempotency WHERE user_id = $1",
+        "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
+        "DELETE FROM webhooks WHERE user_id = $1",
+        "DELETE FROM data_keys WHERE user_id = $1",
         "DELETE FROM users WHERE id = $1",
     ] {
         on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());

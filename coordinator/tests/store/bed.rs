@@ -126,6 +126,10 @@ impl Bed {
         Refusing::Sqlite(writer)
     }
 
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     pub async fn remove(self) {
         let Self { store, tasks, folder, database, .. } = self;
         drop(store);

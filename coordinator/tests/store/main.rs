@@ -10,6 +10,7 @@
 
 mod bed;
 mod ends;
+mod events;
 mod queue;
 mod tenancy;
 mod transactions;
