@@ -113,7 +113,10 @@ pub(super) async fn apply(
                 finished(conn, host, attempt, outcome, now, &mut effects).await?;
             }
             FromAgent::Inventory(inventory) => inventory_of(conn, host, &inventory, now).await?,
-            FromAgent::Heartbeat(beat) => store::hosts::heard(conn, host, &beat, now).await?,
+            FromAgent::Heartbeat(beat) => {
+                store::hosts::heard(conn, host, &beat, now).await?;
+                queue::examine(conn, host, now).await?;
+            }
             FromAgent::Docker { docker } => {
                 store::hosts::set_docker(conn, host, docker.as_ref().map(clean_docker).as_ref()).await?;
             }

@@ -1,6 +1,7 @@
 //! A machine with an agent.
 
 use super::Timestamp;
+use super::diagnosis::Known;
 use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
 use dockerforge_protocol::inventory::{Capacity, DockerInfo, Usage};
 use dockerforge_protocol::spec::{Labels, ResourceName};
@@ -44,6 +45,10 @@ pub struct Host {
     pub usage: Option<Usage>,
     /// When the certificate that its agent holds ends.
     pub certificate_ends_at: Option<Timestamp>,
+    /// How far its clock was ahead of ours at the last heartbeat of this session, milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// What is known to be wrong with it.
+    pub faults: Vec<Known>,
     /// Why it is in conflict, if it is.
     pub conflict: Option<String>,
 }

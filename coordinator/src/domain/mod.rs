@@ -3,6 +3,7 @@
 
 pub mod arrival;
 pub mod container;
+pub mod diagnosis;
 pub mod error;
 pub mod event;
 pub mod host;

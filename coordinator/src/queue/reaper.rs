@@ -1,7 +1,7 @@
 //! Looks at the clock: hosts that fell silent, jobs that waited too long or never came back, what is kept too long.
 //! Takes no input; every change is conditional, so several replicas may reap at once.
 
-use super::{QueueError, Signals, settle};
+use super::{QueueError, Signals, examine, settle};
 use crate::domain::event::Event;
 use crate::domain::host::{LEASE, START_GRACE, UNREACHABLE_AFTER};
 use crate::domain::job::{Ending, JobError, JobState, LOST_AFTER};
@@ -100,6 +100,7 @@ async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
                         Event { user, kind: "host.unreachable", resource: Kind::Host, id: host.uuid(), detail: None };
                     store::records::event(conn, &event, now).await?;
                     tracing::warn!(%host, "a host is unreachable");
+                    examine(conn, host, now).await?;
                 }
                 for host in store::hosts::silent_since(conn, ago(now, LEASE)).await? {
                     store::jobs::set_unknown(conn, host, now).await?;

@@ -125,6 +125,8 @@ async fn create(
         docker_ping_age_ms: None,
         usage: None,
         certificate_ends_at: None,
+        clock_offset_ms: None,
+        faults: Vec::new(),
         conflict: None,
     };
     let text = token.reveal();

@@ -180,6 +180,8 @@ pub fn host(id: HostId, user: UserId, name: &str) -> Host {
         docker_ping_age_ms: None,
         usage: None,
         certificate_ends_at: None,
+        clock_offset_ms: None,
+        faults: Vec::new(),
         conflict: None,
     }
 }
