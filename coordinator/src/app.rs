@@ -164,11 +164,14 @@ impl App {
         tasks.spawn("dispatch", dispatcher.run(at_the_door));
         let conductor = queue::run_conductor(store.clone(), signals.clone(), move |host| revoked(host), tasks.token());
         tasks.spawn("conductor", conductor);
+        let days = |days: u32| jiff::SignedDuration::from_hours(24 * i64::from(days));
+        let reaper = ReaperConfig {
+            keep_jobs: days(config.job_retention_days),
+            keep_logs: days(config.log_retention_days),
+            ..ReaperConfig::default()
+        };
         let sweeper = sweep(contexts, tasks.clone());
-        tasks.spawn(
-            "reaper",
-            queue::run_reaper(store.clone(), signals, ReaperConfig::default(), sweeper, tasks.token()),
-        );
+        tasks.spawn("reaper", queue::run_reaper(store.clone(), signals, reaper, sweeper, tasks.token()));
 
         let (feed, feeder) = events::feed(&store);
         tasks.spawn("events", feeder.run(tasks.token()));

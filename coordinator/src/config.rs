@@ -53,6 +53,14 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_METRICS_HOSTS", value_name = "COUNT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics_hosts: Option<u32>,
+    /// Days that a job is kept after it has ended; at least 1 [default: 30]
+    #[arg(long, env = "DOCKERFORGE_JOB_RETENTION_DAYS", value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_retention_days: Option<u32>,
+    /// Days that the log of a job is kept after it has ended; 0 for some minutes [default: 7]
+    #[arg(long, env = "DOCKERFORGE_LOG_RETENTION_DAYS", value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_retention_days: Option<u32>,
     /// A file that holds the key of the system user to be made at the first start [default: admin.key in the data folder, made where absent]
     #[arg(long, env = "DOCKERFORGE_ADMIN_KEY_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -101,6 +109,10 @@ pub struct Config {
     pub ops_listen: Option<SocketAddr>,
     /// Hosts that are measured one by one.
     pub metrics_hosts: u32,
+    /// How long jobs are kept after they have ended, days.
+    pub job_retention_days: u32,
+    /// How long their logs are, days.
+    pub log_retention_days: u32,
     /// The system user's key.
     pub admin_key_file: Option<PathBuf>,
     /// How large an uploaded build context may be, bytes.
@@ -123,6 +135,9 @@ pub enum ConfigError {
     /// What names no database.
     #[error("expected a file or postgres://… for the database, not {0}")]
     Database(String),
+    /// What keeps no job long enough to be seen.
+    #[error("job-retention-days must be at least 1")]
+    JobRetention,
     /// What is no address to listen on.
     #[error("expected an address such as 127.0.0.1:7090, or off, for ops-listen, not {0}")]
     OpsListen(String),
@@ -138,6 +153,8 @@ const API_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ip
 const AGENT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 7443);
 const OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7090);
 const METRICS_HOSTS: u32 = 500;
+const JOB_RETENTION_DAYS: u32 = 30;
+const LOG_RETENTION_DAYS: u32 = 7;
 
 impl Config {
     /// Flags and environment over the file over the defaults.
@@ -181,6 +198,11 @@ impl Config {
             agent_listen: args.agent_listen.unwrap_or(AGENT_LISTEN),
             agent_url: agent_url.transpose()?,
             ops_listen,
+            job_retention_days: match args.job_retention_days.unwrap_or(JOB_RETENTION_DAYS) {
+                0 => return Err(ConfigError::JobRetention),
+                days => days,
+            },
+            log_retention_days: args.log_retention_days.unwrap_or(LOG_RETENTION_DAYS),
             metrics_hosts: args.metrics_hosts.unwrap_or(METRICS_HOSTS),
             admin_key_file: args.admin_key_file,
             upload_limit: args.upload_limit.unwrap_or(UPLOAD_LIMIT),

@@ -178,6 +178,7 @@ impl From<Refusal> for ApiError {
             Refusal::ImageNotReady { .. } => (S::CONFLICT, "image-not-ready", "The image is not there yet"),
             Refusal::ImageInUse { .. } => (S::CONFLICT, "image-in-use", "Containers use the image"),
             Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
+            Refusal::LogRemoved(_) => (S::GONE, "log-removed", "The log was removed"),
             Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),
             Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),
             Refusal::SystemUser => (S::CONFLICT, "system-user", "The system user stays"),

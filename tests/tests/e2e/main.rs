@@ -9,6 +9,7 @@
 
 mod containers;
 mod delivery;
+mod diagnosis;
 mod enrolment;
 mod errors;
 mod events;

@@ -2,6 +2,7 @@
 
 use dockerforge_tests::{cluster::Cluster, env, metrics::Metrics, wait};
 use serde_json::json;
+use std::{collections::BTreeSet, path::Path};
 
 #[tokio::test]
 async fn the_metrics_tell_of_hosts_jobs_requests_and_the_process_and_of_no_user() {
@@ -11,6 +12,10 @@ async fn the_metrics_tell_of_hosts_jobs_requests_and_the_process_and_of_no_user(
     let image = agent.image("base", &format!("RUN echo said\n{}", env::SLEEPER)).await;
     let container = agent.container("blog", &image, json!({})).await;
     api.get("/v1/nowhere").await.problem(404, "no-such-route");
+
+    // One that waits for its host, so that what is only there then is there.
+    let (elsewhere, _) = api.create_host("elsewhere").await;
+    api.post("/v1/images", &json!({"name": "later", "host": elsewhere.id, "reference": "busybox:1"})).await.accepted();
 
     let seen = wait::until(20, "the metrics tell of the running container", async || {
         let seen = Metrics::scrape(cluster.ops()).await;
@@ -47,10 +52,28 @@ async fn the_metrics_tell_of_hosts_jobs_requests_and_the_process_and_of_no_user(
     assert!(seen.value("dockerforge_process_resident_memory_bytes", &[]) > Some(1e6));
     assert!(seen.value("dockerforge_process_open_fds", &[]) > Some(5.0));
     assert_eq!(seen.value("dockerforge_build_info", &[("version", env!("CARGO_PKG_VERSION"))]), Some(1.0));
+    let shown = seen.names();
+    for named in named_in_packaging() {
+        assert!(shown.contains(&named), "packaging names {named}, which is not served");
+    }
     for private in [user.user.id.as_str(), "anamaria", &image, &container, "job_0"] {
         assert!(!seen.text.contains(private), "{private} is in the metrics");
     }
     assert!(seen.names().iter().all(|name| name.starts_with("dockerforge_")), "{:?}", seen.names());
+}
+
+/// Every metric of ours in the alert rules and on the dashboard.
+fn named_in_packaging() -> BTreeSet<String> {
+    let mut named = BTreeSet::new();
+    for file in ["prometheus/dockerforge.rules.yml", "grafana/dockerforge.json"] {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+        let of_file: Vec<String> = words.filter(|w| w.starts_with("dockerforge_")).map(str::to_owned).collect();
+        assert!(of_file.len() > 10, "{file} names hardly anything");
+        named.extend(of_file);
+    }
+    named
 }
 
 #[tokio::test]
