@@ -100,14 +100,12 @@ pub struct Candidate {
     pub user: UserId,
     /// Its lane.
     pub lane: Lane,
-    /// How many jobs this user has in work on the host.
-    pub running: u64,
 }
 
-/// The jobs that get a place now, in order; takes their places.
+/// The jobs that get a place now, in order; takes their places. `running` is how many jobs each user has in work on the
+/// host, and counts these from here on.
 #[must_use]
-pub fn choose(mut candidates: Vec<Candidate>, free: &mut Places) -> Vec<JobId> {
-    let mut running: HashMap<UserId, u64> = candidates.iter().map(|c| (c.user, c.running)).collect();
+pub fn choose(mut candidates: Vec<Candidate>, running: &mut HashMap<UserId, u32>, free: &mut Places) -> Vec<JobId> {
     let mut chosen = Vec::new();
     loop {
         candidates.retain(|candidate| free.of(candidate.lane) > 0);
@@ -124,35 +122,37 @@ pub fn choose(mut candidates: Vec<Candidate>, free: &mut Places) -> Vec<JobId> {
 mod tests {
     use super::*;
 
-    fn candidates<const N: usize>(of: [(UserId, Lane, u64); N]) -> [Candidate; N] {
-        of.map(|(user, lane, running)| Candidate { id: JobId::new(), user, lane, running })
+    fn candidates<const N: usize>(of: [(UserId, Lane); N]) -> [Candidate; N] {
+        of.map(|(user, lane)| Candidate { id: JobId::new(), user, lane })
     }
 
     #[test]
     fn who_has_the_fewest_in_work_is_next_and_among_equals_the_oldest_job() {
         let (ana, ben, eva) = (UserId::new(), UserId::new(), UserId::new());
-        let of = candidates([(ana, Lane::Build, 2), (ben, Lane::Build, 0), (eva, Lane::Build, 0)]);
+        let of = candidates([(ana, Lane::Build), (ben, Lane::Build), (eva, Lane::Build)]);
         let mut free = Places { all: 9, builds: 2, pulls: 0, others: 0 };
-        assert_eq!(choose(of.to_vec(), &mut free), [of[1].id, of[2].id]);
+        assert_eq!(choose(of.to_vec(), &mut HashMap::from([(ana, 2)]), &mut free), [of[1].id, of[2].id]);
         assert_eq!(free.of(Lane::Build), 0);
     }
 
     #[test]
     fn what_a_user_got_counts_for_the_next_place() {
         let (ana, ben) = (UserId::new(), UserId::new());
-        let of = candidates([(ana, Lane::Other, 0), (ana, Lane::Pull, 0), (ben, Lane::Other, 0)]);
+        let of = candidates([(ana, Lane::Other), (ana, Lane::Pull), (ben, Lane::Other)]);
         let mut free = Places { all: 2, builds: 2, pulls: 3, others: 8 };
-        assert_eq!(choose(of.to_vec(), &mut free), [of[0].id, of[2].id]);
+        let mut running = HashMap::new();
+        assert_eq!(choose(of.to_vec(), &mut running, &mut free), [of[0].id, of[2].id]);
+        assert_eq!(running, HashMap::from([(ana, 1), (ben, 1)]));
     }
 
     #[test]
     fn a_full_lane_keeps_nobody_else_waiting() {
         let ana = UserId::new();
-        let of = candidates([(ana, Lane::Build, 0), (ana, Lane::Other, 0)]);
+        let of = candidates([(ana, Lane::Build), (ana, Lane::Other)]);
         let mut free = Places::of_slots(4);
         free.take(Lane::Build, 2);
-        assert_eq!(choose(of.to_vec(), &mut free), [of[1].id]);
+        assert_eq!(choose(of.to_vec(), &mut HashMap::new(), &mut free), [of[1].id]);
         free.take(Lane::Other, 9);
-        assert_eq!(choose(of.to_vec(), &mut free), Vec::<JobId>::new());
+        assert_eq!(choose(of.to_vec(), &mut HashMap::new(), &mut free), Vec::<JobId>::new());
     }
 }

@@ -10,21 +10,16 @@ use crate::domain::job::{Job, JobState};
 use crate::domain::share::{Candidate, Lane, Places, choose};
 use dockerforge_protocol::ids::{HostId, JobId, UserId};
 use sqlx::QueryBuilder;
+use std::collections::HashMap;
 use uuid::Uuid;
-
-/// The states of a job that has a place on its host, as a list of SQL. Not `<> 'queued'`: that would read the whole queue.
-macro_rules! in_work {
-    () => {
-        "state IN ('assigned', 'running', 'unknown', 'cancelling')"
-    };
-}
 
 /// Claims what a host can take: fairly between users (`domain::share`), no more than it has places for, nothing about a
 /// thing that another unfinished job is about and came before. Each claimed job begins its next attempt.
 pub async fn claim(conn: &mut Conn, host: HostId, places: Places, now: Timestamp) -> Result<Vec<Job>, StoreError> {
-    let mut free = places;
-    for (lane, jobs) in busy(conn, host).await? {
+    let (mut free, mut running) = (places, HashMap::new());
+    for (lane, user, jobs) in busy(conn, host).await? {
         free.take(lane, jobs);
+        *running.entry(user).or_default() += jobs;
     }
     let mut claimed = Vec::new();
     loop {
@@ -35,7 +30,7 @@ pub async fn claim(conn: &mut Conn, host: HostId, places: Places, now: Timestamp
             }
         }
         // One a user and lane in each round; a round that gets nothing is the last.
-        let got = assign(conn, &choose(candidates, &mut free)).await?;
+        let got = assign(conn, &choose(candidates, &mut running, &mut free)).await?;
         if got.is_empty() {
             break;
         }
@@ -48,16 +43,21 @@ pub async fn claim(conn: &mut Conn, host: HostId, places: Places, now: Timestamp
     Ok(claimed)
 }
 
-/// How many jobs a host has in work in each lane.
-async fn busy(conn: &mut Conn, host: HostId) -> Result<Vec<(Lane, u32)>, StoreError> {
-    const SQL: &str = concat!(
-        "SELECT lane, COUNT(*) FROM jobs WHERE host_id = $1 AND ended_at IS NULL AND ",
-        in_work!(),
-        " GROUP BY lane"
-    );
-    let rows: Vec<(String, i64)> = on!(conn, |c| sqlx::query_as(SQL).bind(host.uuid()).fetch_all(c).await?);
+/// How many jobs each user has in work on a host, in each lane.
+async fn busy(conn: &mut Conn, host: HostId) -> Result<Vec<(Lane, UserId, u32)>, StoreError> {
+    // Not `<> 'queued'`: that would read the whole queue.
+    let rows: Vec<(String, Uuid, i64)> = on!(conn, |c| sqlx::query_as(
+        "SELECT lane, user_id, COUNT(*) FROM jobs WHERE host_id = $1 AND ended_at IS NULL \
+         AND state IN ('assigned', 'running', 'unknown', 'cancelling') GROUP BY lane, user_id"
+    )
+    .bind(host.uuid())
+    .fetch_all(c)
+    .await?);
     rows.into_iter()
-        .map(|(lane, count)| Ok((word("jobs.lane", &lane, Lane::parse(&lane))?, unsigned("jobs.count", count)?)))
+        .map(|(lane, user, count)| {
+            let lane = word("jobs.lane", &lane, Lane::parse(&lane))?;
+            Ok((lane, UserId::from_uuid(user), unsigned("jobs.count", count)?))
+        })
         .collect()
 }
 
@@ -68,23 +68,19 @@ async fn waiting(conn: &mut Conn, host: HostId, lane: Lane, now: Timestamp) -> R
         "WITH RECURSIVE waiting (user_id) AS (",
         "SELECT (SELECT user_id FROM jobs WHERE host_id = $1 AND lane = $2 AND state = 'queued' ORDER BY user_id LIMIT 1) ",
         "UNION ALL SELECT (SELECT j.user_id FROM jobs j WHERE j.host_id = $1 AND j.lane = $2 AND j.state = 'queued' ",
-        "AND j.user_id > waiting.user_id ORDER BY j.user_id LIMIT 1) FROM waiting WHERE waiting.user_id IS NOT NULL), ",
-        "oldest AS (SELECT w.user_id, (SELECT q.id FROM jobs q WHERE q.host_id = $1 AND q.lane = $2 AND q.state = 'queued' ",
+        "AND j.user_id > waiting.user_id ORDER BY j.user_id LIMIT 1) FROM waiting WHERE waiting.user_id IS NOT NULL) ",
+        "SELECT w.user_id, (SELECT q.id FROM jobs q WHERE q.host_id = $1 AND q.lane = $2 AND q.state = 'queued' ",
         "AND q.user_id = w.user_id AND q.run_after <= $3 AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.subject_id = q.subject_id ",
         "AND o.host_id = q.host_id AND o.ended_at IS NULL AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id)) ",
-        "ORDER BY q.id LIMIT 1) AS id FROM waiting w WHERE w.user_id IS NOT NULL) ",
-        "SELECT id, user_id, (SELECT COUNT(*) FROM jobs WHERE host_id = $1 AND ended_at IS NULL AND user_id = oldest.user_id AND ",
-        in_work!(),
-        ") FROM oldest WHERE id IS NOT NULL"
+        "ORDER BY q.id LIMIT 1) FROM waiting w WHERE w.user_id IS NOT NULL"
     );
-    let rows: Vec<(Uuid, Uuid, i64)> =
+    let rows: Vec<(Uuid, Option<Uuid>)> =
         on!(conn, |c| sqlx::query_as(SQL).bind(host.uuid()).bind(lane.as_str()).bind(micros(now)).fetch_all(c).await?);
-    rows.into_iter()
-        .map(|(id, user, running)| {
-            let (id, user) = (JobId::from_uuid(id), UserId::from_uuid(user));
-            Ok(Candidate { id, user, lane, running: unsigned("jobs.count", running)? })
-        })
-        .collect()
+    let candidate = |(user, id): (Uuid, Option<Uuid>)| {
+        // All that this user has waiting may wait for something else.
+        Some(Candidate { id: JobId::from_uuid(id?), user: UserId::from_uuid(user), lane })
+    };
+    Ok(rows.into_iter().filter_map(candidate).collect())
 }
 
 /// queued → assigned, for those of these that still are and that nobody holds.
