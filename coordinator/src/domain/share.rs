@@ -4,7 +4,7 @@
 
 use super::job::JobKind;
 use dockerforge_protocol::ids::{JobId, UserId};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 /// A sort of work, which has places of its own on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +105,7 @@ pub struct Candidate {
 /// The jobs that get a place now, in order; takes their places. `running` is how many jobs each user has in work on the
 /// host, and counts these from here on.
 #[must_use]
-pub fn choose(mut candidates: Vec<Candidate>, running: &mut HashMap<UserId, u32>, free: &mut Places) -> Vec<JobId> {
+pub fn choose(mut candidates: Vec<Candidate>, running: &mut BTreeMap<UserId, u32>, free: &mut Places) -> Vec<JobId> {
     let mut chosen = Vec::new();
     loop {
         candidates.retain(|candidate| free.of(candidate.lane) > 0);
@@ -131,7 +131,7 @@ mod tests {
         let (ana, ben, eva) = (UserId::new(), UserId::new(), UserId::new());
         let of = candidates([(ana, Lane::Build), (ben, Lane::Build), (eva, Lane::Build)]);
         let mut free = Places { all: 9, builds: 2, pulls: 0, others: 0 };
-        assert_eq!(choose(of.to_vec(), &mut HashMap::from([(ana, 2)]), &mut free), [of[1].id, of[2].id]);
+        assert_eq!(choose(of.to_vec(), &mut BTreeMap::from([(ana, 2)]), &mut free), [of[1].id, of[2].id]);
         assert_eq!(free.of(Lane::Build), 0);
     }
 
@@ -140,9 +140,9 @@ mod tests {
         let (ana, ben) = (UserId::new(), UserId::new());
         let of = candidates([(ana, Lane::Other), (ana, Lane::Pull), (ben, Lane::Other)]);
         let mut free = Places { all: 2, builds: 2, pulls: 3, others: 8 };
-        let mut running = HashMap::new();
+        let mut running = BTreeMap::new();
         assert_eq!(choose(of.to_vec(), &mut running, &mut free), [of[0].id, of[2].id]);
-        assert_eq!(running, HashMap::from([(ana, 1), (ben, 1)]));
+        assert_eq!(running, BTreeMap::from([(ana, 1), (ben, 1)]));
     }
 
     #[test]
@@ -151,8 +151,8 @@ mod tests {
         let of = candidates([(ana, Lane::Build), (ana, Lane::Other)]);
         let mut free = Places::of_slots(4);
         free.take(Lane::Build, 2);
-        assert_eq!(choose(of.to_vec(), &mut HashMap::new(), &mut free), [of[1].id]);
+        assert_eq!(choose(of.to_vec(), &mut BTreeMap::new(), &mut free), [of[1].id]);
         free.take(Lane::Other, 9);
-        assert_eq!(choose(of.to_vec(), &mut HashMap::new(), &mut free), Vec::<JobId>::new());
+        assert_eq!(choose(of.to_vec(), &mut BTreeMap::new(), &mut free), Vec::<JobId>::new());
     }
 }

@@ -30,7 +30,13 @@ pub struct Snapshot {
 pub struct Ops {
     store: Store,
     hosts: u32,
-    last: Arc<Mutex<Option<(Instant, Arc<Snapshot>)>>>,
+    last: Arc<Mutex<Option<Taken>>>,
+}
+
+/// A snapshot, and when it was taken.
+struct Taken {
+    at: Instant,
+    snapshot: Arc<Snapshot>,
 }
 
 impl Ops {
@@ -44,10 +50,8 @@ impl Ops {
     pub async fn snapshot(&self) -> Result<Arc<Snapshot>> {
         // Held while reading: who comes meanwhile gets what is being read.
         let mut last = self.last.lock().await;
-        if let Some((at, snapshot)) = &*last
-            && at.elapsed() < FRESH
-        {
-            return Ok(Arc::clone(snapshot));
+        if let Some(taken) = last.as_ref().filter(|taken| taken.at.elapsed() < FRESH) {
+            return Ok(Arc::clone(&taken.snapshot));
         }
         let mut conn = self.store.read().await?;
         let open = store::jobs::count_by_kind(&mut conn).await?;
@@ -61,7 +65,7 @@ impl Ops {
                 .map(|row| (row.kind, row.oldest))
                 .collect(),
         });
-        *last = Some((Instant::now(), Arc::clone(&snapshot)));
+        *last = Some(Taken { at: Instant::now(), snapshot: Arc::clone(&snapshot) });
         Ok(snapshot)
     }
 }

@@ -10,13 +10,13 @@ use crate::domain::job::{Job, JobState};
 use crate::domain::share::{Candidate, Lane, Places, choose};
 use dockerforge_protocol::ids::{HostId, JobId, UserId};
 use sqlx::QueryBuilder;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use uuid::Uuid;
 
 /// Claims what a host can take: fairly between users (`domain::share`), no more than it has places for, nothing about a
 /// thing that another unfinished job is about and came before. Each claimed job begins its next attempt.
 pub async fn claim(conn: &mut Conn, host: HostId, places: Places, now: Timestamp) -> Result<Vec<Job>, StoreError> {
-    let (mut free, mut running) = (places, HashMap::new());
+    let (mut free, mut running) = (places, BTreeMap::new());
     for (lane, user, jobs) in busy(conn, host).await? {
         free.take(lane, jobs);
         *running.entry(user).or_default() += jobs;
