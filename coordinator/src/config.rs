@@ -46,6 +46,22 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_AGENT_URL", value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_url: Option<String>,
+    /// Where /healthz, /readyz and /metrics are served to those who run the coordinator, without authentication; off for nowhere [default: 127.0.0.1:7090]
+    #[arg(long, env = "DOCKERFORGE_OPS_LISTEN", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops_listen: Option<String>,
+    /// Hosts of which /metrics shows each by its name; of more, only how many there are in each state [default: 500]
+    #[arg(long, env = "DOCKERFORGE_METRICS_HOSTS", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_hosts: Option<u32>,
+    /// Days that a job is kept after it has ended; at least 1 [default: 30]
+    #[arg(long, env = "DOCKERFORGE_JOB_RETENTION_DAYS", value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_retention_days: Option<u32>,
+    /// Days that the log of a job is kept after it has ended; 0 for some minutes [default: 7]
+    #[arg(long, env = "DOCKERFORGE_LOG_RETENTION_DAYS", value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_retention_days: Option<u32>,
     /// A file that holds the key of the system user to be made at the first start [default: admin.key in the data folder, made where absent]
     #[arg(long, env = "DOCKERFORGE_ADMIN_KEY_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -142,6 +158,14 @@ pub struct Config {
     pub agent_listen: SocketAddr,
     /// The URL by which they reach that.
     pub agent_url: Option<String>,
+    /// Where those who run it look; nowhere if absent.
+    pub ops_listen: Option<SocketAddr>,
+    /// Hosts that are measured one by one.
+    pub metrics_hosts: u32,
+    /// How long jobs are kept after they have ended, days.
+    pub job_retention_days: u32,
+    /// How long their logs are, days.
+    pub log_retention_days: u32,
     /// The system user's key.
     pub admin_key_file: Option<PathBuf>,
     /// How large an uploaded build context may be, bytes.
@@ -166,6 +190,12 @@ pub enum ConfigError {
     /// What names no database.
     #[error("expected a file or postgres://… for the database, not {0}")]
     Database(String),
+    /// What keeps no job long enough to be seen.
+    #[error("job-retention-days must be at least 1")]
+    JobRetention,
+    /// What is no address to listen on.
+    #[error("expected an address such as 127.0.0.1:7090, or off, for ops-listen, not {0}")]
+    OpsListen(String),
     /// What agents cannot dial.
     #[error("expected https://host:port for the agent URL, not {0}")]
     AgentUrl(String),
@@ -179,6 +209,10 @@ const UPLOAD_LIMIT: u64 = 1 << 30;
 const DATA_DIR: &str = "/var/lib/dockerforge";
 const API_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7080);
 const AGENT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 7443);
+const OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7090);
+const METRICS_HOSTS: u32 = 500;
+const JOB_RETENTION_DAYS: u32 = 30;
+const LOG_RETENTION_DAYS: u32 = 7;
 
 impl Config {
     /// Flags and environment over the file over the defaults.
@@ -206,6 +240,11 @@ impl Config {
                 None => Err(ConfigError::AgentUrl(url)),
             }
         });
+        let ops_listen = match args.ops_listen.as_deref() {
+            None => Some(OPS_LISTEN),
+            Some("off") => None,
+            Some(text) => Some(text.parse().map_err(|_| ConfigError::OpsListen(text.to_owned()))?),
+        };
         Ok(Self {
             database,
             api_listen: args.api_listen.unwrap_or(API_LISTEN),
@@ -216,6 +255,13 @@ impl Config {
             },
             agent_listen: args.agent_listen.unwrap_or(AGENT_LISTEN),
             agent_url: agent_url.transpose()?,
+            ops_listen,
+            job_retention_days: match args.job_retention_days.unwrap_or(JOB_RETENTION_DAYS) {
+                0 => return Err(ConfigError::JobRetention),
+                days => days,
+            },
+            log_retention_days: args.log_retention_days.unwrap_or(LOG_RETENTION_DAYS),
+            metrics_hosts: args.metrics_hosts.unwrap_or(METRICS_HOSTS),
             admin_key_file: args.admin_key_file,
             upload_limit: args.upload_limit.unwrap_or(UPLOAD_LIMIT),
             log_format: args.log_format.unwrap_or_default(),
@@ -271,6 +317,15 @@ mod tests {
         {
             assert!(load(&format!("[quota]\n{bad}")).is_err(), "{bad} was accepted");
         }
+    }
+
+    #[test]
+    fn the_ops_address_is_on_loopback_elsewhere_or_off() {
+        let ops = |text: &str| Config::load(&ServeArgs { ops_listen: Some(text.to_owned()), ..ServeArgs::default() });
+        assert_eq!(Config::load(&ServeArgs::default()).unwrap().ops_listen, Some(OPS_LISTEN));
+        assert_eq!(ops("off").unwrap().ops_listen, None);
+        assert_eq!(ops("0.0.0.0:9").unwrap().ops_listen.map(|at| at.port()), Some(9));
+        assert!(matches!(ops("7090"), Err(ConfigError::OpsListen(_))));
     }
 
     #[test]

@@ -149,6 +149,9 @@ pub enum Refusal {
     /// A job that is over cannot be cancelled.
     #[error("{0} has ended already")]
     JobEnded(JobId),
+    /// What a job wrote is not kept for ever.
+    #[error("the log of {0} was removed: logs are kept for a while after a job has ended")]
+    LogRemoved(JobId),
     /// A job that the coordinator itself carries out cannot be cancelled.
     #[error("{0} cannot be cancelled: what it takes out of service stays out of service")]
     NotCancellable(JobId),

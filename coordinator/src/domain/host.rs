@@ -1,6 +1,7 @@
 //! A machine with an agent.
 
 use super::Timestamp;
+use super::diagnosis::Known;
 use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
 use dockerforge_protocol::inventory::{Capacity, DockerInfo, Usage};
 use dockerforge_protocol::spec::{Labels, ResourceName};
@@ -42,6 +43,12 @@ pub struct Host {
     pub docker_ping_age_ms: Option<u64>,
     /// What it used at the last heartbeat.
     pub usage: Option<Usage>,
+    /// When the certificate that its agent holds ends.
+    pub certificate_ends_at: Option<Timestamp>,
+    /// How far its clock was ahead of ours at the last heartbeat of this session, milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// What is known to be wrong with it.
+    pub faults: Vec<Known>,
     /// Why it is in conflict, if it is.
     pub conflict: Option<String>,
 }
@@ -114,6 +121,28 @@ pub fn is_silent(state: HostState, last_seen: Option<Timestamp>, now: Timestamp)
 }
 
 impl Host {
+    /// How long ago it was heard of, if it ever was.
+    #[must_use]
+    pub fn silence(&self, now: Timestamp) -> Option<SignedDuration> {
+        self.last_seen_at.map(|seen| now.duration_since(seen).max(SignedDuration::ZERO))
+    }
+
+    /// How long ago its Docker answered its agent, as far as that was told.
+    #[must_use]
+    pub fn docker_silence(&self, now: Timestamp) -> Option<SignedDuration> {
+        let age = SignedDuration::from_millis(i64::try_from(self.docker_ping_age_ms?).unwrap_or(i64::MAX));
+        Some(self.silence(now)?.saturating_add(age))
+    }
+
+    /// The part of the disk with Docker's data that is free, from 0 to 1.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a ratio")]
+    pub fn disk_free_ratio(&self) -> Option<f64> {
+        let free = self.usage?.disk_free?;
+        let disk = self.agent.as_ref()?.capacity.disk.filter(|disk| *disk > 0)?;
+        Some(free as f64 / disk as f64)
+    }
+
     /// Why nothing can run there now, in words for its owner; `None` if something can.
     #[must_use]
     pub fn unusable(&self) -> Option<String> {

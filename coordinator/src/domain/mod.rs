@@ -3,6 +3,7 @@
 
 pub mod arrival;
 pub mod container;
+pub mod diagnosis;
 pub mod error;
 pub mod event;
 pub mod host;
@@ -10,6 +11,7 @@ pub mod image;
 pub mod job;
 pub mod page;
 pub mod quota;
+pub mod share;
 pub mod user;
 pub mod webhook;
 

@@ -204,6 +204,7 @@ impl From<Refusal> for ApiError {
             Refusal::BeingChanged(_) => (S::CONFLICT, "being-changed", "It is being changed"),
             Refusal::Changed(_) => (S::CONFLICT, "conflict", "It changed meanwhile"),
             Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
+            Refusal::LogRemoved(_) => (S::GONE, "log-removed", "The log was removed"),
             Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),
             Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),
             Refusal::SystemUser => (S::CONFLICT, "system-user", "The system user stays"),

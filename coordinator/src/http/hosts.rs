@@ -7,6 +7,8 @@ use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing, with_location};
 use super::values::{labels, parse_labels};
 use crate::access::{Read, Write};
+use crate::domain::Timestamp;
+use crate::domain::diagnosis::diagnose;
 use crate::domain::host::{Host, HostState};
 use crate::service::hosts::Join;
 use axum::Json;
@@ -62,9 +64,26 @@ pub struct HostBody {
     pub usage: Option<UsageBody>,
     /// Why nothing can run there now, if so. In conflict: which machines came with its identity.
     pub unusable: Option<String>,
+    /// What is wrong with it now.
+    pub diagnosis: Vec<DiagnosisBody>,
     /// What makes a machine this host; at the registering alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub join: Option<JoinBody>,
+}
+
+/// One thing that is wrong with a host. Its beginning and its end are events, `host.diagnosed` and `host.recovered`.
+#[derive(Serialize, ToSchema)]
+pub struct DiagnosisBody {
+    /// `agent-silent`, `docker-hung`, `disk-nearly-full`, `clock-off`, `certificate-near-its-end`, `duplicate-machine` or
+    /// `agent-outdated`. Branch on this.
+    pub kind: &'static str,
+    /// `critical` where nothing can run there now, else `warning`.
+    pub severity: &'static str,
+    /// When it was noted; absent if it began just now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// What to show.
+    pub detail: String,
 }
 
 /// A Docker Engine.
@@ -149,6 +168,15 @@ impl HostBody {
                 containers_running: usage.containers_running,
             }),
             unusable: host.unusable(),
+            diagnosis: diagnose(host, Timestamp::now(), env!("CARGO_PKG_VERSION"))
+                .into_iter()
+                .map(|found| DiagnosisBody {
+                    kind: found.fault.as_str(),
+                    severity: found.fault.severity().as_str(),
+                    since: found.since.as_ref().map(time),
+                    detail: found.detail,
+                })
+                .collect(),
             join: None,
         }
     }

@@ -7,6 +7,7 @@ use crate::domain::event::Event;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
 use crate::domain::{Kind, Timestamp};
+use crate::metrics;
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, RecreateContainer, RemoveContainer, RemoveImage, StartContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
@@ -19,7 +20,13 @@ use uuid::Uuid;
 pub async fn apply(conn: &mut Conn, job: &Job, decision: Decision, now: Timestamp) -> Result<bool, QueueError> {
     match decision {
         Decision::Ignore => Ok(false),
-        Decision::Run => Ok(store::jobs::set_running(conn, job.current(), now).await?),
+        Decision::Run => {
+            let changed = store::jobs::set_running(conn, job.current(), now).await?;
+            if changed && job.started_at.is_none() {
+                metrics::job_started(job.kind.as_str(), now.duration_since(job.created_at).unsigned_abs());
+            }
+            Ok(changed)
+        }
         Decision::Requeue { delay, counts } => {
             let run_after = now.checked_add(delay).unwrap_or(now);
             Ok(store::jobs::requeue(conn, job.current(), counts, run_after, now).await?)
@@ -33,6 +40,8 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
     if !store::jobs::end(conn, job.current(), ending, now).await? {
         return Ok(false);
     }
+    let took = job.started_at.map(|started| now.duration_since(started).unsigned_abs());
+    metrics::job_ended(job.kind.as_str(), ending.state().as_str(), took);
     match (job.kind, job.subject) {
         (JobKind::ContainerCreate, Subject::Container(id)) => container_created(conn, job, id, ending, now).await?,
         (JobKind::ContainerStart | JobKind::ContainerStop | JobKind::ContainerRestart, Subject::Container(id)) => {

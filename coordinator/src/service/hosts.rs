@@ -125,6 +125,9 @@ async fn create(
         session_epoch: 0,
         docker_ping_age_ms: None,
         usage: None,
+        certificate_ends_at: None,
+        clock_offset_ms: None,
+        faults: Vec::new(),
         conflict: None,
     };
     let text = token.reveal();

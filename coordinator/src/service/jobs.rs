@@ -46,6 +46,9 @@ impl Services {
     pub async fn job_log(&self, permit: &Permit<Read>, id: JobId, offset: u64, limit: usize) -> Result<(Job, Vec<u8>)> {
         let mut conn = self.store.read().await?;
         let job = store::jobs::get(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Job))?;
+        if job.log_removed_at.is_some() {
+            return Err(Refusal::LogRemoved(id).into());
+        }
         let bytes =
             if offset < job.log_size { store::logs::read(&mut conn, id, offset, limit).await? } else { Vec::new() };
         Ok((job, bytes))

@@ -12,6 +12,7 @@ pub mod operations;
 mod suspension;
 pub mod tokens;
 pub mod updates;
+pub mod ops;
 pub mod users;
 pub mod webhooks;
 

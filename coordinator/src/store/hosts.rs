@@ -33,6 +33,9 @@ struct HostRow {
     docker_ping_age_ms: Option<i64>,
     usage: Option<String>,
     session_epoch: i64,
+    certificate_not_after: Option<i64>,
+    clock_offset_ms: Option<i64>,
+    faults: String,
     conflict: Option<String>,
 }
 
@@ -87,6 +90,9 @@ impl TryFrom<HostRow> for Host {
                 .map(|age| unsigned("hosts.docker_ping_age_ms", age))
                 .transpose()?,
             usage: maybe_json("hosts.usage", row.usage.as_deref())?,
+            certificate_ends_at: maybe_time("certificates.not_after", row.certificate_not_after)?,
+            clock_offset_ms: row.clock_offset_ms,
+            faults: watch::faults(&row.faults)?,
             conflict: row.conflict,
         })
     }
@@ -98,11 +104,16 @@ macro_rules! select {
             "SELECT id, user_id, name, ",
             state!(),
             " AS state, labels, created_at, enrolled_at, last_seen_at, hostname, agent_version, instance, ",
-            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict FROM hosts ",
+            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict, clock_offset_ms, faults, ",
+            "(SELECT MAX(not_after) FROM certificates WHERE host_id = hosts.id AND revoked_at IS NULL) AS certificate_not_after FROM hosts ",
             $rest
         )
     };
 }
+
+mod watch;
+
+pub use watch::{count_by_state, oldest, set_faults};
 
 /// A new host.
 pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
@@ -261,7 +272,7 @@ pub async fn begin_session(
     let epoch: Option<i64> = on!(conn, |c| {
         sqlx::query_scalar(
         "UPDATE hosts SET session_epoch = session_epoch + 1, last_seen_at = $2, hostname = $3, agent_version = $4, instance = $5, \
-         boot_id = $6, slots = $7, capacity = $8, docker = $9, docker_ping_age_ms = NULL, \
+         boot_id = $6, slots = $7, capacity = $8, docker = $9, docker_ping_age_ms = NULL, clock_offset_ms = NULL, \
          state = CASE WHEN state = 'deleting' THEN state ELSE 'online' END \
          WHERE id = $1 RETURNING session_epoch"
     )
@@ -294,14 +305,16 @@ pub async fn fence(conn: &mut Conn, id: HostId, epoch: u64) -> Result<bool, Stor
 /// Notes a sign of life.
 pub async fn heard(conn: &mut Conn, id: HostId, beat: &Heartbeat, now: Timestamp) -> Result<(), StoreError> {
     let age = beat.docker_ping_age_ms.map(|age| i64::try_from(age).unwrap_or(i64::MAX));
+    let offset = beat.clock_us.saturating_sub(micros(now)) / 1000;
     on!(conn, |c| sqlx::query(
-        "UPDATE hosts SET last_seen_at = $2, docker_ping_age_ms = $3, usage = $4, \
+        "UPDATE hosts SET last_seen_at = $2, docker_ping_age_ms = $3, usage = $4, clock_offset_ms = $5, \
          state = CASE WHEN state = 'unreachable' THEN 'online' ELSE state END WHERE id = $1"
     )
     .bind(id.uuid())
     .bind(micros(now))
     .bind(age)
     .bind(document(&beat.usage))
+    .bind(offset)
     .execute(c)
     .await?
     .rows_affected());

@@ -1,4 +1,5 @@
-//! All SQL of the queue: finding jobs here, changing their state in `changes`.
+//! All SQL of the queue: finding jobs here, changing their state in `changes`, giving them to hosts in
+//! `claim`.
 
 use super::rows::{maybe_json, maybe_time, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
@@ -34,6 +35,7 @@ struct JobRow {
     started_at: Option<i64>,
     ended_at: Option<i64>,
     deadline_at: i64,
+    log_removed_at: Option<i64>,
 }
 
 /// The columns of a job. Its command may be large, and few ask for it.
@@ -46,7 +48,7 @@ macro_rules! columns {
             "id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, attempt, refusals, ",
             $command,
             ", progress_step, progress_percent, error_kind, error_detail, product, log_size, log_base, created_at, started_at, ",
-            "ended_at, deadline_at"
+            "ended_at, deadline_at, log_removed_at"
         )
     };
 }
@@ -62,7 +64,14 @@ macro_rules! select_whole {
 }
 
 mod changes;
+mod claim;
+mod counts;
+mod retention;
+
 pub use changes::*;
+pub use claim::claim;
+pub use counts::{Open, count_by_kind};
+pub use retention::{forget, forget_logs};
 
 fn subject_parts(subject: Subject) -> (&'static str, Uuid) {
     match subject {
@@ -107,6 +116,7 @@ impl TryFrom<JobRow> for Job {
             started_at: maybe_time("jobs.started_at", row.started_at)?,
             ended_at: maybe_time("jobs.ended_at", row.ended_at)?,
             deadline_at: time("jobs.deadline_at", row.deadline_at)?,
+            log_removed_at: maybe_time("jobs.log_removed_at", row.log_removed_at)?,
         })
     }
 }

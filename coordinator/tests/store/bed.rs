@@ -179,6 +179,9 @@ pub fn host(id: HostId, user: UserId, name: &str) -> Host {
         session_epoch: 0,
         docker_ping_age_ms: None,
         usage: None,
+        certificate_ends_at: None,
+        clock_offset_ms: None,
+        faults: Vec::new(),
         conflict: None,
     }
 }

@@ -12,6 +12,8 @@ mod bed;
 mod ends;
 mod events;
 mod queue;
+mod retention;
+mod share;
 mod tenancy;
 mod transactions;
 

@@ -8,8 +8,8 @@ mod types;
 pub use answer::Answer;
 pub use sse::{Event, Events};
 pub use types::{
-    Container, Host, Image, ImageOnHost, Job, JobLog, Join, NewUser, ObservedState, Page, Problem, Published, Token,
-    User, Violation,
+    Container, Diagnosis, Host, Image, ImageOnHost, Job, JobLog, Join, NewUser, ObservedState, Page, Problem,
+    Published, Token, User, Violation,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};

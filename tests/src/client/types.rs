@@ -91,6 +91,21 @@ pub struct Host {
     pub usage: Option<Value>,
     /// Why nothing can be run on it now, if so.
     pub unusable: Option<String>,
+    /// What is wrong with it.
+    pub diagnosis: Vec<Diagnosis>,
+}
+
+/// One thing that is wrong with a host.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Diagnosis {
+    /// What to branch on.
+    pub kind: String,
+    /// critical or warning.
+    pub severity: String,
+    /// RFC 3339; absent where it began just now.
+    pub since: Option<String>,
+    /// In words.
+    pub detail: String,
 }
 
 /// An image.

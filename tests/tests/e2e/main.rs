@@ -10,6 +10,7 @@
 mod audit;
 mod containers;
 mod delivery;
+mod diagnosis;
 mod enrolment;
 mod errors;
 mod escapes;
@@ -23,6 +24,7 @@ mod operations;
 mod quotas;
 mod specs;
 mod suspension;
+mod ops;
 mod tenancy;
 mod tokens;
 mod two_hosts;
