@@ -95,9 +95,13 @@ impl Policy {
                 }
                 Ok(())
             }
-            Command::BuildImage(_) | Command::RemoveContainer(_) | Command::RemoveImage(_) | Command::RemoveUser(_) => {
-                Ok(())
-            }
+            Command::BuildImage(_)
+            | Command::StartContainer(_)
+            | Command::StopContainer(_)
+            | Command::RestartContainer(_)
+            | Command::RemoveContainer(_)
+            | Command::RemoveImage(_)
+            | Command::RemoveUser(_) => Ok(()),
         }
     }
 }

@@ -13,6 +13,12 @@ use std::fmt;
 pub enum Command {
     /// Make sure that the container exists as specified, and runs.
     CreateContainer(CreateContainer),
+    /// Make sure that the container runs.
+    StartContainer(StartContainer),
+    /// Make sure that the container does not run.
+    StopContainer(StopContainer),
+    /// Stop the container if it runs, and start it: once a job, however often the job is attempted.
+    RestartContainer(StopContainer),
     /// Make sure that the container does not exist.
     RemoveContainer(RemoveContainer),
     /// Build an image from a context.
@@ -32,6 +38,9 @@ impl Command {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::CreateContainer(_) => "create_container",
+            Self::StartContainer(_) => "start_container",
+            Self::StopContainer(_) => "stop_container",
+            Self::RestartContainer(_) => "restart_container",
             Self::RemoveContainer(_) => "remove_container",
             Self::BuildImage(_) => "build_image",
             Self::PullImage(_) => "pull_image",
@@ -54,6 +63,26 @@ pub struct CreateContainer {
     pub image: ImageId,
     /// What it is to be.
     pub spec: ContainerSpec,
+    /// How it is held back, whatever its user asks for.
+    #[serde(default, skip_serializing_if = "Hardening::is_docker")]
+    pub hardening: Hardening,
+}
+
+/// How a container is held back beyond what Docker does anyway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hardening {
+    /// Docker's own defaults: its capabilities, its seccomp profile.
+    #[default]
+    Docker,
+    /// As on hosts that many users share: no program gains privileges that its parent did not have.
+    Pool,
+}
+
+impl Hardening {
+    const fn is_docker(&self) -> bool {
+        matches!(self, Self::Docker)
+    }
 }
 
 impl CreateContainer {
@@ -69,6 +98,26 @@ impl CreateContainer {
             hex
         })
     }
+}
+
+/// See [`Command::StartContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+}
+
+/// See [`Command::StopContainer`] and [`Command::RestartContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Seconds it may take to end by itself before it is killed.
+    pub grace_s: u32,
 }
 
 /// See [`Command::RemoveContainer`].
@@ -181,6 +230,8 @@ pub mod labels {
     pub const JOB: &str = "dev.dockerforge.job";
     /// The fingerprint of what it was asked to be.
     pub const SPEC_HASH: &str = "dev.dockerforge.spec-hash";
+    /// The ports of the host that were chosen for it: `80/tcp=20123`, with commas between.
+    pub const PORTS: &str = "dev.dockerforge.ports";
     /// The volume's name as its user wrote it.
     pub const VOLUME: &str = "dev.dockerforge.volume";
 }

@@ -46,7 +46,7 @@ pub enum Outcome {
 pub enum Product {
     /// Nothing to tell: the thing is gone.
     Nothing,
-    /// A running container.
+    /// A container, in the state that was asked for.
     Container {
         /// Docker's id of it.
         docker_id: String,
@@ -74,6 +74,8 @@ pub enum FailureKind {
     ImageNotFound,
     /// The image cannot be removed: containers use it.
     ImageInUse,
+    /// The container is not on the host: somebody removed it by hand, or it was never made.
+    ContainerNotFound,
     /// A step of the build failed.
     BuildFailed,
     /// The build context could not be fetched from the coordinator.
@@ -105,6 +107,7 @@ impl FailureKind {
             Self::DockerRefused
             | Self::ImageNotFound
             | Self::ImageInUse
+            | Self::ContainerNotFound
             | Self::BuildFailed
             | Self::NameTaken
             | Self::PortTaken
@@ -125,6 +128,7 @@ impl FailureKind {
             Self::DockerRefused => "docker-refused",
             Self::ImageNotFound => "image-not-found",
             Self::ImageInUse => "image-in-use",
+            Self::ContainerNotFound => "container-not-found",
             Self::BuildFailed => "build-failed",
             Self::ContextUnavailable => "context-unavailable",
             Self::NameTaken => "name-taken",

@@ -129,7 +129,17 @@ impl Engine for UnixEngine {
                 (
                     "event".to_owned(),
                     list(&[
-                        "create", "start", "die", "destroy", "pause", "unpause", "restart", "rename", "tag", "untag",
+                        "create",
+                        "start",
+                        "die",
+                        "destroy",
+                        "pause",
+                        "unpause",
+                        "restart",
+                        "rename",
+                        "health_status",
+                        "tag",
+                        "untag",
                         "delete",
                     ]),
                 ),

@@ -37,6 +37,10 @@ pub struct World {
     pub registry: BTreeMap<String, String>,
     /// Every call, in order, with what it was about.
     pub calls: Vec<String>,
+    /// Ports that something else on the host has.
+    pub strangers_ports: Vec<u16>,
+    /// How often a container that did not run was started.
+    pub starts: usize,
     fail: Option<(usize, Moment)>,
     fails_for_good: bool,
     down: bool,
@@ -369,7 +373,9 @@ impl Engine for FakeEngine {
                 id: id.clone(),
                 labels: new.labels.clone(),
                 state: ContainerState::Created,
+                health: None,
                 exit_code: None,
+                stop_timeout: None,
                 started_at: None,
                 volumes: new.volumes.iter().map(|(name, ..)| name.clone()).collect(),
             };
@@ -387,11 +393,12 @@ impl Engine for FakeEngine {
     fn container_start<'a>(&'a self, id: &'a str) -> Call<'a, ()> {
         let started = self.act("container start", id, move |w| {
             let wanted: Vec<u16> = match w.container(id) {
-                Some((_, new, _)) => new.ports.iter().filter_map(|(.., host)| *host).collect(),
+                Some((_, new, _)) => new.ports.iter().map(|(.., host)| *host).collect(),
                 None => return missing(id),
             };
             let taken = w.containers.values().filter(|(c, ..)| c.state == ContainerState::Running && c.id != id);
-            let mut taken = taken.flat_map(|(_, new, _)| new.ports.iter().filter_map(|(.., host)| *host));
+            let taken = taken.flat_map(|(_, new, _)| new.ports.iter().map(|(.., host)| *host));
+            let mut taken = taken.chain(w.strangers_ports.iter().copied());
             if let Some(port) = taken.find(|port| wanted.contains(port)) {
                 let message = format!("Bind for 0.0.0.0:{port} failed: port is already allocated");
                 return Err(DockerError::Refused { status: 500, message });
@@ -401,8 +408,13 @@ impl Engine for FakeEngine {
                     let message = "exec: \"/does-not-exist\": no such file or directory".to_owned();
                     return Err(DockerError::Refused { status: 400, message });
                 }
-                container.state = ContainerState::Running;
-                container.started_at = Some(1);
+                if container.state != ContainerState::Running {
+                    w.next_id += 1;
+                    w.starts += 1;
+                    container.state = ContainerState::Running;
+                    container.exit_code = None;
+                    container.started_at = i64::try_from(w.next_id).ok();
+                }
             }
             Ok(())
         });
@@ -418,6 +430,9 @@ impl Engine for FakeEngine {
         self.act("container stop", id, move |w| match w.containers.get_mut(id) {
             None => missing(id),
             Some((container, ..)) => {
+                if container.state != ContainerState::Running {
+                    return Ok(());
+                }
                 container.state = ContainerState::Exited;
                 container.exit_code = Some(0);
                 Ok(())
@@ -446,12 +461,13 @@ impl Engine for FakeEngine {
             let ours = w.containers.values().filter(|(c, ..)| carries(&c.labels, labels));
             let line = |(c, new, _): &(Container, NewContainer, String)| ContainerLine {
                 id: c.id.clone(),
+                name: new.name.clone(),
                 labels: c.labels.clone(),
                 state: c.state,
                 ports: new
                     .ports
                     .iter()
-                    .filter_map(|&(container, protocol, host)| Some(ObservedPort { container, host: host?, protocol }))
+                    .map(|&(container, protocol, host)| ObservedPort { container, host, protocol })
                     .collect(),
                 address: None,
             };

@@ -8,8 +8,8 @@ pub mod engine;
 pub mod fake;
 
 use bytes::Bytes;
-use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
-use dockerforge_protocol::spec::PortProtocol;
+use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Health, ObservedPort};
+use dockerforge_protocol::spec::{Healthcheck, PortProtocol};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::collections::BTreeMap;
@@ -121,6 +121,8 @@ pub struct Image {
 pub struct ContainerLine {
     /// Docker's id.
     pub id: String,
+    /// Its Docker name.
+    pub name: String,
     /// Its labels.
     pub labels: LabelMap,
     /// Its state.
@@ -140,8 +142,12 @@ pub struct Container {
     pub labels: LabelMap,
     /// Its state.
     pub state: ContainerState,
+    /// How well it is, where it is checked.
+    pub health: Option<Health>,
     /// The exit code, once it has ended.
     pub exit_code: Option<i64>,
+    /// How long it may take to end, where it was made so.
+    pub stop_timeout: Option<Duration>,
     /// When it last started, microseconds since 1970-01-01 UTC.
     pub started_at: Option<i64>,
     /// The names of the volumes it mounts.
@@ -149,7 +155,7 @@ pub struct Container {
 }
 
 /// A container to make. Made by the executor alone, from a parsed spec: no field here comes from a user's JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewContainer {
     /// Its Docker name.
     pub name: String,
@@ -165,8 +171,10 @@ pub struct NewContainer {
     pub network: String,
     /// Its DNS name there.
     pub alias: String,
-    /// Container port, protocol, host port (Docker chooses where absent).
-    pub ports: Vec<(u16, PortProtocol, Option<u16>)>,
+    /// Names of its own for other containers: the other's Docker name, the alias.
+    pub links: Vec<(String, String)>,
+    /// Container port, protocol, host port.
+    pub ports: Vec<(u16, PortProtocol, u16)>,
     /// Volume name, path in the container, whether read-only.
     pub volumes: Vec<(String, String, bool)>,
     /// Billionths of a processor.
@@ -177,6 +185,28 @@ pub struct NewContainer {
     pub pids: Option<i64>,
     /// Docker's name of the restart policy.
     pub restart: &'static str,
+    /// The program before `command`; the image's own where absent.
+    pub entrypoint: Option<Vec<String>>,
+    /// Who it runs as; as the image says where absent.
+    pub user: Option<String>,
+    /// The folder it begins in; as the image says where absent.
+    pub workdir: Option<String>,
+    /// Its own name; Docker's short id where absent.
+    pub hostname: Option<String>,
+    /// Path and bytes of each file system in memory.
+    pub tmpfs: Vec<(String, Option<i64>)>,
+    /// Whether its root is read-only.
+    pub read_only: bool,
+    /// Whether Docker's init is its first process.
+    pub init: bool,
+    /// How it is checked; as the image says where absent.
+    pub healthcheck: Option<Healthcheck>,
+    /// The signal that asks it to end.
+    pub stop_signal: Option<String>,
+    /// Seconds that it may take to end.
+    pub stop_timeout: Option<i64>,
+    /// Whether no program of it may gain privileges that its parent did not have.
+    pub no_new_privileges: bool,
 }
 
 /// An image to build.

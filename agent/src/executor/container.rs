@@ -2,11 +2,17 @@
 //! hold: running it again after any interruption gives the same one container, and a container of another cluster,
 //! another id or another specification under our name is left alone.
 
+use super::ports::{self, Published};
 use super::work::{Work, failed};
 use super::{Ended, failure, network};
 use crate::docker::{Container, DockerError, NewContainer};
-use dockerforge_protocol::command::{CreateContainer, docker_name, labels, local_tag};
+use dockerforge_protocol::command::{CreateContainer, Hardening, docker_name, labels, local_tag};
+use dockerforge_protocol::ids::{ContainerId, UserId};
 use dockerforge_protocol::report::{FailureKind, Product};
+use std::collections::BTreeSet;
+
+/// How many of the ports that we chose may turn out to be something else's.
+const PORT_CHOICES: usize = 20;
 
 /// Makes sure that the container exists as specified, and runs.
 pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result<Product, Ended> {
@@ -42,17 +48,28 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
     }
     work.done("image");
 
-    work.step("creating", Some(50))?;
-    let new = body(work, command, network, volumes);
-    let id = ensure_created(work, command, &new).await?;
-    work.done("created");
+    let mut refused = BTreeSet::new();
+    loop {
+        work.step("creating", Some(50))?;
+        let (id, ports) = ensure_created(work, command, &network, &volumes, &refused).await?;
+        work.done("created");
 
-    work.step("starting", Some(80))?;
-    if let Err(error) = work.settings.engine.container_start(&id).await {
-        return Err(not_started(work, command, &id, &error).await);
+        work.step("starting", Some(80))?;
+        let Err(error) = work.settings.engine.container_start(&id).await else {
+            work.done("started");
+            return Ok(Product::Container { docker_id: id });
+        };
+        let ended = not_started(work, command, &id, &error).await;
+        // A port that we chose is something else's on this host: another one will do.
+        match ports::complained(&command.spec.ports, &ports, &error.to_string()) {
+            Some(port) if refused.len() < PORT_CHOICES && !retryable(&ended) => refused.insert(port),
+            _ => return Err(ended),
+        };
     }
-    work.done("started");
-    Ok(Product::Container { docker_id: id })
+}
+
+fn retryable(ended: &Ended) -> bool {
+    matches!(ended, Ended::Failed(failure) if failure.retryable())
 }
 
 /// The owner's limit on the number of containers, which only Docker can count.
@@ -89,6 +106,28 @@ pub(super) async fn undo(work: &Work<'_>, command: &CreateContainer) -> bool {
     }
 }
 
+/// What has a Docker name of one of our containers; `None` if nothing has. What is not ours is an error: it is neither
+/// used nor changed.
+pub(super) async fn look(
+    work: &Work<'_>,
+    name: &str,
+    container: ContainerId,
+    user: UserId,
+) -> Result<Option<Container>, Ended> {
+    match work.settings.engine.container_inspect(name).await {
+        Ok(found) => {
+            let same = found.labels.get(labels::CONTAINER) == Some(&container.to_string());
+            if same && work.is_ours(&found.labels, user) {
+                Ok(Some(found))
+            } else {
+                Err(failed(FailureKind::NameTaken, format!("what has the name {name} on the host is not ours")))
+            }
+        }
+        Err(DockerError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Whether a container found under the name is the one that was asked for.
 fn is_asked(work: &Work<'_>, command: &CreateContainer, found: &Container) -> bool {
     let has = |key: &str, value: String| found.labels.get(key) == Some(&value);
@@ -97,13 +136,24 @@ fn is_asked(work: &Work<'_>, command: &CreateContainer, found: &Container) -> bo
         && has(labels::SPEC_HASH, command.spec_hash())
 }
 
-async fn ensure_created(work: &Work<'_>, command: &CreateContainer, new: &NewContainer) -> Result<String, Ended> {
-    match work.settings.engine.container_create(new).await {
-        Ok(id) => Ok(id),
+/// The container, made or adopted, and the ports it was given. `refused` are those that are something else's.
+async fn ensure_created(
+    work: &Work<'_>,
+    command: &CreateContainer,
+    network: &str,
+    volumes: &[(String, String, bool)],
+    refused: &BTreeSet<u16>,
+) -> Result<(String, Vec<Published>), Ended> {
+    // From the look at what others have to the container that has it: one choice at a time.
+    let _one_at_a_time = work.keys.lock("ports").await;
+    let ports = choose_ports(work, command, refused, &[]).await?;
+    let new = body(work, command, network.to_owned(), volumes.to_vec(), ports.clone());
+    match work.settings.engine.container_create(&new).await {
+        Ok(id) => Ok((id, ports)),
         Err(DockerError::Conflict { message }) => {
             let found = work.settings.engine.container_inspect(&new.name).await?;
             if is_asked(work, command, &found) {
-                Ok(found.id)
+                Ok((found.id, ports::of_labels(&found.labels)))
             } else {
                 let detail = format!("something else on the host has the name {}: {message}", new.name);
                 Err(failed(FailureKind::NameTaken, detail))
@@ -115,6 +165,23 @@ async fn ensure_created(work: &Work<'_>, command: &CreateContainer, new: &NewCon
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A port of the host for each that is published.
+async fn choose_ports(
+    work: &Work<'_>,
+    command: &CreateContainer,
+    refused: &BTreeSet<u16>,
+    before: &[Published],
+) -> Result<Vec<Published>, Ended> {
+    let asked = &command.spec.ports;
+    let mut taken = refused.clone();
+    if asked.iter().any(|port| port.host.is_none()) {
+        let ours = [format!("{}={}", labels::CLUSTER, work.settings.cluster)];
+        taken.extend(ports::taken(&work.settings.engine.container_list(&ours).await?, command.container));
+    }
+    ports::choose(command.container, asked, before, &taken)
+        .ok_or_else(|| failed(FailureKind::PortTaken, "no port of the host is free"))
 }
 
 /// A container that does not start is removed, unless Docker's silence leaves open whether it did.
@@ -139,9 +206,14 @@ async fn not_started(work: &Work<'_>, command: &CreateContainer, id: &str, error
     }
 }
 
+/// Whether Docker's words complain about a port of the host.
+pub(super) fn is_port_taken(text: &str) -> bool {
+    text.contains("port is already allocated") || text.contains("address already in use")
+}
+
 /// The port of the host that Docker's words complain about.
 fn taken_port(command: &CreateContainer, text: &str) -> Option<String> {
-    if !text.contains("port is already allocated") && !text.contains("address already in use") {
+    if !is_port_taken(text) {
         return None;
     }
     let asked = command.spec.ports.iter().filter_map(|p| Some((p.host?.get(), p.protocol)));
@@ -154,6 +226,7 @@ fn body(
     command: &CreateContainer,
     network: String,
     volumes: Vec<(String, String, bool)>,
+    ports: Vec<Published>,
 ) -> NewContainer {
     let spec = &command.spec;
     // The user's labels cannot begin with our prefix, and ours are written last all the same.
@@ -163,6 +236,9 @@ fn body(
     all.insert(labels::CONTAINER.to_owned(), command.container.to_string());
     all.insert(labels::IMAGE.to_owned(), command.image.to_string());
     all.insert(labels::SPEC_HASH.to_owned(), command.spec_hash());
+    if !ports.is_empty() {
+        all.insert(labels::PORTS.to_owned(), ports::to_label(&ports));
+    }
     NewContainer {
         name: docker_name(command.container),
         image: local_tag(command.image),
@@ -171,11 +247,27 @@ fn body(
         labels: all,
         network,
         alias: command.name.to_string(),
-        ports: spec.ports.iter().map(|p| (p.container.get(), p.protocol, p.host.map(std::num::NonZero::get))).collect(),
+        links: spec.links.iter().map(|link| (docker_name(link.container), link.alias.to_string())).collect(),
+        ports,
         volumes,
         nano_cpus: spec.resources.cpus.map(|cpus| i64::from(cpus.get()) * 1_000_000),
         memory: spec.resources.memory.and_then(|memory| i64::try_from(memory.get()).ok()),
         pids: spec.resources.pids.map(|pids| i64::from(pids.get())),
         restart: spec.restart.as_str(),
+        entrypoint: spec.entrypoint.clone(),
+        user: spec.user.as_ref().map(ToString::to_string),
+        workdir: spec.workdir.as_ref().map(ToString::to_string),
+        hostname: spec.hostname.as_ref().map(ToString::to_string),
+        tmpfs: spec
+            .tmpfs
+            .iter()
+            .map(|mount| (mount.path.to_string(), mount.size.and_then(|size| i64::try_from(size.get()).ok())))
+            .collect(),
+        read_only: spec.read_only,
+        init: spec.init,
+        healthcheck: spec.healthcheck.clone(),
+        stop_signal: spec.stop_signal.as_ref().map(ToString::to_string),
+        stop_timeout: spec.stop_grace.map(|grace| grace.get().into()),
+        no_new_privileges: command.hardening == Hardening::Pool,
     }
 }

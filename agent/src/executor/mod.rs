@@ -7,6 +7,8 @@ mod container;
 mod image;
 mod keys;
 mod network;
+mod operate;
+mod ports;
 mod remove;
 mod run;
 mod table;
@@ -88,6 +90,17 @@ pub const FAULT_POINTS: &[&str] = &[
     "agent.container.create.created",
     "agent.container.create.started",
     "agent.container.create.finished-journalled",
+    "agent.container.start.accepted",
+    "agent.container.start.started",
+    "agent.container.start.finished-journalled",
+    "agent.container.stop.accepted",
+    "agent.container.stop.stopped",
+    "agent.container.stop.finished-journalled",
+    "agent.container.restart.accepted",
+    "agent.container.restart.noted",
+    "agent.container.restart.stopped",
+    "agent.container.restart.started",
+    "agent.container.restart.finished-journalled",
     "agent.container.delete.accepted",
     "agent.container.delete.stopped",
     "agent.container.delete.removed",

@@ -2,13 +2,13 @@
 //! what is gone already is success.
 
 use super::work::{Work, failed};
-use super::{Ended, network};
+use super::{Ended, container, network};
 use crate::docker::DockerError;
-use dockerforge_protocol::command::{RemoveContainer, RemoveImage, docker_name, labels, local_tag};
+use dockerforge_protocol::command::{RemoveContainer, RemoveImage, docker_name, local_tag};
 use dockerforge_protocol::report::{FailureKind, Product};
 use std::time::Duration;
 
-/// How long a container may take to end by itself.
+/// How long a container may take to end by itself where it was not made with a time of its own.
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Makes sure that the container does not exist.
@@ -16,21 +16,13 @@ pub(super) async fn container(work: &Work<'_>, command: &RemoveContainer) -> Res
     work.done("accepted");
     let engine = &work.settings.engine;
     work.step("looking for the container", Some(10))?;
-    let name = docker_name(command.container);
-    let found = match engine.container_inspect(&name).await {
-        Ok(found) => found,
-        Err(DockerError::NotFound { .. }) => {
-            // Gone already, perhaps by this job before it was interrupted: then its volumes stand in the note.
-            return volumes(work, command, work.noted()).await;
-        }
-        Err(error) => return Err(error.into()),
+    let Some(found) = container::look(work, &docker_name(command.container), command.container, command.user).await?
+    else {
+        // Gone already, perhaps by this job before it was interrupted: then its volumes stand in the note.
+        return volumes(work, command, work.noted().unwrap_or_default()).await;
     };
-    let same = found.labels.get(labels::CONTAINER) == Some(&command.container.to_string());
-    if !same || !work.is_ours(&found.labels, command.user) {
-        return Err(failed(FailureKind::NameTaken, format!("what has the name {name} on the host is not ours")));
-    }
     work.step("stopping", Some(30))?;
-    match engine.container_stop(&found.id, GRACE).await {
+    match engine.container_stop(&found.id, found.stop_timeout.unwrap_or(GRACE)).await {
         Ok(()) | Err(DockerError::NotFound { .. }) => {}
         // A container that does not stop is removed by force below.
         Err(DockerError::Refused { message, .. }) => work.say(&format!("stopping failed: {message}\n")),

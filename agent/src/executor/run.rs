@@ -4,7 +4,7 @@
 use super::keys::Keys;
 use super::table::{Held, Reason, State, Stop, Table};
 use super::work::{Work, fault, kind, note_path};
-use super::{Ended, Settings, container, image, network, remove};
+use super::{Ended, Settings, container, image, network, operate, remove};
 use crate::journal::spool::Spool;
 use crate::journal::{Accepted, Entry, Journal};
 use crate::tasks::Tasks;
@@ -352,6 +352,8 @@ impl Inner {
         self.settings.policy.allows(command).map_err(Ended::Failed)?;
         let key = match command {
             Command::CreateContainer(c) => c.container.to_string(),
+            Command::StartContainer(c) => c.container.to_string(),
+            Command::StopContainer(c) | Command::RestartContainer(c) => c.container.to_string(),
             Command::RemoveContainer(c) => c.container.to_string(),
             Command::BuildImage(c) => c.image.to_string(),
             Command::PullImage(c) => c.image.to_string(),
@@ -363,6 +365,9 @@ impl Inner {
         let _slot = work.unless_stopped(self.slots.acquire()).await.ok();
         let ended = match command {
             Command::CreateContainer(c) => container::create(work, c).await,
+            Command::StartContainer(c) => operate::start(work, c).await,
+            Command::StopContainer(c) => operate::stop(work, c).await,
+            Command::RestartContainer(c) => operate::restart(work, c).await,
             Command::RemoveContainer(c) => remove::container(work, c).await,
             Command::BuildImage(c) => image::build(work, c).await,
             Command::PullImage(c) => image::pull(work, c).await,

@@ -10,6 +10,8 @@ use dockerforge_protocol::command::{Command, ContextRef, labels};
 use dockerforge_protocol::ids::{JobId, UserId};
 use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Progress};
 use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 /// Why a build context could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +28,9 @@ pub trait Contexts: Send + Sync + 'static {
 pub(crate) fn kind(command: &Command) -> &'static str {
     match command {
         Command::CreateContainer(_) => "container.create",
+        Command::StartContainer(_) => "container.start",
+        Command::StopContainer(_) => "container.stop",
+        Command::RestartContainer(_) => "container.restart",
         Command::RemoveContainer(_) => "container.delete",
         Command::BuildImage(_) => "image.build",
         Command::PullImage(_) => "image.pull",
@@ -91,17 +96,17 @@ impl Work<'_> {
     }
 
     /// Keeps what a later attempt must know and Docker will not tell any more. Removed with the job.
-    pub(crate) fn note(&self, names: &[String]) -> Result<(), Ended> {
-        let json = serde_json::to_vec(names).unwrap_or_default();
+    pub(crate) fn note(&self, what: &impl Serialize) -> Result<(), Ended> {
+        let json = serde_json::to_vec(what).unwrap_or_default();
         crate::state::replace_file(&note_path(self.settings, self.attempt.job), &json)
             .map(drop)
             .map_err(|error| failed(FailureKind::Internal, format!("the job's note cannot be written: {error}")))
     }
 
-    /// What an earlier attempt noted.
-    pub(crate) fn noted(&self) -> Vec<String> {
-        let bytes = std::fs::read(note_path(self.settings, self.attempt.job)).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
+    /// What an earlier attempt noted, if one did.
+    pub(crate) fn noted<T: DeserializeOwned>(&self) -> Option<T> {
+        let bytes = std::fs::read(note_path(self.settings, self.attempt.job)).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// The labels that every object of ours carries.

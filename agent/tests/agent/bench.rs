@@ -140,6 +140,7 @@ pub fn container(bench: &Bench, spec: &str) -> CreateContainer {
         name: "web".parse().unwrap(),
         image,
         spec: serde_json::from_str(spec).unwrap(),
+        hardening: dockerforge_protocol::command::Hardening::Docker,
     }
 }
 

@@ -8,5 +8,6 @@ mod containers;
 mod docker;
 mod enrolment;
 mod images;
+mod operations;
 mod peer;
 mod sessions;

@@ -33,6 +33,18 @@ pub enum ContainerCommand {
         /// Name or id
         container: String,
     },
+    /// Start a container
+    Start {
+        /// Name or id
+        container: String,
+        /// Follow the job until it is over
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Stop a container; it stays, and is not started again until somebody asks
+    Stop(Stop),
+    /// Stop a container and start it
+    Restart(Stop),
     /// Stop and remove a container
     Rm {
         /// Name or id
@@ -44,6 +56,19 @@ pub enum ContainerCommand {
         #[arg(long)]
         wait: bool,
     },
+}
+
+/// How a container is stopped.
+#[derive(Debug, clap::Args)]
+pub struct Stop {
+    /// Name or id
+    container: String,
+    /// Seconds it may take to end by itself before it is killed
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=300))]
+    grace: Option<u32>,
+    /// Follow the job until it is over
+    #[arg(long)]
+    wait: bool,
 }
 
 /// What a container is to be.
@@ -146,6 +171,9 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
             let answer = session.client.get(&format!("/containers/{id}"), &[]).await?;
             session.show(&answer)
         }
+        ContainerCommand::Start { container, wait } => ask(session, &container, "start", &json!({}), wait).await,
+        ContainerCommand::Stop(stop) => stop.ask(session, "stop").await,
+        ContainerCommand::Restart(stop) => stop.ask(session, "restart").await,
         ContainerCommand::Rm { container, volumes, wait } => {
             let id = session.id(Kind::Container, &container).await?;
             let query = if volumes { vec![("volumes", "true".to_owned())] } else { vec![] };
@@ -153,6 +181,20 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
             session.accepted(&answer, wait).await
         }
     }
+}
+
+impl Stop {
+    async fn ask(self, session: &mut Session, what: &str) -> Result<(), CliError> {
+        let body = self.grace.map_or_else(|| json!({}), |grace| json!({ "grace": grace }));
+        ask(session, &self.container, what, &body, self.wait).await
+    }
+}
+
+/// Asks for something to be done with a container that is there.
+async fn ask(session: &mut Session, container: &str, what: &str, body: &Value, wait: bool) -> Result<(), CliError> {
+    let id = session.id(Kind::Container, container).await?;
+    let answer = session.client.post(&format!("/containers/{id}/{what}"), body).await?;
+    session.accepted(&answer, wait).await
 }
 
 async fn ls(session: &mut Session, options: &ListOptions, host: Option<String>) -> Result<(), CliError> {

@@ -98,6 +98,14 @@ pub enum Refusal {
         /// By which containers.
         containers: Vec<ContainerId>,
     },
+    /// A port of the host is another container's.
+    #[error("port {port} of the host is {}", owner.map_or_else(|| "taken by another container".to_owned(), |id| format!("{id}'s")))]
+    PortTaken {
+        /// Which: `8080/tcp`.
+        port: String,
+        /// Whose it is, where that is the user's own.
+        owner: Option<ContainerId>,
+    },
     /// It is on its way out.
     #[error("this {0} is being deleted")]
     BeingDeleted(Kind),

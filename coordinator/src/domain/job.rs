@@ -111,6 +111,12 @@ pub struct NewJob {
 pub enum JobKind {
     /// Make a container and start it.
     ContainerCreate,
+    /// Start a container that is there.
+    ContainerStart,
+    /// Stop a container, which stays.
+    ContainerStop,
+    /// Stop a container and start it again.
+    ContainerRestart,
     /// Stop a container and remove it.
     ContainerDelete,
     /// Build an image.
@@ -131,8 +137,11 @@ pub enum JobKind {
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 12] = [
         Self::ContainerCreate,
+        Self::ContainerStart,
+        Self::ContainerStop,
+        Self::ContainerRestart,
         Self::ContainerDelete,
         Self::ImageBuild,
         Self::ImagePull,
@@ -148,6 +157,9 @@ impl JobKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::ContainerCreate => "container.create",
+            Self::ContainerStart => "container.start",
+            Self::ContainerStop => "container.stop",
+            Self::ContainerRestart => "container.restart",
             Self::ContainerDelete => "container.delete",
             Self::ImageBuild => "image.build",
             Self::ImagePull => "image.pull",

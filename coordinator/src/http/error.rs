@@ -159,6 +159,7 @@ impl From<Refusal> for ApiError {
             Refusal::NameTaken { .. } => (S::CONFLICT, "name-taken", "The name is taken"),
             Refusal::ImageNotReady { .. } => (S::CONFLICT, "image-not-ready", "The image is not there yet"),
             Refusal::ImageInUse { .. } => (S::CONFLICT, "image-in-use", "Containers use the image"),
+            Refusal::PortTaken { .. } => (S::CONFLICT, "port-taken", "The port is taken"),
             Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
             Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),
             Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),

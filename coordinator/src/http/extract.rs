@@ -87,12 +87,37 @@ pub(super) struct Json<T> {
 impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, _state: &State) -> Result<Self, ApiError> {
-        let kind = media_type(request.headers());
-        if kind.as_deref() != Some("application/json") {
-            return Err(ApiError::unsupported("send JSON, with Content-Type: application/json"));
-        }
+        is_json(media_type(request.headers()).as_deref())?;
         let bytes = body(request, MAX_JSON).await?;
         Ok(Self { value: parse(&bytes)?, digest: Sha256::digest(&bytes).into() })
+    }
+}
+
+/// A JSON body that may be absent: no bytes are the type's default.
+pub(super) struct MaybeJson<T> {
+    pub(super) value: T,
+    pub(super) digest: [u8; 32],
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<State> for MaybeJson<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, _state: &State) -> Result<Self, ApiError> {
+        let kind = media_type(request.headers());
+        let bytes = body(request, MAX_JSON).await?;
+        let digest = Sha256::digest(&bytes).into();
+        if bytes.is_empty() {
+            return Ok(Self { value: T::default(), digest });
+        }
+        is_json(kind.as_deref())?;
+        Ok(Self { value: parse(&bytes)?, digest })
+    }
+}
+
+fn is_json(kind: Option<&str>) -> Result<(), ApiError> {
+    if kind == Some("application/json") {
+        Ok(())
+    } else {
+        Err(ApiError::unsupported("send JSON, with Content-Type: application/json"))
     }
 }
 

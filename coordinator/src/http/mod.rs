@@ -11,8 +11,10 @@ mod images;
 mod job_log;
 mod jobs;
 pub mod listener;
+mod operations;
 mod ops;
 mod respond;
+mod specs;
 mod users;
 mod values;
 
@@ -114,6 +116,9 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(images::get, images::delete))
         .routes(routes!(containers::create, containers::list))
         .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(operations::start))
+        .routes(routes!(operations::stop))
+        .routes(routes!(operations::restart))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))

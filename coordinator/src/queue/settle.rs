@@ -2,7 +2,7 @@
 //! other. Also carries out the decisions of `domain::job` that do not end one.
 
 use super::{QueueError, Request, enqueue_following};
-use crate::domain::container::{DesiredState, Observed, ObservedState};
+use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, operated};
 use crate::domain::event::Event;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
@@ -34,6 +34,9 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
     }
     match (job.kind, job.subject) {
         (JobKind::ContainerCreate, Subject::Container(id)) => container_created(conn, job, id, ending, now).await?,
+        (JobKind::ContainerStart | JobKind::ContainerStop | JobKind::ContainerRestart, Subject::Container(id)) => {
+            container_operated(conn, job, id, ending, now).await?;
+        }
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image_made(conn, job, id, ending, now).await?;
@@ -103,6 +106,41 @@ async fn container_created(
     }
 }
 
+async fn container_operated(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let Some(container) = store::containers::get(conn, job.user, id).await? else { return Ok(()) };
+    let (running, event) = match job.kind {
+        JobKind::ContainerStop => (false, "container.stopped"),
+        JobKind::ContainerRestart => (true, "container.restarted"),
+        _ => (true, "container.started"),
+    };
+    match ending {
+        Ending::Succeeded(product) => {
+            if let Product::Container { docker_id } = product
+                && let Some(observed) = operated(&container.observed, running, docker_id, now)
+            {
+                store::containers::set_observed(conn, container.host, id, &observed).await?;
+            }
+            note(conn, job, event, Kind::Container, id.uuid(), None, now).await
+        }
+        Ending::Cancelled { .. } => {
+            // What was asked after it, or that it is to be gone, still holds.
+            let later = store::jobs::open_about(conn, Subject::Container(id)).await?;
+            if container.desired != DesiredState::Removed && !later.iter().any(|other| other.id > job.id) {
+                store::containers::set_desired(conn, id, left_as(container.observed.state)).await?;
+            }
+            Ok(())
+        }
+        // It is still meant to be so; who asked sees that it is not, and why.
+        Ending::Failed { .. } => Ok(()),
+    }
+}
+
 async fn container_deleted(
     conn: &mut Conn,
     job: &Job,
@@ -116,7 +154,10 @@ async fn container_deleted(
             note(conn, job, "container.deleted", Kind::Container, id.uuid(), None, now).await
         }
         // It stays, and is meant to be there again.
-        Ending::Cancelled { .. } => Ok(store::containers::set_desired(conn, id, DesiredState::Running).await?),
+        Ending::Cancelled { .. } => {
+            let Some(container) = store::containers::get(conn, job.user, id).await? else { return Ok(()) };
+            Ok(store::containers::set_desired(conn, id, left_as(container.observed.state)).await?)
+        }
         // It is still meant to be gone; the next DELETE tries again.
         Ending::Failed { .. } => Ok(()),
     }

@@ -3,7 +3,7 @@
 use super::idempotency::{self, Key};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
-use crate::domain::container::{Container, DesiredState, Observed};
+use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
 use crate::domain::host::HostState;
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
@@ -11,8 +11,8 @@ use crate::domain::{Kind, Refusal, Violation, image};
 use crate::queue::{self, Request};
 pub use crate::store::containers::Filter;
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer};
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use dockerforge_protocol::command::{Command, CreateContainer, Hardening, RemoveContainer};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::report::Product;
 use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
 use jiff::SignedDuration;
@@ -124,8 +124,11 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     let presence = store::images::presence(conn, &[image.id]).await?;
     image::usable_on(&image, presence.iter().find(|p| p.host == new.host), new.host)?;
 
+    let id = ContainerId::new();
+    fits(conn, user, new.host, id, &new.spec).await?;
+
     let container = Container {
-        id: ContainerId::new(),
+        id,
         user,
         host: new.host,
         image: image.id,
@@ -142,6 +145,7 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         name: new.name,
         image: image.id,
         spec: new.spec,
+        hardening: Hardening::Docker,
     });
     let request = Request {
         id: job,
@@ -155,6 +159,38 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     queue::enqueue(conn, request, now).await?;
     store::records::audit(conn, permit.origin(), "container.create", Kind::Container, container.id.uuid(), now).await?;
     Ok(job)
+}
+
+/// Whether what a container is to be goes together with what else is on its host: its links name the user's own
+/// containers there, and its ports are nobody else's.
+pub(super) async fn fits(
+    conn: &mut Conn,
+    user: UserId,
+    host: HostId,
+    id: ContainerId,
+    spec: &ContainerSpec,
+) -> Result<()> {
+    let linked: Vec<ContainerId> = spec.links.iter().map(|link| link.container).collect();
+    let known = store::containers::linkable(conn, user, host, &linked).await?;
+    let missing = linked.iter().enumerate().filter(|(_, linked)| **linked == id || !known.contains(linked));
+    let violations: Vec<Violation> = missing
+        .map(|(i, linked)| {
+            Violation::new(format!("/links/{i}/container"), format!("there is no other container {linked} on {host}"))
+        })
+        .collect();
+    if !violations.is_empty() {
+        return Err(Refusal::Invalid(violations).into());
+    }
+    if spec.ports.iter().any(|port| port.host.is_some()) {
+        let on_host = store::containers::on_host(conn, host).await?;
+        if let Some((port, owner)) = port_conflict(spec, id, &on_host) {
+            // Who else has it is nobody's business but his own.
+            let own = on_host.iter().any(|c| c.id == owner && c.user == user);
+            let named = port.host.map_or_else(String::new, |host| format!("{host}/{}", port.protocol));
+            return Err(Refusal::PortTaken { port: named, owner: own.then_some(owner) }.into());
+        }
+    }
+    Ok(())
 }
 
 async fn delete(
@@ -176,8 +212,9 @@ async fn delete(
     for job in &open {
         changed.push(job.id);
         if job.state == JobState::Queued && job.attempt == 0 {
-            // No host has heard of it: it ends here, and the container with it.
-            untouched = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
+            // No host has heard of it: it ends here, and with its creation the container.
+            let ended = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
+            untouched |= ended && job.kind == JobKind::ContainerCreate;
         } else if job.state == JobState::Queued {
             store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;
         } else {

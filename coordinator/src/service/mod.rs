@@ -7,6 +7,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod operations;
 pub mod users;
 
 use crate::build::Contexts;

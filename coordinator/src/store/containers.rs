@@ -1,10 +1,11 @@
 //! Containers: the rows, with what each is meant to be beside what its host showed last.
 
 use super::rows::{document, json, maybe_time, text, time, word};
-use super::{Conn, StoreError, micros, on};
+use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::container::{Container, DesiredState, Observed, ObservedState};
 use crate::domain::page::Page;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
+use dockerforge_protocol::inventory::Health;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -19,6 +20,7 @@ struct ContainerRow {
     desired: String,
     created_at: i64,
     observed_state: String,
+    observed_health: Option<String>,
     observed_docker_id: Option<String>,
     observed_exit_code: Option<i64>,
     observed_started_at: Option<i64>,
@@ -45,6 +47,10 @@ impl TryFrom<ContainerRow> for Container {
                     &row.observed_state,
                     ObservedState::parse(&row.observed_state),
                 )?,
+                health: row
+                    .observed_health
+                    .map(|health| word("containers.observed_health", &health, Health::parse(&health)))
+                    .transpose()?,
                 docker_id: row.observed_docker_id,
                 exit_code: row.observed_exit_code,
                 started_at: maybe_time("containers.observed_started_at", row.observed_started_at)?,
@@ -59,7 +65,7 @@ impl TryFrom<ContainerRow> for Container {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, user_id, host_id, image_id, name, spec, desired, created_at, observed_state, observed_docker_id, ",
+            "SELECT id, user_id, host_id, image_id, name, spec, desired, created_at, observed_state, observed_health, observed_docker_id, ",
             "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at FROM containers ",
             $rest
         )
@@ -110,6 +116,17 @@ pub async fn get(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<Optio
     row.map(Container::try_from).transpose()
 }
 
+/// One container of a user's, held for the rest of the transaction: of two that are asked for at once, the one that is
+/// asked second is enqueued second. SQLite's one writer holds everything.
+pub async fn hold(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<Option<Container>, StoreError> {
+    const SQL: &str = select!("WHERE id = $1 AND user_id = $2");
+    const LOCKED: &str = select!("WHERE id = $1 AND user_id = $2 FOR UPDATE");
+    let sql = if is_postgres(conn) { LOCKED } else { SQL };
+    let row: Option<ContainerRow> =
+        on!(conn, |c| sqlx::query_as(sql).bind(id.uuid()).bind(user.uuid()).fetch_optional(c).await?);
+    row.map(Container::try_from).transpose()
+}
+
 /// A page of a user's containers, newest first.
 pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Container>, StoreError> {
     let rows: Vec<ContainerRow> = on!(conn, |c| {
@@ -136,6 +153,30 @@ pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) ->
     rows.into_iter().map(Container::try_from).collect()
 }
 
+/// Those of these containers that are a user's, on a host and not on their way out.
+pub async fn linkable(
+    conn: &mut Conn,
+    user: UserId,
+    host: HostId,
+    ids: &[ContainerId],
+) -> Result<Vec<ContainerId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found: Vec<Uuid> = on!(conn, |c| {
+        let mut q = QueryBuilder::new("SELECT id FROM containers WHERE user_id = ");
+        q.push_bind(user.uuid()).push(" AND host_id = ").push_bind(host.uuid());
+        q.push(" AND desired <> 'removed' AND id IN (");
+        let mut list = q.separated(", ");
+        for id in ids {
+            list.push_bind(id.uuid());
+        }
+        q.push(")");
+        q.build_query_scalar().fetch_all(c).await?
+    });
+    Ok(found.into_iter().map(ContainerId::from_uuid).collect())
+}
+
 /// All containers on a host, whoever's they are.
 pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Container>, StoreError> {
     let rows: Vec<ContainerRow> =
@@ -150,7 +191,7 @@ pub async fn observed_on_host(
 ) -> Result<Vec<(ContainerId, DesiredState, Observed)>, StoreError> {
     let rows: Vec<ContainerRow> = on!(conn, |c| {
         sqlx::query_as(concat!(
-        "SELECT id, user_id, host_id, image_id, name, '{}' AS spec, desired, created_at, observed_state, observed_docker_id, ",
+        "SELECT id, user_id, host_id, image_id, name, '{}' AS spec, desired, created_at, observed_state, observed_health, observed_docker_id, ",
         "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at FROM containers ",
         "WHERE host_id = $1 ORDER BY id"
     ))
@@ -194,7 +235,7 @@ pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: 
     on!(conn, |c| {
         sqlx::query(
         "UPDATE containers SET observed_state = $3, observed_docker_id = $4, observed_exit_code = $5, observed_started_at = $6, \
-         observed_ports = $7, observed_address = $8, observed_at = $9 WHERE id = $1 AND host_id = $2"
+         observed_ports = $7, observed_address = $8, observed_at = $9, observed_health = $10 WHERE id = $1 AND host_id = $2"
     )
     .bind(id.uuid())
     .bind(host.uuid())
@@ -205,6 +246,7 @@ pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: 
     .bind(document(&seen.ports))
     .bind(seen.address.map(|a| a.to_string()))
     .bind(seen.at.map(micros))
+    .bind(seen.health.map(Health::as_str))
     .execute(c)
     .await?
     .rows_affected()

@@ -90,6 +90,20 @@ fn deletions_and_pulls_say_what_was_asked() {
 }
 
 #[test]
+fn what_is_done_with_a_container_is_asked_for_by_its_name() {
+    let stub = Stub::start(accepting());
+    stub.run(&["container", "start", "web"]).ended(0);
+    stub.run(&["container", "stop", "web", "--grace", "3"]).ended(0);
+    stub.run(&["container", "restart", CONTAINER]).ended(0);
+    stub.run(&["container", "stop", "web", "--grace", "301"]).ended(2);
+    let asked = stub.asked();
+    let sent: Vec<_> =
+        asked.iter().filter(|asked| asked.line.starts_with("POST")).map(|a| (a.line.clone(), a.json())).collect();
+    let path = |what: &str| format!("POST /v1/containers/{CONTAINER}/{what}");
+    assert_eq!(sent, [(path("start"), json!({})), (path("stop"), json!({"grace": 3})), (path("restart"), json!({}))]);
+}
+
+#[test]
 fn acting_for_a_user_names_him_in_every_request_but_the_one_that_finds_him() {
     let stub = Stub::start(accepting());
     stub.run(&["--as", "acme", "container", "rm", "web"]).ended(0);

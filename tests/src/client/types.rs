@@ -154,6 +154,9 @@ pub struct Container {
     pub restart: String,
     /// As asked.
     pub labels: BTreeMap<String, String>,
+    /// All the rest, as asked.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
 }
 
 /// What an agent saw of a container.
@@ -161,6 +164,8 @@ pub struct Container {
 pub struct ObservedState {
     /// Docker's state, or pending, missing, unknown.
     pub state: String,
+    /// Where it is checked.
+    pub health: Option<String>,
     /// Docker's id.
     pub docker_id: Option<String>,
     /// Once it has ended.

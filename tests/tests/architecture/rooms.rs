@@ -77,7 +77,7 @@ const TABLES: &[Table] = &[
         rooms: &[
             ("", ALL),
             ("ids", &[]),
-            ("spec", &[]),
+            ("spec", &["ids"]),
             ("command", &["ids", "spec"]),
             ("report", &["ids"]),
             ("inventory", &["ids", "spec"]),

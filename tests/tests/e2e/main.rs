@@ -15,6 +15,8 @@ mod hosts;
 mod images;
 mod jobs;
 mod logs;
+mod operations;
+mod specs;
 mod tenancy;
 mod two_hosts;
 mod users;

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const OPEN: [&str; 2] = ["GET /healthz", "GET /readyz"];
 
 /// Routes with an id that may be somebody else's.
-const OWNED: [&str; 13] = [
+const OWNED: [&str; 16] = [
     "GET /users/{id}",
     "GET /users/{id}/tokens",
     "POST /users/{id}/tokens",
@@ -23,6 +23,9 @@ const OWNED: [&str; 13] = [
     "DELETE /images/{id}",
     "GET /containers/{id}",
     "DELETE /containers/{id}",
+    "POST /containers/{id}/start",
+    "POST /containers/{id}/stop",
+    "POST /containers/{id}/restart",
     "GET /queue/{id}",
     "DELETE /queue/{id}",
 ];

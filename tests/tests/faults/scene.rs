@@ -1,5 +1,6 @@
 //! What a fault run works on: a coordinator, a host, an image, and a ledger of all that was acknowledged.
 
+use dockerforge_protocol::command::docker_name;
 use dockerforge_tests::{
     agent::Agent,
     backend::Backend,
@@ -36,9 +37,27 @@ pub enum Work {
     DeleteContainer,
     /// `DELETE /images/{id}`.
     DeleteImage,
+    /// `POST /containers/{id}/stop`.
+    StopContainer,
+    /// `POST /containers/{id}/start`.
+    StartContainer,
+    /// `POST /containers/{id}/restart`.
+    RestartContainer,
 }
 
 impl Work {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::CreateContainer,
+        Self::BuildImage,
+        Self::PullImage,
+        Self::DeleteContainer,
+        Self::DeleteImage,
+        Self::StopContainer,
+        Self::StartContainer,
+        Self::RestartContainer,
+    ];
+
     /// How the agent's steps of it begin.
     pub fn prefix(self) -> &'static str {
         match self {
@@ -47,6 +66,9 @@ impl Work {
             Self::PullImage => "agent.image.pull.",
             Self::DeleteContainer => "agent.container.delete.",
             Self::DeleteImage => "agent.image.delete.",
+            Self::StopContainer => "agent.container.stop.",
+            Self::StartContainer => "agent.container.start.",
+            Self::RestartContainer => "agent.container.restart.",
         }
     }
 
@@ -57,6 +79,9 @@ impl Work {
             Self::PullImage => "image.pull",
             Self::DeleteContainer => "container.delete",
             Self::DeleteImage => "image.delete",
+            Self::StopContainer => "container.stop",
+            Self::StartContainer => "container.start",
+            Self::RestartContainer => "container.restart",
         }
     }
 }
@@ -248,6 +273,19 @@ impl Scene {
                 let id = self.agent.container(&name, &self.image, json!({})).await;
                 (Method::DELETE, format!("/v1/containers/{id}"), None, Some(id))
             }
+            // What it runs counts its starts in its own files, which a start does not take away.
+            Work::StopContainer | Work::StartContainer | Work::RestartContainer => {
+                let counts = json!({"command": ["sh", "-c", "echo started >> /starts; exec sleep 3600"]});
+                let id = self.agent.container(&name, &self.image, counts).await;
+                if work == Work::StartContainer {
+                    let job =
+                        self.api.post(&format!("/v1/containers/{id}/stop"), &json!({"grace": 0})).await.accepted();
+                    self.api.succeeded(&job, 30).await;
+                }
+                let verb = work.job_kind().trim_start_matches("container.");
+                let body = if verb == "start" { json!({}) } else { json!({"grace": 0}) };
+                (Method::POST, format!("/v1/containers/{id}/{verb}"), Some(body), None)
+            }
             Work::DeleteImage => {
                 let id = self.agent.image(&name, env::SLEEPER).await;
                 (Method::DELETE, format!("/v1/images/{id}"), None, Some(id))
@@ -356,6 +394,14 @@ impl Scene {
                 Work::BuildImage | Work::PullImage => {
                     let tag = format!("dockerforge.invalid/{made}:latest");
                     assert!(self.agent.docker.has_image(&tag).await, "{tag}");
+                }
+                Work::StopContainer => {
+                    assert_eq!(self.api.observed(&made, "exited", 10).await.desired_state, "stopped");
+                }
+                Work::StartContainer | Work::RestartContainer => {
+                    self.api.observed(&made, "running", 10).await;
+                    let starts = self.agent.docker.file(&docker_name(made.parse().unwrap()), "/starts").await;
+                    assert_eq!(starts, "started\nstarted\n", "{made} was not started exactly once more");
                 }
                 Work::DeleteContainer | Work::DeleteImage => {}
             }
