@@ -87,6 +87,12 @@ impl Client {
         self.repeated(Repeat::Always, request).await
     }
 
+    /// `PATCH` of JSON. What it sets it sets again without harm.
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Answer, CliError> {
+        let request = || self.request(Method::PATCH, path).json(body).timeout(ANSWER);
+        self.repeated(Repeat::Always, request).await
+    }
+
     /// `POST` of a build context, packed anew for each attempt. There is no limit of time: it may be large.
     pub(super) async fn post_context(
         &self,

@@ -121,6 +121,9 @@ pub enum Refusal {
     /// The host has its agent already.
     #[error("{0} is connected; a join token would replace a working agent. Delete the host first, or stop its agent")]
     HostConnected(HostId),
+    /// The host takes nothing new.
+    #[error("{0} is draining: what it runs goes on, and it takes no new containers and images")]
+    HostDraining(HostId),
     /// The same key came with another request before.
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyMismatch,

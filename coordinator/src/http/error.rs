@@ -165,6 +165,7 @@ impl From<Refusal> for ApiError {
             Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),
             Refusal::SystemUser => (S::CONFLICT, "system-user", "The system user stays"),
             Refusal::HostConnected(_) => (S::CONFLICT, "host-connected", "The host has its agent already"),
+            Refusal::HostDraining(_) => (S::CONFLICT, "host-draining", "The host is draining"),
             Refusal::IdempotencyMismatch => {
                 (S::UNPROCESSABLE_ENTITY, "idempotency-mismatch", "The Idempotency-Key was used for another request")
             }

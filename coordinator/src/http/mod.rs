@@ -110,7 +110,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(users::create_token, users::list_tokens))
         .routes(routes!(users::delete_token))
         .routes(routes!(hosts::create, hosts::list))
-        .routes(routes!(hosts::get, hosts::delete))
+        .routes(routes!(hosts::get, hosts::update, hosts::delete))
         .routes(routes!(hosts::token))
         .routes(routes!(images::create, images::list))
         .routes(routes!(images::get, images::delete))

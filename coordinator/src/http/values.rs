@@ -1,7 +1,7 @@
 //! Values that the bodies of several resources have: labels, and how long a job may wait.
 
 use super::extract::{Check, Object};
-use dockerforge_protocol::spec::Labels;
+use dockerforge_protocol::spec::{LabelKey, LabelValue, Labels};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
 
@@ -19,6 +19,16 @@ pub(super) fn parse_labels(check: &mut Check, object: &Object<String>) -> Option
         map.extend(key.zip(value));
     }
     check.take("/labels", Labels::try_from(map))
+}
+
+/// `key=value` of a query as a label.
+pub(super) fn label(check: &mut Check, text: &str) -> Option<(LabelKey, LabelValue)> {
+    let Some((key, value)) = text.split_once('=') else {
+        check.refuse("label", "expected key=value");
+        return None;
+    };
+    let (key, value) = (check.parse("label", key), check.parse("label", value));
+    key.zip(value)
 }
 
 /// How long a job may wait for its host.

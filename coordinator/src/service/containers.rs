@@ -114,6 +114,7 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     match host.as_ref().map(|h| h.state) {
         None => violations.push(Violation::new("/host", format!("there is no host {}", new.host))),
         Some(HostState::Deleting) => violations.push(Violation::new("/host", format!("{} is being deleted", new.host))),
+        Some(_) if host.as_ref().is_some_and(|h| h.draining) => return Err(Refusal::HostDraining(new.host).into()),
         Some(_) => {}
     }
     let image = store::images::get_visible(conn, user, new.image).await?;

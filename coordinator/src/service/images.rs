@@ -121,9 +121,10 @@ fn shown(permit: &Permit<Read>, image: &Image, hosts: Vec<ImageOnHost>) -> Vec<I
 }
 
 async fn host_for(conn: &mut Conn, permit: &Permit<Write>, host: HostId) -> Result<()> {
-    match store::hosts::get(conn, permit.user(), host).await?.map(|h| h.state) {
+    match store::hosts::get(conn, permit.user(), host).await?.map(|h| (h.state, h.draining)) {
         None => Err(Refusal::invalid("/host", format!("there is no host {host}")).into()),
-        Some(HostState::Deleting) => Err(Refusal::invalid("/host", format!("{host} is being deleted")).into()),
+        Some((HostState::Deleting, _)) => Err(Refusal::invalid("/host", format!("{host} is being deleted")).into()),
+        Some((_, true)) => Err(Refusal::HostDraining(host).into()),
         Some(_) => Ok(()),
     }
 }

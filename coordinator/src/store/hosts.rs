@@ -8,6 +8,7 @@ use crate::domain::host::{AgentFacts, Host, HostState};
 use crate::domain::page::Page;
 use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
 use dockerforge_protocol::inventory::{DockerInfo, Heartbeat};
+use dockerforge_protocol::spec::Labels;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use std::net::IpAddr;
@@ -34,6 +35,8 @@ struct HostRow {
     usage: Option<String>,
     session_epoch: i64,
     conflict: Option<String>,
+    pool: bool,
+    draining: bool,
 }
 
 /// An [`Arrival`] as it is kept.
@@ -88,6 +91,8 @@ impl TryFrom<HostRow> for Host {
                 .transpose()?,
             usage: maybe_json("hosts.usage", row.usage.as_deref())?,
             conflict: row.conflict,
+            pool: row.pool,
+            draining: row.draining,
         })
     }
 }
@@ -98,7 +103,7 @@ macro_rules! select {
             "SELECT id, user_id, name, ",
             state!(),
             " AS state, labels, created_at, enrolled_at, last_seen_at, hostname, agent_version, instance, ",
-            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict FROM hosts ",
+            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict, pool, draining FROM hosts ",
             $rest
         )
     };
@@ -107,7 +112,7 @@ macro_rules! select {
 /// A new host.
 pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
     on!(conn, |c| sqlx::query(
-        "INSERT INTO hosts (id, user_id, name, state, labels, created_at) VALUES ($1, $2, $3, $4, $5, $6)"
+        "INSERT INTO hosts (id, user_id, name, state, labels, created_at, pool) VALUES ($1, $2, $3, $4, $5, $6, $7)"
     )
     .bind(host.id.uuid())
     .bind(host.user.uuid())
@@ -115,6 +120,7 @@ pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
     .bind(host.state.as_str())
     .bind(document(&host.labels))
     .bind(micros(host.created_at))
+    .bind(host.pool)
     .execute(c)
     .await?
     .rows_affected());
@@ -209,22 +215,45 @@ pub async fn set_conflict(conn: &mut Conn, id: HostId, reason: &str) -> Result<(
     Ok(())
 }
 
+/// Says what a host's user calls it by, and whether it takes anything new.
+pub async fn update(conn: &mut Conn, id: HostId, labels: &Labels, draining: bool) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE hosts SET labels = $2, draining = $3 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(document(labels))
+        .bind(draining)
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Which hosts a list is of.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this name.
+    pub name: Option<String>,
+    /// In this state.
+    pub state: Option<HostState>,
+    /// With all of these labels.
+    pub labels: Labels,
+}
+
 /// A page of a user's hosts, newest first.
-pub async fn list(
-    conn: &mut Conn,
-    user: UserId,
-    name: Option<&str>,
-    state: Option<HostState>,
-    page: Page,
-) -> Result<Vec<Host>, StoreError> {
+pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Host>, StoreError> {
     let rows: Vec<HostRow> = on!(conn, |c| {
         let mut q = QueryBuilder::new(select!("WHERE user_id = "));
         q.push_bind(user.uuid());
-        if let Some(name) = name {
-            q.push(" AND name = ").push_bind(name.to_owned());
+        if let Some(name) = &filter.name {
+            q.push(" AND name = ").push_bind(name.clone());
         }
-        if let Some(state) = state {
+        if let Some(state) = filter.state {
             q.push(concat!(" AND ", state!(), " = ")).push_bind(state.as_str());
+        }
+        for (key, value) in filter.labels.iter() {
+            // Labels are stored as one object of texts without blanks. A quote within a text has a backslash before it, so
+            // that this finds whole pairs alone. Unlike LIKE it is the same on both databases.
+            let pair = format!("{}:{}", document(key), document(value));
+            q.push(" AND REPLACE(labels, ").push_bind(pair).push(", '') <> labels");
         }
         if let Some(after) = page.after {
             q.push(" AND id < ").push_bind(after);

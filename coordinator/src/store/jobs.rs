@@ -237,11 +237,21 @@ pub async fn cancelling_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Att
         .collect()
 }
 
-/// Whether a host has jobs that wait.
+/// What a draining host leaves where it is: jobs that would make something on it.
+macro_rules! not_held_back {
+    () => {
+        "(q.kind NOT IN ('container.create', 'image.build', 'image.pull') \
+         OR NOT EXISTS (SELECT 1 FROM hosts h WHERE h.id = q.host_id AND h.draining = TRUE))"
+    };
+}
+
+/// Whether a host has jobs that wait for it alone.
 pub async fn any_queued(conn: &mut Conn, host: HostId) -> Result<bool, StoreError> {
-    Ok(on!(conn, |c| sqlx::query(
-        "SELECT 1 FROM jobs WHERE host_id = $1 AND state = 'queued' AND ended_at IS NULL LIMIT 1"
-    )
+    Ok(on!(conn, |c| sqlx::query(concat!(
+        "SELECT 1 FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND ",
+        not_held_back!(),
+        " LIMIT 1"
+    ))
     .bind(host.uuid())
     .fetch_optional(c)
     .await?
@@ -320,7 +330,7 @@ pub async fn contexts_in_use(conn: &mut Conn) -> Result<Vec<String>, StoreError>
 }
 
 /// Claims what a host can take: at most `slots` in work at a time, oldest first, nothing about a thing that another
-/// unfinished job is about and came before. Each claimed job begins its next attempt.
+/// unfinished job is about and came before, and nothing new while it drains. Each claimed job begins its next attempt.
 pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) -> Result<Vec<Job>, StoreError> {
     let active: i64 = on!(conn, |c| sqlx::query_scalar(
         "SELECT COUNT(*) FROM jobs WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued'"
@@ -339,7 +349,9 @@ pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) ->
                 "WITH picked AS MATERIALIZED (",
                 "SELECT q.id FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND q.run_after <= $2 ",
                 "AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.subject_id = q.subject_id AND o.host_id = q.host_id AND o.ended_at IS NULL ",
-                "AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id)) ORDER BY q.id LIMIT $3 ",
+                "AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id)) AND ",
+                not_held_back!(),
+                " ORDER BY q.id LIMIT $3 ",
                 $lock,
                 ") UPDATE jobs SET state = 'assigned', attempt = attempt + 1, log_base = log_size ",
                 "WHERE id IN (SELECT id FROM picked) AND state = 'queued' RETURNING ",

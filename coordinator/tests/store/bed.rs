@@ -128,6 +128,8 @@ pub fn host(id: HostId, user: UserId, name: &str) -> Host {
         docker_ping_age_ms: None,
         usage: None,
         conflict: None,
+        pool: false,
+        draining: false,
     }
 }
 
