@@ -119,6 +119,7 @@ impl App {
             authority: Arc::clone(&authority),
             contexts: contexts.clone(),
             revoked: Arc::clone(&revoked),
+            pool: config.pool,
             agent_url,
         };
         if services.user_bootstrap(&key).await.map_err(AppError::Bootstrap)? {

@@ -140,7 +140,10 @@ pub fn usable_on(image: &Image, presence: Option<&ImageOnHost>, host: HostId) ->
     }
 }
 
-/// Whether the image can be deleted while these containers were made of it.
-pub fn deletable(image: &Image, used_by: Vec<ContainerId>) -> Result<(), Refusal> {
-    if used_by.is_empty() { Ok(()) } else { Err(Refusal::ImageInUse { image: image.id, containers: used_by }) }
+/// Whether the image can be deleted while these containers of its owner, and so many of others, were made of it.
+pub fn deletable(image: &Image, containers: Vec<ContainerId>, others: u64) -> Result<(), Refusal> {
+    if containers.is_empty() && others == 0 {
+        return Ok(());
+    }
+    Err(Refusal::ImageInUse { image: image.id, containers, others })
 }

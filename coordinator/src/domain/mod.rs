@@ -9,6 +9,7 @@ pub mod host;
 pub mod image;
 pub mod job;
 pub mod page;
+pub mod placement;
 pub mod user;
 
 pub use error::{Kind, Refusal, Violation};

@@ -41,6 +41,11 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image_made(conn, job, id, ending, now).await?;
         }
+        (JobKind::UserRemove, Subject::User(user)) => {
+            if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
+                store::placement::remove_tenant(conn, host, user).await?;
+            }
+        }
         (JobKind::ImageRemove, Subject::Image(id)) => {
             if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
                 store::images::remove_presence(conn, id, host).await?;

@@ -1,9 +1,10 @@
 //! Containers: the rows, with what each is meant to be beside what its host showed last.
 
-use super::rows::{document, json, maybe_time, text, time, word};
+use super::rows::{document, json, maybe_time, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::container::{Container, DesiredState, Observed, ObservedState};
 use crate::domain::page::Page;
+use crate::domain::placement::Reserved;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::inventory::Health;
 use sqlx::QueryBuilder;
@@ -85,11 +86,13 @@ pub struct Filter {
     pub state: Option<ObservedState>,
 }
 
-/// A new container.
+/// A new container, with what is set aside for it.
 pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreError> {
+    let reserved = Reserved::of(&container.spec);
     on!(conn, |c| {
         sqlx::query(
-        "INSERT INTO containers (id, user_id, host_id, image_id, name, spec, desired, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        "INSERT INTO containers (id, user_id, host_id, image_id, name, spec, desired, created_at, reserved_cpus, reserved_memory) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
     )
     .bind(container.id.uuid())
     .bind(container.user.uuid())
@@ -99,6 +102,8 @@ pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreE
     .bind(document(&container.spec))
     .bind(container.desired.as_str())
     .bind(micros(container.created_at))
+    .bind(i64::try_from(reserved.cpus).unwrap_or(i64::MAX))
+    .bind(i64::try_from(reserved.memory).unwrap_or(i64::MAX))
     .execute(c)
     .await?
     .rows_affected()
@@ -209,14 +214,22 @@ pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Container>
     rows.into_iter().map(Container::try_from).collect()
 }
 
-/// Which containers, whoever's they are, were made of an image.
-pub async fn using_image(conn: &mut Conn, image: ImageId) -> Result<Vec<ContainerId>, StoreError> {
-    let ids: Vec<Uuid> =
-        on!(conn, |c| sqlx::query_scalar("SELECT id FROM containers WHERE image_id = $1 ORDER BY id LIMIT 100")
+/// Which of a user's containers were made of an image, and how many of others'.
+pub async fn using_image(conn: &mut Conn, user: UserId, image: ImageId) -> Result<(Vec<ContainerId>, u64), StoreError> {
+    let own: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar(
+        "SELECT id FROM containers WHERE image_id = $1 AND user_id = $2 ORDER BY id LIMIT 100"
+    )
+    .bind(image.uuid())
+    .bind(user.uuid())
+    .fetch_all(c)
+    .await?);
+    let others: i64 =
+        on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM containers WHERE image_id = $1 AND user_id <> $2")
             .bind(image.uuid())
-            .fetch_all(c)
+            .bind(user.uuid())
+            .fetch_one(c)
             .await?);
-    Ok(ids.into_iter().map(ContainerId::from_uuid).collect())
+    Ok((own.into_iter().map(ContainerId::from_uuid).collect(), unsigned("containers.count", others)?))
 }
 
 /// Says what a container is meant to do from now on.

@@ -264,6 +264,15 @@ pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) ->
     rows.into_iter().map(Host::try_from).collect()
 }
 
+/// The hosts that users share, oldest first, without those that are on their way out.
+pub async fn pool(conn: &mut Conn) -> Result<Vec<Host>, StoreError> {
+    let rows: Vec<HostRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE pool = TRUE AND state <> 'deleting' ORDER BY id"))
+            .fetch_all(c)
+            .await?);
+    rows.into_iter().map(Host::try_from).collect()
+}
+
 /// All hosts of a user's.
 pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<HostId>, StoreError> {
     let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar("SELECT id FROM hosts WHERE user_id = $1 ORDER BY id")
@@ -397,6 +406,10 @@ pub async fn silent_since(conn: &mut Conn, before: Timestamp) -> Result<Vec<Host
 /// Removes the row of a host and what hangs on it. Its containers' rows must be gone.
 pub async fn remove(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
     for sql in [
+        // Whoever had something on another's host never learns which it was.
+        "UPDATE jobs SET host_id = NULL, command = NULL WHERE host_id = $1 AND ended_at IS NOT NULL \
+         AND user_id <> (SELECT user_id FROM hosts WHERE id = $1)",
+        "DELETE FROM host_tenants WHERE host_id = $1",
         "DELETE FROM join_tokens WHERE host_id = $1",
         "DELETE FROM certificates WHERE host_id = $1",
         "DELETE FROM image_hosts WHERE host_id = $1",
@@ -420,23 +433,4 @@ pub async fn any_silent(conn: &mut Conn, before: Timestamp) -> Result<bool, Stor
     .is_some()
     });
     Ok(row)
-}
-
-/// The states of hosts, for things that were found on them.
-pub async fn states(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<(HostId, HostState)>, StoreError> {
-    if ids.is_empty() {
-        return Ok(Vec::new());
-    }
-    let rows: Vec<(Uuid, String)> = on!(conn, |c| {
-        let mut q = QueryBuilder::new(concat!("SELECT id, ", state!(), " FROM hosts WHERE id IN ("));
-        let mut list = q.separated(", ");
-        for id in ids {
-            list.push_bind(id.uuid());
-        }
-        q.push(")");
-        q.build_query_as().fetch_all(c).await?
-    });
-    rows.into_iter()
-        .map(|(id, state)| Ok((HostId::from_uuid(id), word("hosts.state", &state, HostState::parse(&state))?)))
-        .collect()
 }

@@ -13,6 +13,7 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod logs;
+pub mod placement;
 mod postgres;
 pub mod records;
 mod rows;

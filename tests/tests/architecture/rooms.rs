@@ -19,7 +19,7 @@ const TABLES: &[Table] = &[
             ("", ALL),
             ("main", ALL),
             ("app", ALL),
-            ("config", &["store"]),
+            ("config", &["store", "domain"]),
             ("clock", &[]),
             ("tasks", &[]),
             ("telemetry", &["config"]),
