@@ -18,3 +18,6 @@ CREATE TABLE host_tenants (
     PRIMARY KEY (host_id, user_id)
 );
 CREATE INDEX host_tenants_user_idx ON host_tenants (user_id);
+
+-- The job that has to end first: the pull of the image that a container is made of. It may have gone meanwhile.
+ALTER TABLE jobs ADD COLUMN after_id UUID;

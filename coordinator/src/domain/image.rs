@@ -27,6 +27,17 @@ pub struct Image {
     pub created_at: Timestamp,
 }
 
+impl Image {
+    /// What to pull where it is not yet. What was built cannot be had elsewhere.
+    #[must_use]
+    pub fn obtainable(&self) -> Option<&ImageRef> {
+        match &self.source {
+            ImageSource::Reference(reference) if self.state == ImageState::Ready => Some(reference),
+            _ => None,
+        }
+    }
+}
+
 /// Where an image comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ImageSource {

@@ -176,6 +176,7 @@ async fn image_made(
     now: Timestamp,
 ) -> Result<(), QueueError> {
     let Some(host) = job.host else { return Ok(()) };
+    let known = store::images::get(conn, job.user, id).await?.map(|image| image.state);
     match ending {
         Ending::Succeeded(Product::Image { docker_id, size }) => {
             let presence = ImageOnHost {
@@ -187,12 +188,19 @@ async fn image_made(
                 changed_at: now,
             };
             store::images::set_presence(conn, &presence).await?;
-            let kept =
-                store::images::get(conn, job.user, id).await?.is_some_and(|image| image.state == ImageState::Pending);
-            if kept {
+            if known == Some(ImageState::Pending) {
                 store::images::set_state(conn, id, ImageState::Ready).await?;
             }
             note(conn, job, "image.created", Kind::Image, id.uuid(), None, now).await
+        }
+        // One more host did not get it; on the others it stays. What may be left there goes with the image.
+        Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } if known == Some(ImageState::Ready) => {
+            if *confirmed {
+                return Ok(store::images::remove_presence(conn, id, host).await?);
+            }
+            let state = PresenceState::Missing;
+            let presence = ImageOnHost { image: id, host, state, docker_id: None, size: None, changed_at: now };
+            Ok(store::images::set_presence(conn, &presence).await?)
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
             store::images::remove(conn, id).await?;

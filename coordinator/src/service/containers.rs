@@ -1,7 +1,8 @@
 //! Containers: asking for one in one transaction with its job, seeing them, and removing them.
 
 use super::idempotency::{self, Key};
-use super::{Result, Services, once, placement};
+use super::placement::{self, Placed};
+use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
@@ -139,13 +140,13 @@ async fn create(
         return Ok((JobId::from_uuid(replay.id), None));
     }
     let id = ContainerId::new();
-    let (host, image) = placement::place(conn, user, rules, id, &mut new, insist).await?;
+    let Placed { host, image, after } = placement::place(conn, user, rules, id, &mut new, insist).await?;
 
     let container = Container {
         id,
         user,
         host: host.id,
-        image: image.id,
+        image,
         name: new.name.clone(),
         spec: new.spec.clone(),
         desired: DesiredState::Running,
@@ -157,7 +158,7 @@ async fn create(
         container: container.id,
         user,
         name: new.name,
-        image: image.id,
+        image,
         spec: new.spec,
         hardening: hardening(&host),
     });
@@ -171,6 +172,9 @@ async fn create(
         wait: new.wait,
     };
     queue::enqueue(conn, request, now).await?;
+    if let Some(after) = after {
+        store::jobs::set_after(conn, job, after).await?;
+    }
     store::records::audit(conn, permit.origin(), "container.create", Kind::Container, container.id.uuid(), now).await?;
     Ok((job, Some(host.id)))
 }

@@ -5,12 +5,25 @@
 use super::containers::{NewContainer, fits};
 use super::{Result, ServiceError};
 use crate::domain::host::{Host, HostState};
-use crate::domain::image::{Image, ImageOnHost, usable_on};
+use crate::domain::image::{Image, ImageOnHost, PresenceState, usable_on};
+use crate::domain::job::{JobKind, JobState, Subject};
 use crate::domain::placement::{Asked, Candidate, Obstacle, Place, PoolRules, Wish, decide, explain, obstacles};
 use crate::domain::{Refusal, Violation};
+use crate::queue::{self, Request};
 use crate::store::{self, Conn};
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
-use dockerforge_protocol::spec::{ContainerSpec, Labels};
+use dockerforge_protocol::command::{Command, PullImage};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
+use dockerforge_protocol::spec::{ContainerSpec, ImageRef, Labels};
+
+/// What was found for a container.
+pub(super) struct Placed {
+    /// Where it goes.
+    pub(super) host: Host,
+    /// What it is made of.
+    pub(super) image: ImageId,
+    /// What has to end before it can be made.
+    pub(super) after: Option<JobId>,
+}
 
 /// Finds the host and the image of a new container, holds both, and gives the container the limits that the host demands.
 /// With `insist` all hosts that come into question are held first: somebody was faster at the first try.
@@ -21,7 +34,7 @@ pub(super) async fn place(
     id: ContainerId,
     new: &mut NewContainer,
     insist: bool,
-) -> Result<(Host, Image)> {
+) -> Result<Placed> {
     let placed = match new.place.clone() {
         Place::Host(host) => named(conn, user, rules, id, host, new).await?,
         Place::Pool(wish) => chosen(conn, user, rules, id, &wish, new, insist).await?,
@@ -30,20 +43,56 @@ pub(super) async fn place(
         }
         Place::Open => chosen(conn, user, rules, id, &Wish::default(), new, insist).await?,
     };
-    fits(conn, user, placed.0.id, id, &new.spec).await?;
-    if placed.0.user != user {
-        store::placement::add_tenant(conn, placed.0.id, user).await?;
+    fits(conn, user, placed.host.id, id, &new.spec).await?;
+    if placed.host.user != user {
+        store::placement::add_tenant(conn, placed.host.id, user).await?;
     }
     Ok(placed)
 }
 
-/// The image, held and usable on a host that is held.
-async fn image_on(conn: &mut Conn, user: UserId, image: ImageId, host: HostId) -> Result<Image> {
+/// The image, held, and usable on a host that is held; with the job that brings it there first, if it is not there.
+async fn image_on(conn: &mut Conn, user: UserId, image: ImageId, host: HostId) -> Result<(Image, Option<JobId>)> {
     store::images::hold(conn, image).await?;
     let image = visible(conn, user, image).await?;
     let presence = store::images::presence(conn, &[image.id]).await?;
-    usable_on(&image, presence.iter().find(|p| p.host == host), host)?;
-    Ok(image)
+    match (usable_on(&image, presence.iter().find(|p| p.host == host), host), image.obtainable()) {
+        (Ok(()), _) => Ok((image, None)),
+        (Err(_), Some(reference)) => {
+            let job = obtain(conn, &image, reference.clone(), host).await?;
+            Ok((image, Some(job)))
+        }
+        (Err(refusal), None) => Err(refusal.into()),
+    }
+}
+
+/// The job that pulls an image to one more host: one that is on its way, or a new one. It is the image's owner's.
+async fn obtain(conn: &mut Conn, image: &Image, reference: ImageRef, host: HostId) -> Result<JobId> {
+    let (now, subject) = (crate::clock::now(), Subject::Image(image.id));
+    let open = store::jobs::open_about(conn, subject).await?;
+    let under_way = open.iter().find(|job| job.kind == JobKind::ImagePull && job.host == Some(host));
+    if let Some(job) = under_way.filter(|job| job.state != JobState::Cancelling) {
+        return Ok(job.id);
+    }
+    let presence = ImageOnHost {
+        image: image.id,
+        host,
+        state: PresenceState::Pending,
+        docker_id: None,
+        size: None,
+        changed_at: now,
+    };
+    store::images::set_presence(conn, &presence).await?;
+    let pull = Command::PullImage(PullImage { image: image.id, user: image.user, reference });
+    let request = Request {
+        id: JobId::new(),
+        user: image.user,
+        work: Some((host, pull)),
+        parent: None,
+        kind: JobKind::ImagePull,
+        subject,
+        wait: None,
+    };
+    Ok(queue::enqueue_following(conn, request, now).await?)
 }
 
 async fn visible(conn: &mut Conn, user: UserId, image: ImageId) -> Result<Image> {
@@ -59,7 +108,7 @@ async fn named(
     id: ContainerId,
     host: HostId,
     new: &mut NewContainer,
-) -> Result<(Host, Image)> {
+) -> Result<Placed> {
     store::placement::hold(conn, host).await?;
     let mut violations = Vec::new();
     let found = store::hosts::get(conn, user, host).await?;
@@ -75,7 +124,7 @@ async fn named(
     if found.draining {
         return Err(Refusal::HostDraining(host).into());
     }
-    let image = image_on(conn, user, new.image, host).await?;
+    let (image, after) = image_on(conn, user, new.image, host).await?;
     if found.pool {
         limit(rules, &mut new.spec)?;
         let labels = Labels::default();
@@ -88,7 +137,7 @@ async fn named(
             return Err(Refusal::NothingFits(explain(user, &[found], &[(host, missing)])).into());
         }
     }
-    Ok((found, image))
+    Ok(Placed { host: found, image: image.id, after })
 }
 
 /// A shared host that fits.
@@ -100,7 +149,7 @@ async fn chosen(
     wish: &Wish,
     new: &mut NewContainer,
     insist: bool,
-) -> Result<(Host, Image)> {
+) -> Result<Placed> {
     let mut pool = store::hosts::pool(conn).await?;
     if insist {
         for host in &pool {
@@ -126,9 +175,9 @@ async fn chosen(
             return Err(ServiceError::Outrun);
         }
     }
-    let image = image_on(conn, user, new.image, host).await?;
+    let (image, after) = image_on(conn, user, new.image, host).await?;
     let host = pool.into_iter().find(|row| row.id == host).ok_or(ServiceError::Outrun)?;
-    Ok((host, image))
+    Ok(Placed { host, image: image.id, after })
 }
 
 fn limit(rules: &PoolRules, spec: &mut ContainerSpec) -> Result<()> {
@@ -172,7 +221,7 @@ async fn candidates(conn: &mut Conn, hosts: &[Host], image: &Image, spec: &Conta
         let there: Option<&ImageOnHost> = presence.iter().find(|p| p.host == host.id);
         candidates.push(Candidate {
             reserved: reserved.iter().find(|(id, _)| *id == host.id).map(|(_, sum)| *sum).unwrap_or_default(),
-            image: usable_on(image, there, host.id).is_ok(),
+            image: usable_on(image, there, host.id).is_ok() || image.obtainable().is_some(),
             containers: if by_number { store::containers::on_host(conn, host.id).await? } else { Vec::new() },
             host: host.clone(),
         });

@@ -237,6 +237,17 @@ pub async fn cancelling_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Att
         .collect()
 }
 
+/// Lets a job wait until another has ended, however it ends.
+pub async fn set_after(conn: &mut Conn, id: JobId, after: JobId) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE jobs SET after_id = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(after.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
 /// What a draining host leaves where it is: jobs that would make something on it.
 macro_rules! not_held_back {
     () => {
@@ -351,7 +362,8 @@ pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) ->
                 "AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.subject_id = q.subject_id AND o.host_id = q.host_id AND o.ended_at IS NULL ",
                 "AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id)) AND ",
                 not_held_back!(),
-                " ORDER BY q.id LIMIT $3 ",
+                " AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.id = q.after_id AND a.ended_at IS NULL) ",
+                "ORDER BY q.id LIMIT $3 ",
                 $lock,
                 ") UPDATE jobs SET state = 'assigned', attempt = attempt + 1, log_base = log_size ",
                 "WHERE id IN (SELECT id FROM picked) AND state = 'queued' RETURNING ",

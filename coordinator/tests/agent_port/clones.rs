@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use dockerforge_coordinator::app::App;
-use dockerforge_coordinator::config::{Config, LogFormat};
+use dockerforge_coordinator::config::{Config, LogFormat, ServeArgs};
 use dockerforge_coordinator::store::Location;
 use dockerforge_protocol::enrolment::{
     ALPN_ENROLL, ALPN_SESSION, ENROLL_PATH, ENROLL_SERVER_NAME, EnrolRequest, Enrolled, SESSION_PATH, server_name,
@@ -36,7 +36,9 @@ impl Stage {
     async fn start() -> (Self, Machine) {
         let folder = tempfile::tempdir().unwrap();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let defaults = Config::load(&ServeArgs::default()).unwrap();
         let config = Config {
+            pool: defaults.pool,
             data_dir: folder.path().to_owned(),
             database: Location::Sqlite(folder.path().join("dockerforge.db")),
             api_listen: any,

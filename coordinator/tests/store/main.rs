@@ -10,6 +10,7 @@
 
 mod bed;
 mod ends;
+mod placement;
 mod queue;
 mod tenancy;
 mod transactions;

@@ -16,6 +16,7 @@ mod images;
 mod jobs;
 mod logs;
 mod operations;
+mod placement;
 mod specs;
 mod tenancy;
 mod two_hosts;
