@@ -1,8 +1,10 @@
 //! Wires everything together and takes it apart in order. Nothing else knows of all rooms.
 
+use crate::build::archive::Limits;
 use crate::build::{ContextError, Contexts};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
+use crate::events;
 use crate::http;
 use crate::http::listener::{ListenError, Server, TlsFiles};
 use crate::hub::{self, Hub, HubConfig};
@@ -11,6 +13,8 @@ use crate::queue::{self, ReaperConfig, Signals};
 use crate::service::{ServiceError, Services};
 use crate::store::{self, Store, StoreError};
 use crate::tasks::Tasks;
+use crate::vault::{Vault, VaultError};
+use crate::webhooks::{Courier, NoSender, Sender};
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
 use secrecy::SecretString;
 use std::collections::HashSet;
@@ -65,9 +69,15 @@ pub enum AppError {
     /// The certificate authority.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The master key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The build contexts.
     #[error(transparent)]
     Contexts(#[from] ContextError),
+    /// What sends events to webhooks.
+    #[error(transparent)]
+    Webhooks(#[from] NoSender),
     /// The first user.
     #[error("the system user could not be made")]
     Bootstrap(#[source] ServiceError),
@@ -95,6 +105,7 @@ impl App {
         let cluster = store.write(move |conn| Box::pin(async move { store::cluster_id(conn, now).await })).await?;
         let authority = Arc::new(Authority::load_or_generate(&config.data_dir, cluster, now)?);
         let contexts = Contexts::new(&config.data_dir.join("contexts"))?;
+        let vault = Vault::load_or_generate(&config.data_dir.join("vault.key"))?;
         let key = admin_key(config)?;
 
         let api_listener = listen(config.api_listen)?;
@@ -117,7 +128,9 @@ impl App {
             store: store.clone(),
             signals: signals.clone(),
             authority: Arc::clone(&authority),
+            vault: vault.clone(),
             contexts: contexts.clone(),
+            upload_limits: Limits { compressed: config.upload_limit, ..Limits::default() },
             revoked: Arc::clone(&revoked),
             pool: config.pool,
             agent_url,
@@ -146,8 +159,15 @@ impl App {
             queue::run_reaper(store.clone(), signals, ReaperConfig::default(), sweeper, tasks.token()),
         );
 
+        let (feed, feeder) = events::feed(&store);
+        tasks.spawn("events", feeder.run(tasks.token()));
+        let sender = Sender::new()?;
+        let courier = Courier { store: store.clone(), feed: feed.clone(), vault, sender };
+        tasks.spawn("webhooks", courier.run(tasks.token()));
+
         let streams = tasks.child();
-        let state = http::State { services, stop: streams.clone() };
+        let failures = Arc::default();
+        let state = http::State { services, feed, stop: streams.clone(), tasks: tasks.clone(), failures };
         let tls = Arc::new(ServerTls::new(authority, now)?);
         tasks.spawn("pki", Arc::clone(&tls).keep_fresh(tasks.token()));
         let agent_routes = hub::routes(hub.clone()).merge(http::agent_port::routes(state.clone()));

@@ -74,6 +74,10 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_POOL_DEFAULT_PIDS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_default_pids: Option<u64>,
+    /// How large an uploaded build context may be, bytes, as it comes [default: 1073741824]
+    #[arg(long, env = "DOCKERFORGE_UPLOAD_LIMIT", value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload_limit: Option<u64>,
     /// How the log is written [default: text]
     #[arg(long, env = "DOCKERFORGE_LOG_FORMAT", value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +118,8 @@ pub struct Config {
     pub admin_key_file: Option<PathBuf>,
     /// What holds on pool hosts.
     pub pool: PoolRules,
+    /// How large an uploaded build context may be, bytes.
+    pub upload_limit: u64,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What is logged.
@@ -140,6 +146,8 @@ pub enum ConfigError {
     AgentUrl(String),
 }
 
+/// 1 GiB.
+const UPLOAD_LIMIT: u64 = 1 << 30;
 const DATA_DIR: &str = "/var/lib/dockerforge";
 const MIB: u64 = 1024 * 1024;
 const API_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7080);
@@ -184,6 +192,7 @@ impl Config {
             agent_url: agent_url.transpose()?,
             admin_key_file: args.admin_key_file,
             pool,
+            upload_limit: args.upload_limit.unwrap_or(UPLOAD_LIMIT),
             log_format: args.log_format.unwrap_or_default(),
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
             data_dir,

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod events;
 pub mod http;
 pub mod hub;
 pub mod pki;
@@ -17,6 +18,8 @@ pub mod service;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod vault;
+pub mod webhooks;
 
 /// Every step at which a build with the `testing` feature can be made to die, in the order of a job's life.
 pub const FAULT_POINTS: [&str; 6] = [

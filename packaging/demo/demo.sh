@@ -125,7 +125,7 @@ print_lines() {
 }
 
 # Server-sent events as they come (the WHATWG's text/event-stream): an event is its fields and an empty line, and its
-# data lines are joined by newlines.
+# data lines are joined by newlines. The text of a log event is a JSON string.
 show_events() {
   local line event='' data='' first=yes PENDING=''
   while IFS= read -r line; do
@@ -141,7 +141,9 @@ show_events() {
       '')
         if [ "$event" = end ]; then break; fi
         if [ "$event" = log ]; then
-          PENDING+=$data
+          # The x keeps the line ends that $() would take off.
+          data=$(jq -j . <<<"$data" && printf x)
+          PENDING+=${data%x}
           print_lines
         fi
         event='' data='' first=yes

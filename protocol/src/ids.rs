@@ -107,6 +107,10 @@ ids! {
     JobId = "job";
     /// One installation of an agent on a machine; a copy of the machine carries the same.
     InstanceId = "ins";
+    /// A webhook of a user.
+    WebhookId = "whk";
+    /// One event on its way to a webhook.
+    DeliveryId = "dlv";
     /// A request to the API, in its answer's headers and in the log.
     RequestId = "req";
 }

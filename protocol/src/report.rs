@@ -51,6 +51,11 @@ pub enum Product {
         /// Docker's id of it.
         docker_id: String,
     },
+    /// A program ran to its end in a container.
+    Exec {
+        /// What it ended with; 128 and the signal's number where a signal ended it.
+        exit_code: i64,
+    },
     /// An image.
     Image {
         /// Docker's id of it: `sha256:…`.
@@ -76,6 +81,10 @@ pub enum FailureKind {
     ImageInUse,
     /// The container is not on the host: somebody removed it by hand, or it was never made.
     ContainerNotFound,
+    /// The container does not run.
+    ContainerNotRunning,
+    /// What was to be done at most once was begun, and nobody knows how it ended.
+    OutcomeUnknown,
     /// A step of the build failed.
     BuildFailed,
     /// The build context could not be fetched from the coordinator.
@@ -108,6 +117,8 @@ impl FailureKind {
             | Self::ImageNotFound
             | Self::ImageInUse
             | Self::ContainerNotFound
+            | Self::ContainerNotRunning
+            | Self::OutcomeUnknown
             | Self::BuildFailed
             | Self::NameTaken
             | Self::PortTaken
@@ -129,6 +140,8 @@ impl FailureKind {
             Self::ImageNotFound => "image-not-found",
             Self::ImageInUse => "image-in-use",
             Self::ContainerNotFound => "container-not-found",
+            Self::ContainerNotRunning => "container-not-running",
+            Self::OutcomeUnknown => "outcome-unknown",
             Self::BuildFailed => "build-failed",
             Self::ContextUnavailable => "context-unavailable",
             Self::NameTaken => "name-taken",

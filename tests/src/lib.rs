@@ -21,4 +21,5 @@ pub mod hosts;
 pub mod invariants;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod wait;

@@ -211,6 +211,41 @@ pub struct NewContainer {
     pub drop_capabilities: &'static [&'static str],
 }
 
+/// What can be changed of a container where it is; what is absent stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Billionths of a processor.
+    pub nano_cpus: Option<i64>,
+    /// Bytes of memory; no swap on top.
+    pub memory: Option<i64>,
+    /// Processes and threads.
+    pub pids: Option<i64>,
+    /// Docker's name of the restart policy.
+    pub restart: &'static str,
+}
+
+/// A program to run in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewExec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Who it runs as; as the container's own program where absent.
+    pub user: Option<String>,
+    /// The folder it begins in; the container's own where absent.
+    pub workdir: Option<String>,
+}
+
+/// A program in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exec {
+    /// Whether it runs.
+    pub running: bool,
+    /// What it ended with, once it has.
+    pub exit_code: Option<i64>,
+}
+
 /// An image to build.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewBuild {
@@ -290,6 +325,17 @@ pub trait Engine: Send + Sync + 'static {
     fn container_stop<'a>(&'a self, id: &'a str, grace: Duration) -> Call<'a, ()>;
     /// Removes it even if it runs, with its anonymous volumes.
     fn container_remove<'a>(&'a self, id: &'a str) -> Call<'a, ()>;
+    /// Gives it another name; [`DockerError::Conflict`] where the name exists.
+    fn container_rename<'a>(&'a self, id: &'a str, name: &'a str) -> Call<'a, ()>;
+    /// Changes its limits and its restart policy.
+    fn container_update<'a>(&'a self, id: &'a str, limits: &'a Limits) -> Call<'a, ()>;
+    /// Prepares a program in a running container and answers Docker's id of it; nothing runs yet.
+    /// [`DockerError::Conflict`] where the container does not run.
+    fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String>;
+    /// Begins a prepared program and answers what it writes, to both of its outputs. Dropping the stream does not stop it.
+    fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>>;
+    /// How a program stands.
+    fn exec_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Exec>;
     /// The container of that name or id.
     fn container_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Container>;
     /// The containers, running or not, that carry all these labels, each `key=value`.

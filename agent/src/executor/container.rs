@@ -4,11 +4,12 @@
 
 use super::ports::{self, Published};
 use super::work::{Work, failed};
-use super::{Ended, failure, network};
+use super::{Ended, failure, network, update};
 use crate::docker::{Container, DockerError, NewContainer};
 use dockerforge_protocol::command::{CreateContainer, Hardening, docker_name, labels, local_tag};
 use dockerforge_protocol::ids::{ContainerId, UserId};
 use dockerforge_protocol::report::{FailureKind, Product};
+use dockerforge_protocol::spec::MilliCpus;
 use std::collections::BTreeSet;
 
 /// Of Docker's default capabilities (docs.docker.com/engine/security) those that a hosted program has no use for, and an
@@ -28,6 +29,16 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
     }
     hardened(command)?;
     within_policy(work, command).await?;
+    let (network, volumes) = prepare(work, command).await?;
+    let id = make(work, command, &network, &volumes, &[], true).await?;
+    Ok(Product::Container { docker_id: id })
+}
+
+/// What stands in a container from outside: volume name, path, whether read-only.
+type Volumes = Vec<(String, String, bool)>;
+
+/// Makes sure that all is there that the container needs: its user's network, its volumes, its image.
+pub(super) async fn prepare(work: &Work<'_>, command: &CreateContainer) -> Result<(String, Volumes), Ended> {
     work.step("preparing the network", Some(10))?;
     let network = network::ensure(work, command.user).await?;
     work.done("network");
@@ -52,16 +63,31 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
     }
     work.done("image");
 
+    Ok((network, volumes))
+}
+
+/// Makes sure that the container is there as specified, and runs if it is to; answers Docker's id of it. `before` are the
+/// ports that it had, which it keeps where it can.
+pub(super) async fn make(
+    work: &Work<'_>,
+    command: &CreateContainer,
+    network: &str,
+    volumes: &[(String, String, bool)],
+    before: &[Published],
+    run: bool,
+) -> Result<String, Ended> {
     let mut refused = BTreeSet::new();
     loop {
-        work.step("creating", Some(50))?;
-        let (id, ports) = ensure_created(work, command, &network, &volumes, &refused).await?;
+        work.step("creating", Some(60))?;
+        let (id, ports) = ensure_created(work, command, network, volumes, &refused, before).await?;
         work.done("created");
-
-        work.step("starting", Some(80))?;
+        if !run {
+            return Ok(id);
+        }
+        work.step("starting", Some(75))?;
         let Err(error) = work.settings.engine.container_start(&id).await else {
             work.done("started");
-            return Ok(Product::Container { docker_id: id });
+            return Ok(id);
         };
         let ended = not_started(work, command, &id, &error).await;
         // A port that we chose is something else's on this host: another one will do.
@@ -142,6 +168,15 @@ pub(super) async fn look(
     }
 }
 
+/// The container, which has to be there.
+pub(super) async fn there(work: &Work<'_>, id: ContainerId, user: UserId) -> Result<Container, Ended> {
+    // A job that was to make it anew and was given up on may have left it under another name.
+    update::put_back(work, id, user).await?;
+    look(work, &docker_name(id), id, user)
+        .await?
+        .ok_or_else(|| failed(FailureKind::ContainerNotFound, format!("{id} is not on the host")))
+}
+
 /// Whether a container found under the name is the one that was asked for.
 fn is_asked(work: &Work<'_>, command: &CreateContainer, found: &Container) -> bool {
     let has = |key: &str, value: String| found.labels.get(key) == Some(&value);
@@ -157,10 +192,11 @@ async fn ensure_created(
     network: &str,
     volumes: &[(String, String, bool)],
     refused: &BTreeSet<u16>,
+    before: &[Published],
 ) -> Result<(String, Vec<Published>), Ended> {
     // From the look at what others have to the container that has it: one choice at a time.
     let _one_at_a_time = work.keys.lock("ports").await;
-    let ports = choose_ports(work, command, refused, &[]).await?;
+    let ports = choose_ports(work, command, refused, before).await?;
     let new = body(work, command, network.to_owned(), volumes.to_vec(), ports.clone());
     match work.settings.engine.container_create(&new).await {
         Ok(id) => Ok((id, ports)),
@@ -235,6 +271,11 @@ fn taken_port(command: &CreateContainer, text: &str) -> Option<String> {
     named.or_else(|| asked.clone().next()).map(|(port, protocol)| format!("{port}/{protocol}"))
 }
 
+/// Docker's measure of processor time.
+pub(super) fn nano_cpus(cpus: MilliCpus) -> i64 {
+    i64::from(cpus.get()) * 1_000_000
+}
+
 fn body(
     work: &Work<'_>,
     command: &CreateContainer,
@@ -264,7 +305,7 @@ fn body(
         links: spec.links.iter().map(|link| (docker_name(link.container), link.alias.to_string())).collect(),
         ports,
         volumes,
-        nano_cpus: spec.resources.cpus.map(|cpus| i64::from(cpus.get()) * 1_000_000),
+        nano_cpus: spec.resources.cpus.map(nano_cpus),
         memory: spec.resources.memory.and_then(|memory| i64::try_from(memory.get()).ok()),
         pids: spec.resources.pids.map(|pids| i64::from(pids.get())),
         restart: spec.restart.as_str(),

@@ -4,6 +4,7 @@
 //! or image run one after the other.
 
 mod container;
+mod exec;
 mod image;
 mod keys;
 mod network;
@@ -12,6 +13,7 @@ mod ports;
 mod remove;
 mod run;
 mod table;
+mod update;
 mod work;
 
 pub use run::Executor;
@@ -101,6 +103,22 @@ pub const FAULT_POINTS: &[&str] = &[
     "agent.container.restart.stopped",
     "agent.container.restart.started",
     "agent.container.restart.finished-journalled",
+    "agent.container.exec.accepted",
+    "agent.container.exec.created",
+    "agent.container.exec.begun",
+    "agent.container.exec.ran",
+    "agent.container.exec.finished-journalled",
+    "agent.container.limit.accepted",
+    "agent.container.limit.updated",
+    "agent.container.limit.finished-journalled",
+    "agent.container.recreate.accepted",
+    "agent.container.recreate.stopped",
+    "agent.container.recreate.kept",
+    "agent.container.recreate.created",
+    "agent.container.recreate.started",
+    "agent.container.recreate.well",
+    "agent.container.recreate.removed",
+    "agent.container.recreate.finished-journalled",
     "agent.container.delete.accepted",
     "agent.container.delete.stopped",
     "agent.container.delete.removed",

@@ -1,11 +1,11 @@
 //! Starting, stopping and restarting a container that is there. What must hold: each is done again without harm, a
 //! restart happens once a job however often the job is attempted, and what is not ours is left alone.
 
+use super::container::there;
 use super::work::{Work, failed};
 use super::{Ended, container};
-use crate::docker::{Container, DockerError};
-use dockerforge_protocol::command::{StartContainer, StopContainer, docker_name};
-use dockerforge_protocol::ids::{ContainerId, UserId};
+use crate::docker::DockerError;
+use dockerforge_protocol::command::{StartContainer, StopContainer};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::{FailureKind, Product};
 use serde::{Deserialize, Serialize};
@@ -47,15 +47,12 @@ pub(super) async fn restart(work: &Work<'_>, command: &StopContainer) -> Result<
     work.step("looking for the container", Some(10))?;
     let found = there(work, command.container, command.user).await?;
     let now = Before { docker_id: found.id.clone(), started_at: found.started_at };
-    let before = match work.noted() {
-        Some(before) => before,
-        None => {
-            work.note(&now)?;
-            Before { docker_id: found.id.clone(), started_at: found.started_at }
-        }
-    };
+    let before = work.noted::<Before>();
+    if before.is_none() {
+        work.note(&now)?;
+    }
     work.done("noted");
-    if now != before {
+    if before.is_some_and(|before| before != now) {
         // It has started since the job began: by an attempt that did not live to tell.
         return Ok(Product::Container { docker_id: found.id });
     }
@@ -73,13 +70,6 @@ pub(super) async fn restart(work: &Work<'_>, command: &StopContainer) -> Result<
 
 fn grace(command: &StopContainer) -> Duration {
     Duration::from_secs(command.grace_s.into())
-}
-
-/// The container, which has to be there.
-async fn there(work: &Work<'_>, id: ContainerId, user: UserId) -> Result<Container, Ended> {
-    container::look(work, &docker_name(id), id, user)
-        .await?
-        .ok_or_else(|| failed(FailureKind::ContainerNotFound, format!("{id} is not on the host")))
 }
 
 async fn start_now(work: &Work<'_>, id: &str) -> Result<(), Ended> {

@@ -5,6 +5,7 @@
 use super::keys::Keys;
 use super::{Ended, Settings, Stop, Table};
 use crate::docker::{ContextStream, LabelMap};
+use crate::journal::Journal;
 use crate::journal::spool::Spool;
 use dockerforge_protocol::command::{Command, ContextRef, labels};
 use dockerforge_protocol::ids::{JobId, UserId};
@@ -31,6 +32,9 @@ pub(crate) fn kind(command: &Command) -> &'static str {
         Command::StartContainer(_) => "container.start",
         Command::StopContainer(_) => "container.stop",
         Command::RestartContainer(_) => "container.restart",
+        Command::ExecContainer(_) => "container.exec",
+        Command::UpdateContainer(_) => "container.limit",
+        Command::RecreateContainer(_) => "container.recreate",
         Command::RemoveContainer(_) => "container.delete",
         Command::BuildImage(_) => "image.build",
         Command::PullImage(_) => "image.pull",
@@ -51,6 +55,7 @@ pub(crate) struct Work<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) table: &'a Table,
     pub(crate) keys: &'a Keys,
+    pub(crate) journal: &'a Journal,
     pub(crate) attempt: Attempt,
     pub(crate) log: &'a Spool,
     pub(crate) stop: &'a Stop,
@@ -91,8 +96,19 @@ impl Work<'_> {
 
     /// Writes to the job's log.
     pub(crate) fn say(&self, text: &str) {
-        self.log.write(text.as_bytes());
+        self.write(text.as_bytes());
+    }
+
+    /// Writes bytes, whatever they are, to the job's log.
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        self.log.write(bytes);
         self.table.ring();
+    }
+
+    /// Before what may be done only once: on the disk when this returns.
+    pub(crate) async fn begin_once(&self) -> Result<(), Ended> {
+        let written = self.journal.begin(self.attempt).await;
+        written.map_err(|error| failed(FailureKind::Internal, crate::report(&error)))
     }
 
     /// Keeps what a later attempt must know and Docker will not tell any more. Removed with the job.

@@ -142,6 +142,7 @@ async fn open(link: &Link) -> Result<Socket, End> {
 
 async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Result<Welcome, End> {
     let (docker, up) = link.observed.docker();
+    drop(link.executor.table().refusals());
     let jobs = link.executor.table().held();
     outbound.begin(up);
     for job in &jobs {

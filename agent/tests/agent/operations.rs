@@ -88,18 +88,18 @@ async fn whichever_call_fails(
 
 #[tokio::test]
 async fn whichever_call_fails_the_next_attempt_stops_the_container() {
-    whichever_call_fails(&[], stop, (ContainerState::Exited, 1), 2).await;
+    whichever_call_fails(&[], stop, (ContainerState::Exited, 1), 3).await;
 }
 
 #[tokio::test]
 async fn whichever_call_fails_the_next_attempt_starts_the_container_once() {
-    whichever_call_fails(&[stop], start, (ContainerState::Running, 2), 2).await;
+    whichever_call_fails(&[stop], start, (ContainerState::Running, 2), 3).await;
 }
 
 #[tokio::test]
 async fn whichever_call_fails_the_container_is_restarted_once() {
-    whichever_call_fails(&[], restart, (ContainerState::Running, 2), 3).await;
-    whichever_call_fails(&[stop], restart, (ContainerState::Running, 2), 2).await;
+    whichever_call_fails(&[], restart, (ContainerState::Running, 2), 4).await;
+    whichever_call_fails(&[stop], restart, (ContainerState::Running, 2), 3).await;
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_repeated_attempt_does_not_restart_again_and_another_job_does() {
     let (bench, create) = running().await;
     let job = JobId::new();
     // An attempt whose outcome was retryable keeps its note: the fault comes after the start.
-    bench.engine.fail_nth(2, Moment::After);
+    bench.engine.fail_nth(3, Moment::After);
     assert!(failure(&bench.run(job, 1, &restart(&create)).await).retryable());
     for number in 2..4 {
         let again = bench.assign(job, number, &restart(&create));

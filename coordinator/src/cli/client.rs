@@ -87,9 +87,10 @@ impl Client {
         self.repeated(Repeat::Always, request).await
     }
 
-    /// `PATCH` of JSON. What it sets it sets again without harm.
+    /// `PATCH` with JSON, with an idempotency key, repeated where the connection fails.
     pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Answer, CliError> {
-        let request = || self.request(Method::PATCH, path).json(body).timeout(ANSWER);
+        let key = Uuid::new_v4().to_string();
+        let request = || self.request(Method::PATCH, path).header("Idempotency-Key", &key).json(body).timeout(ANSWER);
         self.repeated(Repeat::Always, request).await
     }
 

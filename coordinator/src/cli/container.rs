@@ -45,6 +45,10 @@ pub enum ContainerCommand {
     Stop(Stop),
     /// Stop a container and start it
     Restart(Stop),
+    /// Run a program in a container; what it writes is the job's log
+    Exec(Exec),
+    /// Change what a container is; what is not named stays
+    Update(Box<Update>),
     /// Stop and remove a container
     Rm {
         /// Name or id
@@ -69,6 +73,93 @@ pub struct Stop {
     /// Follow the job until it is over
     #[arg(long)]
     wait: bool,
+}
+
+/// A program to run in a container.
+#[derive(Debug, clap::Args)]
+pub struct Exec {
+    /// Name or id
+    container: String,
+    /// An environment variable; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
+    env: Vec<(EnvName, String)>,
+    /// Who it runs as: user or user:group
+    #[arg(long, short)]
+    user: Option<String>,
+    /// The folder it begins in
+    #[arg(long, short, value_name = "PATH")]
+    workdir: Option<String>,
+    /// Seconds within which it has to begin, and that it may run
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    deadline: Option<u32>,
+    /// Follow the job until it is over
+    #[arg(long)]
+    wait: bool,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// What is to be another from now on.
+#[derive(Debug, clap::Args)]
+pub struct Update {
+    /// Name or id
+    container: String,
+    /// The image to run, by name or id
+    #[arg(long)]
+    image: Option<String>,
+    /// An environment variable; may be repeated; all of them are replaced
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
+    env: Vec<(EnvName, String)>,
+    /// At most this many processors, such as 0.5
+    #[arg(long, value_name = "N", value_parser = args::cpus)]
+    cpus: Option<f64>,
+    /// At most this much memory, such as 128m or 2g
+    #[arg(long, value_name = "SIZE", value_parser = args::memory)]
+    memory: Option<Bytes>,
+    /// At most this many processes and threads
+    #[arg(long, value_name = "N", value_parser = pids)]
+    pids: Option<PidsLimit>,
+    /// When Docker restarts it: no, unless-stopped, always or on-failure
+    #[arg(long, value_name = "POLICY", value_parser = str::parse::<RestartPolicy>)]
+    restart: Option<RestartPolicy>,
+    /// A label; may be repeated; all of them are replaced
+    #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = args::label)]
+    labels: Vec<(LabelKey, LabelValue)>,
+    /// Give up if its host does not take it within these seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    deadline: Option<u64>,
+    /// Follow the job until it is over
+    #[arg(long)]
+    wait: bool,
+    /// The program to run and its arguments, instead of those it has
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+impl Update {
+    /// The body of the request; limits are replaced together, so those that are not named are taken from what is there.
+    fn body(self, image: Option<String>, before: &Value) -> Value {
+        let mut resources = before.get("resources").and_then(Value::as_object).cloned().unwrap_or_default();
+        let limits = [
+            ("cpus", self.cpus.map(|n| json!(n))),
+            ("memory", self.memory.map(|n| json!(n))),
+            ("pids", self.pids.map(|n| json!(n))),
+        ];
+        let limited = limits.iter().any(|(_, value)| value.is_some());
+        resources.extend(limits.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        let optional = [
+            ("image", image.map(|image| json!(image))),
+            ("command", (!self.command.is_empty()).then(|| json!(self.command))),
+            ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
+            ("resources", limited.then_some(Value::Object(resources))),
+            ("restart", self.restart.map(|policy| json!(policy))),
+            ("labels", (!self.labels.is_empty()).then(|| json!(self.labels.into_iter().collect::<BTreeMap<_, _>>()))),
+            ("deadline", self.deadline.map(|seconds| json!(seconds))),
+        ];
+        let named = optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Value::Object(named.collect())
+    }
 }
 
 /// What a container is to be.
@@ -191,6 +282,34 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
         ContainerCommand::Start { container, wait } => ask(session, &container, "start", &json!({}), wait).await,
         ContainerCommand::Stop(stop) => stop.ask(session, "stop").await,
         ContainerCommand::Restart(stop) => stop.ask(session, "restart").await,
+        ContainerCommand::Exec(exec) => {
+            let env: BTreeMap<_, _> = exec.env.into_iter().collect();
+            let mut body = json!({ "command": exec.command });
+            for (name, value) in [
+                ("env", (!env.is_empty()).then(|| json!(env))),
+                ("user", exec.user.map(|user| json!(user))),
+                ("workdir", exec.workdir.map(|path| json!(path))),
+                ("deadline", exec.deadline.map(|seconds| json!(seconds))),
+            ] {
+                if let Some(value) = value {
+                    body[name] = value;
+                }
+            }
+            ask(session, &exec.container, "exec", &body, exec.wait).await
+        }
+        ContainerCommand::Update(update) => {
+            let wait = update.wait;
+            let id = session.id(Kind::Container, &update.container).await?;
+            let image = match &update.image {
+                Some(image) => Some(session.id(Kind::Image, image).await?),
+                None => None,
+            };
+            let path = format!("/containers/{id}");
+            let limited = update.cpus.is_some() || update.memory.is_some() || update.pids.is_some();
+            let before = if limited { session.client.get(&path, &[]).await?.value()? } else { Value::Null };
+            let answer = session.client.patch(&path, &update.body(image, &before)).await?;
+            session.accepted(&answer, wait).await
+        }
         ContainerCommand::Rm { container, volumes, wait } => {
             let id = session.id(Kind::Container, &container).await?;
             let query = if volumes { vec![("volumes", "true".to_owned())] } else { vec![] };

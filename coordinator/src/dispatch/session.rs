@@ -50,7 +50,7 @@ pub(super) async fn serve(dispatcher: Dispatcher, knock: Knock) {
     }
     dispatcher.signals.wake_conductor();
     // Registered before the first look.
-    let wake = dispatcher.signals.attend_host(host);
+    let wake = dispatcher.signals.attend_host(host, epoch);
     if knock.answer.send(Ok(admitted.welcome)).is_err() {
         dispatcher.signals.leave_host(host, &wake);
         return;

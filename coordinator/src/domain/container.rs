@@ -139,6 +139,18 @@ pub fn port_conflict(
     })
 }
 
+/// Whether Docker can make the one of the other where it is: only limits and the restart policy differ, and no limit is
+/// taken away.
+#[must_use]
+pub fn changes_in_place(before: &ContainerSpec, after: &ContainerSpec) -> bool {
+    let (old, new) = (&before.resources, &after.resources);
+    let kept = ContainerSpec { resources: *new, restart: after.restart, ..before.clone() } == *after;
+    let taken_away = (old.cpus.is_some() && new.cpus.is_none())
+        || (old.memory.is_some() && new.memory.is_none())
+        || (old.pids.is_some() && new.pids.is_none());
+    kept && !taken_away
+}
+
 /// What a container is meant to do once something that was to change it was cancelled: go on as it was seen.
 #[must_use]
 pub const fn left_as(seen: ObservedState) -> DesiredState {
@@ -245,6 +257,18 @@ mod tests {
         assert_eq!(left_as(ObservedState::Docker(ContainerState::Exited)), DesiredState::Stopped);
         assert_eq!(left_as(ObservedState::Docker(ContainerState::Restarting)), DesiredState::Running);
         assert_eq!(left_as(ObservedState::Pending), DesiredState::Running);
+    }
+
+    #[test]
+    fn only_limits_that_stay_and_the_restart_policy_change_in_place() {
+        let spec = |text: &str| serde_json::from_str::<ContainerSpec>(text).unwrap();
+        let before = spec(r#"{"env":{"A":"b"},"resources":{"pids":10}}"#);
+        assert!(changes_in_place(
+            &before,
+            &spec(r#"{"env":{"A":"b"},"resources":{"pids":20,"cpus":500},"restart":"no"}"#)
+        ));
+        assert!(!changes_in_place(&before, &spec(r#"{"env":{"A":"b"}}"#)), "a limit is taken away");
+        assert!(!changes_in_place(&before, &spec(r#"{"env":{"A":"c"},"resources":{"pids":10}}"#)));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum Kind {
     Container,
     /// A job.
     Job,
+    /// A webhook.
+    Webhook,
 }
 
 impl Kind {
@@ -32,13 +34,14 @@ impl Kind {
             Self::Image => "image",
             Self::Container => "container",
             Self::Job => "job",
+            Self::Webhook => "webhook",
         }
     }
 
     /// The kind a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job]
+        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job, Self::Webhook]
             .into_iter()
             .find(|k| k.as_str() == word)
     }
@@ -108,6 +111,15 @@ pub enum Refusal {
         /// Whose it is, where that is the user's own.
         owner: Option<ContainerId>,
     },
+    /// A container that its user stopped runs nothing.
+    #[error("{0} is stopped; start it first")]
+    NotRunning(ContainerId),
+    /// Another change of it is not finished.
+    #[error("{0} changes this container already; wait for it to end, or cancel it")]
+    BeingChanged(JobId),
+    /// It changed while a change of it was worked out.
+    #[error("this {0} was changed at the same time; look again")]
+    Changed(Kind),
     /// It is on its way out.
     #[error("this {0} is being deleted")]
     BeingDeleted(Kind),
@@ -141,6 +153,14 @@ pub enum Refusal {
     /// The user has as many unfinished jobs as he may.
     #[error("{limit} jobs are waiting or in work already; try again when some have ended")]
     QueueFull {
+        /// How many he may have.
+        limit: u32,
+    },
+    /// The user has as many of these as he may.
+    #[error("{limit} of this kind are there already: {kind}")]
+    TooMany {
+        /// Of which kind.
+        kind: Kind,
         /// How many he may have.
         limit: u32,
     },

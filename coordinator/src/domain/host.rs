@@ -85,12 +85,6 @@ pub enum HostState {
 }
 
 impl HostState {
-    /// Whether nobody can know how its containers are.
-    #[must_use]
-    pub const fn is_silent(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Conflict)
-    }
-
     /// The name in the API and in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -109,6 +103,17 @@ impl HostState {
         [Self::Pending, Self::Online, Self::Unreachable, Self::Conflict, Self::Deleting]
             .into_iter()
             .find(|s| s.as_str() == word)
+    }
+}
+
+/// Whether a host is silent, so that nobody knows how what is on it does. While it is being deleted its state does not
+/// say so, but the time it was last heard of does.
+#[must_use]
+pub fn is_silent(state: HostState, last_seen: Option<Timestamp>, now: Timestamp) -> bool {
+    match state {
+        HostState::Unreachable | HostState::Conflict => true,
+        HostState::Deleting => last_seen.is_none_or(|seen| now.duration_since(seen) > UNREACHABLE_AFTER),
+        HostState::Pending | HostState::Online => false,
     }
 }
 
@@ -134,5 +139,20 @@ impl Host {
                 (Some(_), _) => None,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_being_deleted_falls_silent_like_any_other() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let silent = |state, now| is_silent(state, Some(at(100)), at(now));
+        assert!(!silent(HostState::Deleting, 115) && silent(HostState::Deleting, 116));
+        assert!(is_silent(HostState::Deleting, None, at(0)));
+        // Of the others the reaper has decided it.
+        assert!(silent(HostState::Unreachable, 100) && !silent(HostState::Online, 1000));
     }
 }

@@ -8,9 +8,11 @@ pub mod event;
 pub mod host;
 pub mod image;
 pub mod job;
+mod job_kind;
 pub mod page;
 pub mod placement;
 pub mod user;
+pub mod webhook;
 
 pub use error::{Kind, Refusal, Violation};
 pub use jiff::Timestamp;

@@ -1,5 +1,6 @@
 //! Who a request is from: `Authorization: Basic name:key`, or `Bearer key`. Both carry one of our own random keys, which
-//! is looked up by its hash; nothing about a wrong one says whether its name exists.
+//! is looked up by its hash; nothing about a wrong one says whether its name exists. Who is wrong again and again is slowed
+//! down (see `slow_down`).
 
 use super::error::ApiError;
 use super::{Context, State};
@@ -9,6 +10,7 @@ use crate::domain::Refusal;
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
 use dockerforge_protocol::ids::UserId;
+use std::time::Instant;
 
 /// Acts for a user; for administrators.
 const ACTING_FOR: &str = "dockerforge-user";
@@ -16,10 +18,18 @@ const ACTING_FOR: &str = "dockerforge-user";
 /// Signs a request in.
 pub(super) async fn principal(state: &State, headers: &HeaderMap, context: &Context) -> Result<Principal, ApiError> {
     let (name, key) = credentials(headers)?;
+    let (name, failures, now) = (name.as_deref(), &state.failures, Instant::now());
+    if let Some(wait) = failures.wait_of_name(name, context.remote, now) {
+        return Err(ApiError::slowed(wait));
+    }
     let user = state.services.sign_in(&key).await?;
-    let user = user
-        .filter(|user| name.as_deref().is_none_or(|name| name == user.name.as_str()))
-        .ok_or_else(|| ApiError::unauthorized("this name and key do not sign anybody in"))?;
+    let Some(user) = user.filter(|user| name.is_none_or(|name| name == user.name.as_str())) else {
+        let wait = failures.wait_of_address(context.remote, now);
+        failures.failed(name, context.remote, now);
+        let wrong = || ApiError::unauthorized("this name and key do not sign anybody in");
+        return Err(wait.map_or_else(wrong, ApiError::slowed));
+    };
+    failures.succeeded(name, context.remote);
     let acting_for = match headers.get(ACTING_FOR) {
         None => user.id,
         Some(_) if !user.admin => return Err(Refusal::AdminOnly.into()),

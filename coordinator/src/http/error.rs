@@ -2,11 +2,13 @@
 //! carries its parts to the outermost layer, which knows the request and writes the document.
 
 use crate::domain::{Refusal, Violation};
+use crate::events::FeedError;
 use crate::service::images::{ArchiveError, ContextError};
 use crate::service::{Constraint, ServiceError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// An error answer (RFC 9457, `application/problem+json`).
@@ -59,6 +61,18 @@ impl ApiError {
 
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authentication is needed", detail)
+    }
+
+    /// Somebody who failed to sign in again and again.
+    pub(super) fn slowed(wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-failures",
+            "Too many failed sign-ins",
+            format!("wrong keys came from here again and again; try again in {seconds} s"),
+        );
+        Self { retry_after: Some(seconds), ..problem }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -134,6 +148,10 @@ impl ApiError {
                 HeaderValue::from_static("Basic realm=\"dockerforge\", Bearer realm=\"dockerforge\""),
             );
         }
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body may still be on its way: nothing else is asked on this connection.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
@@ -160,6 +178,9 @@ impl From<Refusal> for ApiError {
             Refusal::ImageNotReady { .. } => (S::CONFLICT, "image-not-ready", "The image is not there yet"),
             Refusal::ImageInUse { .. } => (S::CONFLICT, "image-in-use", "Containers use the image"),
             Refusal::PortTaken { .. } => (S::CONFLICT, "port-taken", "The port is taken"),
+            Refusal::NotRunning(_) => (S::CONFLICT, "container-not-running", "The container does not run"),
+            Refusal::BeingChanged(_) => (S::CONFLICT, "being-changed", "It is being changed"),
+            Refusal::Changed(_) => (S::CONFLICT, "conflict", "It changed meanwhile"),
             Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
             Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),
             Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),
@@ -179,6 +200,7 @@ impl From<Refusal> for ApiError {
                 let full = Self::new(S::TOO_MANY_REQUESTS, "queue-full", "Too many jobs are waiting", detail);
                 return Self { retry_after: Some(30), ..full };
             }
+            Refusal::TooMany { .. } => (S::FORBIDDEN, "quota-exceeded", "There are too many already"),
             Refusal::AdminOnly => (S::FORBIDDEN, "forbidden", "This is for administrators"),
         };
         Self::new(status, name, title, detail)
@@ -249,10 +271,25 @@ impl From<ServiceError> for ApiError {
                 "It changed meanwhile",
                 "the host that was chosen changed at the same time; ask again",
             ),
-            ServiceError::Pki(_) | ServiceError::Random(_) => {
+            ServiceError::Pki(_) | ServiceError::Vault(_) | ServiceError::Random(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::internal()
             }
+        }
+    }
+}
+
+impl From<FeedError> for ApiError {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Forgotten(_) => Self::new(
+                StatusCode::GONE,
+                "events-forgotten",
+                "These events are not kept any more",
+                format!("{error}; look at the resources themselves, and watch from now on"),
+            ),
+            FeedError::Stopped => StoreError::Stopped.into(),
+            FeedError::Store(error) => error.into(),
         }
     }
 }

@@ -241,6 +241,11 @@ impl Check {
     }
 }
 
+/// Where the reader of a live stream was, as an event source says it when it comes back.
+pub(super) fn last_event_id<T: FromStr<Err: std::fmt::Display>>(check: &mut Check, headers: &HeaderMap) -> Option<T> {
+    check.parse("Last-Event-ID", headers.get("last-event-id")?.to_str().unwrap_or_default())
+}
+
 /// An id in a path. One that is not even an id names nothing.
 pub(super) struct Id<T>(pub(super) T);
 

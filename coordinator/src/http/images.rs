@@ -5,10 +5,11 @@ use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Query, media_type, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing};
+use super::upload::Upload;
 use super::values::{labels, parse_labels, wait};
 use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
-use crate::service::images::{Limits, NewImage, Placed};
+use crate::service::images::{Claim, ContextError, NewImage, Placed, Received};
 use axum::Json;
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
@@ -178,15 +179,28 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
-    let (new, digest) = match media_type(request.headers()).as_deref() {
+    let Asked { new, digest, claim } = match media_type(request.headers()).as_deref() {
         Some("application/json") => from_json(&state, &caller, request).await?,
         Some("application/x-tar" | "application/gzip" | "application/x-gzip" | "application/tar+gzip") => {
             from_archive(&state, &caller, &permit, request).await?
         }
         _ => return Err(ApiError::unsupported("send JSON, or an archive as application/x-tar or application/gzip")),
     };
-    let job = state.services.image_create(&permit, caller.key(digest).as_ref(), new).await?;
-    started(&state, &caller, job).await
+    let job = state.services.image_create(&permit, caller.key(digest).as_ref(), new).await;
+    // Refused or a repeat: what came with it is not kept.
+    if let Some(claim) = claim {
+        state.services.context_release(claim).await;
+    }
+    started(&state, &caller, job?).await
+}
+
+/// What is asked for.
+struct Asked {
+    new: NewImage,
+    /// Of the body, for the Idempotency-Key.
+    digest: [u8; 32],
+    /// On the context that came with it.
+    claim: Option<Claim>,
 }
 
 fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
@@ -209,7 +223,7 @@ fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)
     map
 }
 
-async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<(NewImage, [u8; 32]), ApiError> {
+async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<Asked, ApiError> {
     let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
     let mut check = Check::default();
     let (name, host) = (check.parse("/name", &body.name), check.parse("/host", &body.host));
@@ -230,19 +244,16 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<(
         _ => {}
     }
     let ((name, host), labels) = check.finish(name.zip(host).zip(labels))?;
-    let source = match (pulled.flatten(), body.dockerfile) {
-        (Some(reference), _) => ImageSource::Reference(reference),
+    let (source, claim) = match (pulled.flatten(), body.dockerfile) {
+        (Some(reference), _) => (ImageSource::Reference(reference), None),
         (None, text) => {
-            let context = state.services.contexts.from_dockerfile(&text.unwrap_or_default()).await?;
-            ImageSource::Dockerfile(Recipe {
-                context,
-                dockerfile: DOCKERFILE.to_owned(),
-                build_args,
-                no_cache: body.no_cache,
-            })
+            let (context, claim) = state.services.contexts.from_dockerfile(&text.unwrap_or_default()).await?;
+            let dockerfile = DOCKERFILE.to_owned();
+            let recipe = Recipe { context, dockerfile, build_args, no_cache: body.no_cache };
+            (ImageSource::Dockerfile(recipe), Some(claim))
         }
     };
-    Ok((NewImage { name, host, source, labels, public, wait }, digest))
+    Ok(Asked { new: NewImage { name, host, source, labels, public, wait }, digest, claim })
 }
 
 async fn from_archive(
@@ -250,7 +261,7 @@ async fn from_archive(
     caller: &Caller,
     permit: &Permit<Write>,
     request: Request,
-) -> Result<(NewImage, [u8; 32]), ApiError> {
+) -> Result<Asked, ApiError> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(request.uri())
         .map_err(|_| ApiError::bad_request("the query cannot be read"))?
@@ -283,17 +294,48 @@ async fn from_archive(
     let build_args = build_args(&mut check, args);
     let (name, host) = check.finish(name.zip(host))?;
     let public = if public { Some(caller.may(Administer)?) } else { None };
-    // Before a gigabyte is received for a host that is not there.
-    state.services.image_expect(permit, host).await?;
-    let received = state.services.contexts.receive(request.into_body().into_data_stream(), Limits::default()).await?;
+    let received = receive(state, caller, permit, host, request).await?;
     if !received.summary.has(&dockerfile) {
+        state.services.context_release(received.claim).await;
         let mut check = Check::default();
         check.refuse("dockerfile", format!("the archive holds no file {dockerfile:?}"));
         return check.finish(None);
     }
     let digest = Sha256::new().chain_update(&query).chain_update(&received.context.sha256).finalize().into();
     let source = ImageSource::Dockerfile(Recipe { context: received.context, dockerfile, build_args, no_cache });
-    Ok((NewImage { name, host, source, labels: Labels::default(), public, wait }, digest))
+    Ok(Asked {
+        new: NewImage { name, host, source, labels: Labels::default(), public, wait },
+        digest,
+        claim: Some(received.claim),
+    })
+}
+
+/// Takes the archive, unless it is clear beforehand that it is of no use. Where it is not taken to its end, the rest is
+/// taken and dropped beside, so that the answer that says why is heard.
+async fn receive(
+    state: &State,
+    caller: &Caller,
+    permit: &Permit<Write>,
+    host: HostId,
+    request: Request,
+) -> Result<Received, ApiError> {
+    let (parts, body) = request.into_parts();
+    let mut upload = Upload::new(&parts.headers, body);
+    let limits = state.services.upload_limits;
+    let received = async {
+        if upload.size().is_some_and(|size| size > limits.compressed) {
+            return Err(ContextError::TooLarge(limits.compressed).into());
+        }
+        // The key's own request has its answer, whatever its body would be found to be; so which body it is bound to
+        // does not matter here.
+        state.services.image_expect(permit, caller.key([0; 32]).as_ref(), host).await?;
+        Ok::<_, ApiError>(state.services.contexts.receive(&mut upload, limits).await?)
+    };
+    let received = received.await;
+    if received.is_err() {
+        upload.discard(&state.tasks);
+    }
+    received
 }
 
 /// Which images.

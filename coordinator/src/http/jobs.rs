@@ -29,7 +29,8 @@ pub struct JobBody {
     /// `queued`, `assigned`, `running`, `unknown`, `cancelling`, `succeeded`, `failed` or `cancelled`.
     #[schema(example = "running")]
     pub state: &'static str,
-    /// The attempt in work, or the last; 0 before the first.
+    /// The number of the attempt in work, or of the last; 0 before the first. One that the agent did not take (it was
+    /// busy, or its Docker away) has a number too, but does not count against the five tries.
     pub attempt: u32,
     /// Whose it is.
     pub user: String,
@@ -78,11 +79,14 @@ pub struct ProgressBody {
 }
 
 /// What a job made.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 pub struct ResultBody {
     /// Docker's id of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_id: Option<String>,
+    /// What a program that was run ended with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
     /// Its size, bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -137,10 +141,13 @@ impl JobBody {
             ended_at: job.ended_at.as_ref().map(time),
             deadline_at: time(&job.deadline_at),
             result: job.product.as_ref().map(|product| match product {
-                Product::Nothing => ResultBody { docker_id: None, size: None },
-                Product::Container { docker_id } => ResultBody { docker_id: Some(docker_id.clone()), size: None },
+                Product::Nothing => ResultBody::default(),
+                Product::Exec { exit_code } => ResultBody { exit_code: Some(*exit_code), ..ResultBody::default() },
+                Product::Container { docker_id } => {
+                    ResultBody { docker_id: Some(docker_id.clone()), ..ResultBody::default() }
+                }
                 Product::Image { docker_id, size } => {
-                    ResultBody { docker_id: Some(docker_id.clone()), size: Some(*size) }
+                    ResultBody { docker_id: Some(docker_id.clone()), size: Some(*size), ..ResultBody::default() }
                 }
             }),
             error: job.error.as_ref().map(|error| JobErrorBody {

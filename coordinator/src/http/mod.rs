@@ -5,6 +5,7 @@ pub mod agent_port;
 mod auth;
 mod containers;
 mod error;
+mod events;
 mod extract;
 mod hosts;
 mod images;
@@ -14,11 +15,17 @@ pub mod listener;
 mod operations;
 mod ops;
 mod respond;
+mod slow_down;
 mod specs;
+mod updates;
+mod upload;
 mod users;
 mod values;
+mod webhooks;
 
+use crate::events::Feed;
 use crate::service::Services;
+use crate::tasks::Tasks;
 use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::{HeaderName, HeaderValue};
@@ -26,11 +33,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::RequestId;
 use error::ApiError;
+pub use slow_down::SignInFailures;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -40,8 +50,14 @@ use utoipa_axum::routes;
 pub struct State {
     /// The use cases.
     pub services: Services,
+    /// What happened.
+    pub feed: Feed,
     /// Cancelled when the coordinator shuts down: live streams end, and their readers resume elsewhere.
     pub stop: CancellationToken,
+    /// For what goes on after an answer.
+    pub tasks: Tasks,
+    /// Who failed to sign in lately.
+    pub failures: Arc<SignInFailures>,
 }
 
 /// What is known of a request beside its parts.
@@ -98,7 +114,8 @@ impl Context {
     tags(
         (name = "users", description = "Users and their API tokens"), (name = "hosts", description = "Machines with an agent"),
         (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
-        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "ops", description = "Health")
+        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "events", description = "What happened"),
+        (name = "ops", description = "Health")
     )
 )]
 struct ApiDoc;
@@ -115,15 +132,25 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(images::create, images::list))
         .routes(routes!(images::get, images::delete))
         .routes(routes!(containers::create, containers::list))
-        .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(containers::get, containers::delete, updates::update))
         .routes(routes!(operations::start))
         .routes(routes!(operations::stop))
         .routes(routes!(operations::restart))
+        .routes(routes!(operations::exec))
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))
+        .routes(routes!(events::list))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
+        .routes(routes!(webhooks::deliveries))
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
+}
+
+/// All operations on one path.
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.post, &mut path.delete, &mut path.put, &mut path.patch].into_iter().flatten()
 }
 
 /// The document of the API, made of the code of its handlers.
@@ -132,6 +159,20 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, paths) = routes().split_for_parts();
     let mut document = ApiDoc::openapi().nest("/v1", paths);
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        // Whoever may be told to sign in may be told to wait with it.
+        let responses = &mut operation.responses.responses;
+        if responses.contains_key("401") && !responses.contains_key("429") {
+            let problem = utoipa::openapi::content::ContentBuilder::new()
+                .schema(Some(utoipa::openapi::Ref::from_schema_name("Problem")))
+                .build();
+            let slowed = utoipa::openapi::ResponseBuilder::new()
+                .description("Too many failed sign-ins; `Retry-After` says how long to wait")
+                .content("application/json", problem)
+                .build();
+            responses.insert("429".to_owned(), slowed.into());
+        }
+    }
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));

@@ -1,12 +1,13 @@
-//! `/containers/{id}/start`, `/stop` and `/restart`: what is done with a container that is there.
+//! `/containers/{id}/start`, `/stop`, `/restart` and `/exec`: what is done with a container that is there.
 
 use super::State;
 use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, MaybeJson};
+use super::extract::{Caller, Check, Id, Json as Body, MaybeJson, Object};
 use super::jobs::{JobBody, started};
+use super::specs::parse_env;
 use super::values::wait;
 use crate::access::Write;
-use crate::service::operations::Operation;
+use crate::service::operations::{Operation, Program};
 use axum::extract::State as Shared;
 use axum::response::Response;
 use dockerforge_protocol::ids::ContainerId;
@@ -36,13 +37,37 @@ pub struct StopBody {
 }
 
 impl StopBody {
-    /// The grace, if one is named; `None` if it cannot be.
-    fn grace(&self, check: &mut Check) -> Option<Option<u32>> {
-        let Some(grace) = self.grace else { return Some(None) };
-        let grace = u32::try_from(grace).ok().filter(|grace| *grace <= MAX_GRACE);
-        check.take("/grace", grace.ok_or("expected 0 to 300 seconds")).map(Some)
+    /// The grace, if one is named and can be.
+    fn grace(&self, check: &mut Check) -> Option<u32> {
+        let grace = u32::try_from(self.grace?).ok().filter(|grace| *grace <= MAX_GRACE);
+        check.take("/grace", grace.ok_or("expected 0 to 300 seconds"))
     }
 }
+
+/// A program to run in a container.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ExecBody {
+    /// The program and its arguments. There is no shell unless you name one.
+    #[schema(example = json!(["sh", "-c", "mysqldump --all-databases > /backup/all.sql"]))]
+    command: Vec<String>,
+    /// Environment variables beside the container's own.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    env: Object<String>,
+    /// Who it runs as: `user`, or `user:group`, by name or number; as the container's own program where absent.
+    user: Option<String>,
+    /// The folder it begins in: an absolute path; the container's own where absent.
+    workdir: Option<String>,
+    /// Seconds within which a host has to take it, and that it may then run before it is killed: 1 to 86400; 600 where
+    /// absent.
+    deadline: Option<i64>,
+}
+
+/// Seconds that a program may wait, and run, where nobody says.
+const EXEC_LIMIT: u32 = 600;
+/// The most that may be asked for, seconds.
+const MAX_EXEC_LIMIT: u32 = 86_400;
 
 async fn operate(
     state: &State,
@@ -94,7 +119,7 @@ pub(super) async fn stop(
     body: MaybeJson<StopBody>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
-    let operation = body.value.grace(&mut check).map(Operation::Stop);
+    let operation = Some(Operation::Stop(body.value.grace(&mut check)));
     operate(&state, &caller, body.digest, id, check, operation, body.value.deadline).await
 }
 
@@ -113,6 +138,39 @@ pub(super) async fn restart(
     body: MaybeJson<StopBody>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
-    let operation = body.value.grace(&mut check).map(Operation::Restart);
+    let operation = Some(Operation::Restart(body.value.grace(&mut check)));
     operate(&state, &caller, body.digest, id, check, operation, body.value.deadline).await
+}
+
+/// Runs a program in a container, at most once: its outputs are the job's log, its exit code the job's result. One that
+/// ends with another code than 0 has succeeded all the same. Cancelling the job kills the program.
+#[utoipa::path(post, operation_id = "container_exec", path = "/containers/{id}/exec", tag = "containers", params(("id" = String, Path, description = "The container's id")),
+    request_body = ExecBody, responses(
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
+    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such container", body = Problem),
+    (status = 409, description = "It is stopped, or being deleted", body = Problem), (status = 413, description = "Too large", body = Problem),
+    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem),
+    (status = 429, description = "Too many jobs are waiting", body = Problem)))]
+pub(super) async fn exec(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Id(id): Id<ContainerId>,
+    body: Body<ExecBody>,
+) -> Result<Response, ApiError> {
+    let ExecBody { command, env, user, workdir, deadline } = body.value;
+    let mut check = Check::default();
+    let limit = deadline.map_or(Ok(EXEC_LIMIT), |seconds| {
+        let limit = u32::try_from(seconds).ok().filter(|limit| (1..=MAX_EXEC_LIMIT).contains(limit));
+        limit.ok_or("expected 1 to 86400 seconds")
+    });
+    let limit = check.take("/deadline", limit);
+    let program = Program {
+        command,
+        env: parse_env(&mut check, &env),
+        run_as: user.and_then(|user| check.parse("/user", &user)),
+        workdir: workdir.and_then(|path| check.parse("/workdir", &path)),
+        limit_s: limit.unwrap_or(EXEC_LIMIT),
+    };
+    let wait = Some(i64::from(program.limit_s));
+    operate(&state, &caller, body.digest, id, check, Some(Operation::Exec(program)), wait).await
 }

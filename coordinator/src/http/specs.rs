@@ -238,7 +238,8 @@ fn show_check(check: &Healthcheck) -> HealthcheckBody {
 }
 
 /// What a request says of one field: nothing, that it is as if nobody had ever said anything (`null`), or what it is.
-type Said<T> = Option<Option<T>>;
+#[allow(clippy::option_option, reason = "the three cases of RFC 7396: absent, null, a value")]
+pub(super) type Said<T> = Option<Option<T>>;
 
 /// What a request says of a container's being.
 #[derive(Default)]

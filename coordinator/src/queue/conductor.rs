@@ -4,7 +4,7 @@
 
 use super::{QueueError, Request, Signals, enqueue_following, settle};
 use crate::domain::event::Event;
-use crate::domain::job::{Ending, Job, JobError, JobKind, JobState, Subject};
+use crate::domain::job::{Ending, Job, JobError, JobKind, Subject};
 use crate::domain::{Kind, Timestamp};
 use crate::store::{self, Conn, Store};
 use dockerforge_protocol::command::{Command, RemoveContainer, RemoveImage, RemoveUser};
@@ -81,7 +81,7 @@ async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, Que
     if parts.iter().any(|part| !part.state.is_terminal()) {
         return Ok(Turn::default());
     }
-    let failed: Vec<&Job> = parts.iter().filter(|part| part.state != JobState::Succeeded).collect();
+    let failed: Vec<&Job> = parts.iter().filter(|part| !part.is_done_for_parent()).collect();
     if !failed.is_empty() {
         let ending = Ending::Failed { error: explain(&failed), confirmed: true };
         let changed = settle(conn, &job, &ending, now).await?;

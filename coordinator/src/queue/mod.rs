@@ -12,9 +12,8 @@ pub use reaper::{Config as ReaperConfig, run as run_reaper};
 pub use settle::{apply, settle};
 pub use signals::{JobWatch, Signals};
 
-use crate::domain::event::Event;
 use crate::domain::job::{DEFAULT_WAIT, JobKind, NewJob, QUEUE_LIMIT, Subject};
-use crate::domain::{Kind, Refusal, Timestamp};
+use crate::domain::{Refusal, Timestamp};
 use crate::store::{self, Conn, StoreError};
 use dockerforge_protocol::command::Command;
 use dockerforge_protocol::ids::{HostId, JobId, UserId};
@@ -52,8 +51,20 @@ pub struct Request {
 
 /// Enqueues what a user asks for, in the caller's transaction; counts against the jobs that he may have unfinished.
 pub async fn enqueue(conn: &mut Conn, request: Request, now: Timestamp) -> Result<JobId, QueueError> {
-    if store::jobs::count_open(conn, request.user, QUEUE_LIMIT).await? >= i64::from(QUEUE_LIMIT) {
-        return Err(Refusal::QueueFull { limit: QUEUE_LIMIT }.into());
+    enqueue_within(conn, request, QUEUE_LIMIT, now).await
+}
+
+/// As [`enqueue`], where the user may have `limit` unfinished jobs.
+pub async fn enqueue_within(
+    conn: &mut Conn,
+    request: Request,
+    limit: u32,
+    now: Timestamp,
+) -> Result<JobId, QueueError> {
+    // Held until the commit: of requests that come at once, each counts what the one before has added.
+    store::users::hold(conn, request.user).await?;
+    if store::jobs::count_open(conn, request.user, limit).await? >= i64::from(limit) {
+        return Err(Refusal::QueueFull { limit }.into());
     }
     enqueue_following(conn, request, now).await
 }
@@ -75,7 +86,5 @@ pub async fn enqueue_following(conn: &mut Conn, request: Request, now: Timestamp
     };
     store::jobs::insert(conn, &job).await?;
     fail::fail_point!("coordinator.job.enqueued");
-    let event = Event { user: job.user, kind: "job.queued", resource: Kind::Job, id: job.id.uuid(), detail: None };
-    store::records::event(conn, &event, now).await?;
     Ok(job.id)
 }

@@ -32,6 +32,15 @@ impl Default for Config {
 const DEADLINE: &str = "deadline";
 /// How long an Idempotency-Key is remembered.
 const REMEMBER_KEYS: SignedDuration = SignedDuration::from_hours(24);
+/// How long events are kept for readers that were away.
+const REMEMBER_EVENTS: SignedDuration = SignedDuration::from_hours(24 * 14);
+/// Events that are forgotten in one transaction; others wait for it.
+const FORGOTTEN_AT_ONCE: u32 = 1000;
+
+/// How long an expired certificate is remembered: for as long as its key can prove whose host it is (30 days).
+const REMEMBER_EXPIRED: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// How long a revoked certificate is remembered. It opens nothing either way; an hour's worth bounds renewals.
+const REMEMBER_REVOKED: SignedDuration = SignedDuration::from_hours(24);
 
 /// Looks until told to stop. `sweep` is given the contexts that are still needed, once in a while.
 pub async fn run(
@@ -93,7 +102,7 @@ async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
                     tracing::warn!(%host, "a host is unreachable");
                 }
                 for host in store::hosts::silent_since(conn, ago(now, LEASE)).await? {
-                    store::jobs::set_unknown(conn, host).await?;
+                    store::jobs::set_unknown(conn, host, now).await?;
                 }
                 Ok::<_, QueueError>(())
             })
@@ -120,17 +129,37 @@ async fn expire(conn: &mut store::Conn, job: JobId, kind: &str, why: &str, now: 
         return Ok(false);
     }
     // One that was never given out has left nothing anywhere.
-    let ending = Ending::Failed { error: JobError::new(kind, why), confirmed: job.attempt == 0 };
+    let ending = Ending::Failed { error: JobError::new(kind, why), confirmed: job.is_untouched() };
     settle(conn, &job, &ending, now).await
 }
 
 async fn tidy(store: &Store, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Result<(), QueueError> {
-    let before = ago(crate::clock::now(), REMEMBER_KEYS);
-    store
+    let now = crate::clock::now();
+    let forgotten = store
         .write(move |conn| {
-            Box::pin(async move { Ok::<_, QueueError>(store::idempotency::forget(conn, before).await?) })
+            Box::pin(async move {
+                store::idempotency::forget(conn, ago(now, REMEMBER_KEYS)).await?;
+                let (expired, revoked) = (ago(now, REMEMBER_EXPIRED), ago(now, REMEMBER_REVOKED));
+                Ok::<_, QueueError>(store::enrolment::forget_certificates(conn, expired, revoked).await?)
+            })
         })
         .await?;
+    if forgotten > 0 {
+        tracing::info!(forgotten, "certificates that can authenticate nobody were forgotten");
+    }
+    loop {
+        let before = ago(crate::clock::now(), REMEMBER_EVENTS);
+        let gone = store
+            .write(move |conn| {
+                Box::pin(
+                    async move { Ok::<_, QueueError>(store::events::forget(conn, before, FORGOTTEN_AT_ONCE).await?) },
+                )
+            })
+            .await?;
+        if gone < u64::from(FORGOTTEN_AT_ONCE) {
+            break;
+        }
+    }
     let needed = store::jobs::contexts_in_use(&mut store.read().await?).await?;
     sweep(needed.into_iter().collect());
     Ok(())

@@ -6,12 +6,14 @@ use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, o
 use crate::domain::event::Event;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
+use crate::domain::placement::Reserved;
 use crate::domain::{Kind, Timestamp};
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{Command, RemoveContainer, RemoveImage};
+use dockerforge_protocol::command::{Command, RecreateContainer, RemoveContainer, RemoveImage, StartContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::Product;
+use dockerforge_protocol::spec::ContainerSpec;
 use uuid::Uuid;
 
 /// Carries out a decision about a job's current attempt; whether anything changed.
@@ -21,7 +23,7 @@ pub async fn apply(conn: &mut Conn, job: &Job, decision: Decision, now: Timestam
         Decision::Run => Ok(store::jobs::set_running(conn, job.current(), now).await?),
         Decision::Requeue { delay, counts } => {
             let run_after = now.checked_add(delay).unwrap_or(now);
-            Ok(store::jobs::requeue(conn, job.current(), counts, run_after).await?)
+            Ok(store::jobs::requeue(conn, job.current(), counts, run_after, now).await?)
         }
         Decision::End(ending) => settle(conn, job, &ending, now).await,
     }
@@ -37,6 +39,7 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         (JobKind::ContainerStart | JobKind::ContainerStop | JobKind::ContainerRestart, Subject::Container(id)) => {
             container_operated(conn, job, id, ending, now).await?;
         }
+        (JobKind::ContainerUpdate, Subject::Container(id)) => container_updated(conn, job, id, ending, now).await?,
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image_made(conn, job, id, ending, now).await?;
@@ -53,16 +56,6 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         }
         _ => {}
     }
-    let detail = match ending {
-        Ending::Failed { error, .. } => Some(error.detail.clone()),
-        Ending::Succeeded(_) | Ending::Cancelled { .. } => None,
-    };
-    let kind = match ending {
-        Ending::Succeeded(_) => "job.succeeded",
-        Ending::Failed { .. } => "job.failed",
-        Ending::Cancelled { .. } => "job.cancelled",
-    };
-    note(conn, job, kind, Kind::Job, job.id.uuid(), detail, now).await?;
     Ok(true)
 }
 
@@ -87,11 +80,11 @@ async fn container_created(
                 };
                 store::containers::set_observed(conn, host, id, &observed).await?;
             }
-            note(conn, job, "container.created", Kind::Container, id.uuid(), None, now).await
+            note(conn, job, "container.created", Kind::Container, id.uuid(), now).await
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
             store::containers::remove(conn, id).await?;
-            note(conn, job, "container.not_created", Kind::Container, id.uuid(), None, now).await
+            note(conn, job, "container.not_created", Kind::Container, id.uuid(), now).await
         }
         // Something of it may be on the host: it is taken away like any container.
         Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
@@ -131,7 +124,7 @@ async fn container_operated(
             {
                 store::containers::set_observed(conn, container.host, id, &observed).await?;
             }
-            note(conn, job, event, Kind::Container, id.uuid(), None, now).await
+            note(conn, job, event, Kind::Container, id.uuid(), now).await
         }
         Ending::Cancelled { .. } => {
             // What was asked after it, or that it is to be gone, still holds.
@@ -146,6 +139,56 @@ async fn container_operated(
     }
 }
 
+async fn container_updated(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let Some(container) = store::containers::get(conn, job.user, id).await? else { return Ok(()) };
+    match ending {
+        Ending::Succeeded(product) => {
+            match store::jobs::find_whole(conn, job.id).await?.and_then(|whole| whole.command) {
+                Some(Command::UpdateContainer(update)) => {
+                    let spec = ContainerSpec { resources: update.resources, restart: update.restart, ..container.spec };
+                    store::containers::set_spec(conn, id, container.image, &spec).await?;
+                }
+                Some(Command::RecreateContainer(RecreateContainer { create, run, .. })) => {
+                    store::containers::set_spec(conn, id, create.image, &create.spec).await?;
+                    if let Product::Container { docker_id } = product
+                        && let Some(observed) = operated(&container.observed, true, docker_id, now).filter(|_| run)
+                    {
+                        store::containers::set_observed(conn, container.host, id, &observed).await?;
+                    }
+                }
+                _ => {}
+            }
+            note(conn, job, "container.updated", Kind::Container, id.uuid(), now).await
+        }
+        Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } => {
+            store::containers::set_next_image(conn, id, None).await?;
+            store::containers::set_reserved(conn, id, Reserved::of(&container.spec)).await?;
+            note(conn, job, "container.not_updated", Kind::Container, id.uuid(), now).await?;
+            if *confirmed || container.desired != DesiredState::Running {
+                return Ok(());
+            }
+            // It may be half made anew: starting it puts it back first.
+            let start = StartContainer { container: id, user: job.user };
+            let request = Request {
+                id: JobId::new(),
+                user: job.user,
+                work: Some((container.host, Command::StartContainer(start))),
+                parent: job.parent,
+                kind: JobKind::ContainerStart,
+                subject: Subject::Container(id),
+                wait: None,
+            };
+            enqueue_following(conn, request, now).await.map(|_| ())
+        }
+    }
+}
+
 async fn container_deleted(
     conn: &mut Conn,
     job: &Job,
@@ -156,7 +199,7 @@ async fn container_deleted(
     match ending {
         Ending::Succeeded(_) => {
             store::containers::remove(conn, id).await?;
-            note(conn, job, "container.deleted", Kind::Container, id.uuid(), None, now).await
+            note(conn, job, "container.deleted", Kind::Container, id.uuid(), now).await
         }
         // It stays, and is meant to be there again.
         Ending::Cancelled { .. } => {
@@ -191,7 +234,7 @@ async fn image_made(
             if known == Some(ImageState::Pending) {
                 store::images::set_state(conn, id, ImageState::Ready).await?;
             }
-            note(conn, job, "image.created", Kind::Image, id.uuid(), None, now).await
+            note(conn, job, "image.created", Kind::Image, id.uuid(), now).await
         }
         // One more host did not get it; on the others it stays. What may be left there goes with the image.
         Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } if known == Some(ImageState::Ready) => {
@@ -204,7 +247,7 @@ async fn image_made(
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
             store::images::remove(conn, id).await?;
-            note(conn, job, "image.not_created", Kind::Image, id.uuid(), None, now).await
+            note(conn, job, "image.not_created", Kind::Image, id.uuid(), now).await
         }
         Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
             delete_image(conn, job, id, host, now).await
@@ -242,9 +285,8 @@ async fn note(
     kind: &'static str,
     resource: Kind,
     id: Uuid,
-    detail: Option<String>,
     now: Timestamp,
 ) -> Result<(), QueueError> {
-    let event = Event { user: job.user, kind, resource, id, detail };
+    let event = Event { user: job.user, kind, resource, id, detail: None };
     Ok(store::records::event(conn, &event, now).await?)
 }

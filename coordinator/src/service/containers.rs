@@ -5,6 +5,7 @@ use super::placement::{self, Placed};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
+use crate::domain::host::is_silent;
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use crate::domain::placement::{Place, PoolRules, hardening};
@@ -100,10 +101,11 @@ impl Services {
         hosts.sort_unstable();
         hosts.dedup();
         let standings = store::placement::standings(conn, &hosts).await?;
+        let now = crate::clock::now();
         let seen = |container: Container| {
             let host = standings.iter().find(|host| host.id == container.host);
             Seen {
-                unknown: host.is_some_and(|host| host.state.is_silent()),
+                unknown: host.is_some_and(|host| is_silent(host.state, host.last_seen_at, now)),
                 host: host.filter(|host| host.owner == container.user).map(|host| host.id),
                 pool: host.is_some_and(|host| host.pool),
                 container,
@@ -229,14 +231,14 @@ async fn delete(
     let mut untouched = false;
     for job in &open {
         changed.push(job.id);
-        if job.state == JobState::Queued && job.attempt == 0 {
+        if job.state == JobState::Queued && job.is_untouched() {
             // No host has heard of it: it ends here, and with its creation the container.
             let ended = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
             untouched |= ended && job.kind == JobKind::ContainerCreate;
         } else if job.state == JobState::Queued {
             store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;
         } else {
-            store::jobs::set_cancelling(conn, job.id).await?;
+            store::jobs::set_cancelling(conn, job.id, now).await?;
         }
     }
     let remove = RemoveContainer { container: id, user, volumes };

@@ -4,7 +4,7 @@ use super::idempotency::{self, Key};
 use super::{Result, Services, once, random};
 use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::host::{Host, HostState};
-use crate::domain::job::{Ending, JobError, JobKind, JobState, Subject};
+use crate::domain::job::{Ending, HOST_DELETED, JobError, JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use crate::domain::{Kind, Refusal, Timestamp};
 use crate::queue::{self, Request};
@@ -234,12 +234,12 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: HostId, force: bool
     for open in store::jobs::open_on_host(conn, id).await? {
         changed.push(open.id);
         if force {
-            let error = JobError::new("host-deleted", "its host was deleted without asking it");
+            let error = JobError::new(HOST_DELETED, "its host was deleted without asking it");
             queue::settle(conn, &open, &Ending::Failed { error, confirmed: true }, now).await?;
         } else if open.kind.creates() && open.state == JobState::Queued {
-            queue::settle(conn, &open, &Ending::Cancelled { confirmed: open.attempt == 0 }, now).await?;
+            queue::settle(conn, &open, &Ending::Cancelled { confirmed: open.is_untouched() }, now).await?;
         } else if open.kind.creates() {
-            store::jobs::set_cancelling(conn, open.id).await?;
+            store::jobs::set_cancelling(conn, open.id, now).await?;
         }
     }
     if force {

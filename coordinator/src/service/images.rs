@@ -3,8 +3,8 @@
 use super::idempotency::{self, Key};
 use super::{Result, Services, once};
 use crate::access::{Administer, Permit, Read, Write};
-pub use crate::build::ContextError;
-pub use crate::build::archive::{ArchiveError, Limits};
+pub use crate::build::archive::ArchiveError;
+pub use crate::build::{Claim, ContextError, Received};
 use crate::domain::host::HostState;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, deletable};
 use crate::domain::job::{JobKind, JobState, Subject};
@@ -59,9 +59,27 @@ impl Services {
         Ok(job)
     }
 
-    /// Whether an image could be made on a host, before anything large is received for it.
-    pub async fn image_expect(&self, permit: &Permit<Write>, host: HostId) -> Result<()> {
-        host_for(&mut self.store.read().await?, permit, host).await
+    /// Whether an image could be made on a host, before anything large is received for it. What was asked before under
+    /// the same key is not judged anew: its answer is known.
+    pub async fn image_expect(&self, permit: &Permit<Write>, key: Option<&Key>, host: HostId) -> Result<()> {
+        let mut conn = self.store.read().await?;
+        if idempotency::is_known(&mut conn, permit.user(), key).await? {
+            return Ok(());
+        }
+        host_for(&mut conn, permit, host).await
+    }
+
+    /// Ends the claim of a request that is decided: a context that nothing needs then is gone at once.
+    pub async fn context_release(&self, claim: Claim) {
+        let sha256 = claim.sha256().to_owned();
+        let needed = async {
+            let asked = async { store::jobs::context_in_use(&mut self.store.read().await?, &sha256).await };
+            // Where it cannot be told, it stays; the sweep looks again.
+            asked.await.unwrap_or(true)
+        };
+        if let Err(error) = self.contexts.release(claim, needed).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a build context could not be removed");
+        }
     }
 
     /// One image.

@@ -96,10 +96,10 @@ async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId) -> Result<Op
         Cancellation::TooLate => return Err(Refusal::JobEnded(id).into()),
         // An attempt that was made before may have left something.
         Cancellation::Ended => {
-            queue::settle(conn, &job, &Ending::Cancelled { confirmed: job.attempt == 0 }, now).await?;
+            queue::settle(conn, &job, &Ending::Cancelled { confirmed: job.is_untouched() }, now).await?;
         }
         Cancellation::Asked => {
-            store::jobs::set_cancelling(conn, id).await?;
+            store::jobs::set_cancelling(conn, id, now).await?;
         }
     }
     store::records::audit(conn, permit.origin(), "job.cancel", Kind::Job, id.uuid(), now).await?;
@@ -113,7 +113,7 @@ async fn cancellable(conn: &mut Conn, job: &Job) -> Result<bool> {
         return Ok(false);
     }
     let (JobKind::ContainerDelete, Subject::Container(id)) = (job.kind, job.subject) else { return Ok(true) };
-    let untouched = job.state == JobState::Queued && job.attempt == 0;
+    let untouched = job.state == JobState::Queued && job.is_untouched();
     let container = store::containers::get(conn, job.user, id).await?;
     Ok(untouched && container.is_some_and(|c| c.observed.state != ObservedState::Pending))
 }

@@ -9,15 +9,19 @@ pub mod images;
 pub mod jobs;
 pub mod operations;
 mod placement;
+pub mod updates;
 pub mod users;
+pub mod webhooks;
 
 use crate::build::Contexts;
+use crate::build::archive::Limits;
 use crate::domain::Refusal;
 use crate::domain::placement::PoolRules;
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
 use crate::store::{Conn, Store};
 pub use crate::store::{Constraint, StoreError};
+use crate::vault::{Vault, VaultError};
 use dockerforge_protocol::ids::{HostId, UserId};
 use std::sync::Arc;
 
@@ -30,8 +34,12 @@ pub struct Services {
     pub signals: Signals,
     /// The certificate authority.
     pub authority: Arc<Authority>,
+    /// Secrets at rest.
+    pub vault: Vault,
     /// The build contexts.
     pub contexts: Contexts,
+    /// What an uploaded archive may cost.
+    pub upload_limits: Limits,
     /// Called with each host whose identity was revoked, after the commit: ends its live session.
     pub revoked: Arc<dyn Fn(HostId) + Send + Sync>,
     /// What the operator lays down for shared hosts.
@@ -55,6 +63,9 @@ pub enum ServiceError {
     /// What was decided from was changed before it could be held.
     #[error("another request was faster")]
     Outrun,
+    /// A secret could not be sealed or opened.
+    #[error(transparent)]
+    Vault(VaultError),
     /// No random bytes could be had.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),
@@ -63,6 +74,15 @@ pub enum ServiceError {
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<VaultError> for ServiceError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Store(error) => error.into(),
+            other => Self::Vault(other),
+        }
     }
 }
 

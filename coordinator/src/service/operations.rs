@@ -4,21 +4,22 @@
 use super::idempotency::{self, Key};
 use super::{Result, Services, once};
 use crate::access::{Permit, Write};
-use crate::domain::container::DesiredState;
+use crate::domain::container::{Container, DesiredState};
 use crate::domain::job::{JobKind, Subject};
-use crate::domain::{Kind, Refusal};
+use crate::domain::{Kind, Refusal, Violation};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{Command, StartContainer, StopContainer};
+use dockerforge_protocol::command::{Command, ExecContainer, StartContainer, StopContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, JobId};
-use dockerforge_protocol::spec::Seconds;
+use dockerforge_protocol::spec::{AbsolutePath, EnvName, RunAs, Seconds};
 use jiff::SignedDuration;
+use std::collections::BTreeMap;
 
 /// Seconds that a container may take to end, where nobody says.
 pub(super) const GRACE: u32 = 10;
 
 /// What to do with a container.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub enum Operation {
     /// Let it run.
     Start,
@@ -26,15 +27,48 @@ pub enum Operation {
     Stop(Option<u32>),
     /// The one, then the other.
     Restart(Option<u32>),
+    /// Run a program in it.
+    Exec(Program),
+}
+
+/// A program to run in a container.
+#[derive(Debug, Clone)]
+pub struct Program {
+    /// It and its arguments.
+    pub command: Vec<String>,
+    /// Environment variables beside the container's own.
+    pub env: BTreeMap<EnvName, String>,
+    /// Who it runs as.
+    pub run_as: Option<RunAs>,
+    /// The folder it begins in.
+    pub workdir: Option<AbsolutePath>,
+    /// Seconds that it may run.
+    pub limit_s: u32,
 }
 
 impl Operation {
     /// The job that does it, and what the container is meant to do from then on.
-    const fn means(self) -> (JobKind, DesiredState) {
+    const fn means(&self) -> (JobKind, Option<DesiredState>) {
         match self {
-            Self::Start => (JobKind::ContainerStart, DesiredState::Running),
-            Self::Stop(_) => (JobKind::ContainerStop, DesiredState::Stopped),
-            Self::Restart(_) => (JobKind::ContainerRestart, DesiredState::Running),
+            Self::Start => (JobKind::ContainerStart, Some(DesiredState::Running)),
+            Self::Stop(_) => (JobKind::ContainerStop, Some(DesiredState::Stopped)),
+            Self::Restart(_) => (JobKind::ContainerRestart, Some(DesiredState::Running)),
+            Self::Exec(_) => (JobKind::ContainerExec, None),
+        }
+    }
+
+    /// What the agent is asked.
+    fn command(self, container: &Container) -> Command {
+        let (id, user) = (container.id, container.user);
+        let own = container.spec.stop_grace.map_or(GRACE, Seconds::get);
+        let stop = |grace: Option<u32>| StopContainer { container: id, user, grace_s: grace.unwrap_or(own) };
+        match self {
+            Self::Start => Command::StartContainer(StartContainer { container: id, user }),
+            Self::Stop(grace) => Command::StopContainer(stop(grace)),
+            Self::Restart(grace) => Command::RestartContainer(stop(grace)),
+            Self::Exec(Program { command, env, run_as, workdir, limit_s }) => {
+                Command::ExecContainer(ExecContainer { container: id, user, command, env, run_as, workdir, limit_s })
+            }
         }
     }
 }
@@ -51,7 +85,7 @@ impl Services {
         wait: Option<SignedDuration>,
     ) -> Result<JobId> {
         let (job, host) = once!({
-            let (permit, key) = (permit.clone(), key.cloned());
+            let (permit, key, operation) = (permit.clone(), key.cloned(), operation.clone());
             self.store
                 .write(move |conn| {
                     Box::pin(async move { operate(conn, &permit, key.as_ref(), id, operation, wait).await })
@@ -86,14 +120,20 @@ async fn operate(
         return Err(Refusal::BeingDeleted(Kind::Container).into());
     }
     let (kind, desired) = operation.means();
-    let own = container.spec.stop_grace.map_or(GRACE, Seconds::get);
-    let stop = |grace: Option<u32>| StopContainer { container: id, user, grace_s: grace.unwrap_or(own) };
-    let command = match operation {
-        Operation::Start => Command::StartContainer(StartContainer { container: id, user }),
-        Operation::Stop(grace) => Command::StopContainer(stop(grace)),
-        Operation::Restart(grace) => Command::RestartContainer(stop(grace)),
-    };
-    store::containers::set_desired(conn, id, desired).await?;
+    if desired.is_none() && container.desired == DesiredState::Stopped {
+        return Err(Refusal::NotRunning(id).into());
+    }
+    let command = operation.command(&container);
+    if let Command::ExecContainer(exec) = &command {
+        let problems = exec.problems().into_iter();
+        let violations: Vec<_> = problems.map(|(pointer, detail)| Violation { pointer, detail }).collect();
+        if !violations.is_empty() {
+            return Err(Refusal::Invalid(violations).into());
+        }
+    }
+    if let Some(desired) = desired {
+        store::containers::set_desired(conn, id, desired).await?;
+    }
     let request = Request {
         id: job,
         user,

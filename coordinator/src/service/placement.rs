@@ -4,11 +4,14 @@
 
 use super::containers::{NewContainer, fits};
 use super::{Result, ServiceError};
+use crate::domain::container::Container;
 use crate::domain::host::{Host, HostState};
 use crate::domain::image::{Image, ImageOnHost, PresenceState, usable_on};
 use crate::domain::job::{JobKind, JobState, Subject};
-use crate::domain::placement::{Asked, Candidate, Obstacle, Place, PoolRules, Wish, decide, explain, obstacles};
-use crate::domain::{Refusal, Violation};
+use crate::domain::placement::{
+    Asked, Candidate, Obstacle, Place, PoolRules, Reserved, Wish, decide, explain, obstacles,
+};
+use crate::domain::{Kind, Refusal, Violation};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, PullImage};
@@ -178,6 +181,49 @@ async fn chosen(
     let (image, after) = image_on(conn, user, new.image, host).await?;
     let host = pool.into_iter().find(|row| row.id == host).ok_or(ServiceError::Outrun)?;
     Ok(Placed { host, image: image.id, after })
+}
+
+/// Whether a container can become something else where it is, and what is set aside for it meanwhile: enough for what it was
+/// and for what it is to be. What its host demands holds as when it was made.
+pub(super) async fn stay(
+    conn: &mut Conn,
+    rules: &PoolRules,
+    container: &Container,
+    after: &mut ContainerSpec,
+) -> Result<Host> {
+    store::placement::hold(conn, container.host).await?;
+    let host = store::hosts::find(conn, container.host).await?.ok_or(Refusal::NotFound(Kind::Container))?;
+    if !host.pool {
+        return Ok(host);
+    }
+    limit(rules, after)?;
+    if host.user != container.user {
+        given_ports(after)?;
+    }
+    let (was, will) = (Reserved::of(&container.spec), Reserved::of(after));
+    let reserved = store::placement::reserved(conn, &[host.id]).await?.first().map(|(_, sum)| *sum).unwrap_or_default();
+    let others = Reserved {
+        cpus: reserved.cpus.saturating_sub(was.cpus),
+        memory: reserved.memory.saturating_sub(was.memory),
+        containers: reserved.containers.saturating_sub(1),
+    };
+    let candidate = Candidate { host, reserved: others, image: true, containers: Vec::new() };
+    let labels = Labels::default();
+    let asked = Asked { container: container.id, spec: after, labels: &labels, links: &[], strategy: rules.strategy };
+    // What grows needs room; what shrinks gives it back, however full the host is.
+    let grows = |o: &Obstacle| match o {
+        Obstacle::Cpus(..) => will.cpus > was.cpus,
+        Obstacle::Memory(..) => will.memory > was.memory,
+        _ => false,
+    };
+    let missing: Vec<Obstacle> = obstacles(rules, &asked, &candidate).into_iter().filter(grows).collect();
+    if !missing.is_empty() {
+        let hosts = std::slice::from_ref(&candidate.host);
+        return Err(Refusal::NothingFits(explain(container.user, hosts, &[(candidate.host.id, missing)])).into());
+    }
+    let most = Reserved { cpus: was.cpus.max(will.cpus), memory: was.memory.max(will.memory), containers: 1 };
+    store::containers::set_reserved(conn, container.id, most).await?;
+    Ok(candidate.host)
 }
 
 fn limit(rules: &PoolRules, spec: &mut ContainerSpec) -> Result<()> {

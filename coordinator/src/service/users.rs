@@ -221,9 +221,9 @@ async fn delete(conn: &mut Conn, permit: &Permit<Administer>, id: UserId) -> Res
     let mut changed = Vec::new();
     for job in store::jobs::open_of_user(conn, id).await?.iter().filter(|job| job.kind.creates()) {
         if job.state == JobState::Queued {
-            queue::settle(conn, job, &Ending::Cancelled { confirmed: job.attempt == 0 }, now).await?;
+            queue::settle(conn, job, &Ending::Cancelled { confirmed: job.is_untouched() }, now).await?;
         } else {
-            store::jobs::set_cancelling(conn, job.id).await?;
+            store::jobs::set_cancelling(conn, job.id, now).await?;
         }
         changed.push((job.id, job.host));
     }

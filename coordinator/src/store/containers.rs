@@ -7,6 +7,7 @@ use crate::domain::page::Page;
 use crate::domain::placement::Reserved;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::inventory::Health;
+use dockerforge_protocol::spec::ContainerSpec;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -216,19 +217,23 @@ pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Container>
 
 /// Which of a user's containers were made of an image, and how many of others'.
 pub async fn using_image(conn: &mut Conn, user: UserId, image: ImageId) -> Result<(Vec<ContainerId>, u64), StoreError> {
-    let own: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar(
-        "SELECT id FROM containers WHERE image_id = $1 AND user_id = $2 ORDER BY id LIMIT 100"
+    let own: Vec<Uuid> =
+        on!(conn, |c| {
+            sqlx::query_scalar(
+        "SELECT id FROM containers WHERE (image_id = $1 OR next_image_id = $1) AND user_id = $2 ORDER BY id LIMIT 100"
     )
     .bind(image.uuid())
     .bind(user.uuid())
     .fetch_all(c)
+    .await?
+        });
+    let others: i64 = on!(conn, |c| sqlx::query_scalar(
+        "SELECT COUNT(*) FROM containers WHERE (image_id = $1 OR next_image_id = $1) AND user_id <> $2"
+    )
+    .bind(image.uuid())
+    .bind(user.uuid())
+    .fetch_one(c)
     .await?);
-    let others: i64 =
-        on!(conn, |c| sqlx::query_scalar("SELECT COUNT(*) FROM containers WHERE image_id = $1 AND user_id <> $2")
-            .bind(image.uuid())
-            .bind(user.uuid())
-            .fetch_one(c)
-            .await?);
     Ok((own.into_iter().map(ContainerId::from_uuid).collect(), unsigned("containers.count", others)?))
 }
 
@@ -237,6 +242,46 @@ pub async fn set_desired(conn: &mut Conn, id: ContainerId, desired: DesiredState
     on!(conn, |c| sqlx::query("UPDATE containers SET desired = $2 WHERE id = $1")
         .bind(id.uuid())
         .bind(desired.as_str())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Says which image a container is being changed to, or that it is not any more: an image that is needed stays.
+pub async fn set_next_image(conn: &mut Conn, id: ContainerId, image: Option<ImageId>) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET next_image_id = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(image.map(ImageId::uuid))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Says what a container is from now on.
+pub async fn set_spec(
+    conn: &mut Conn,
+    id: ContainerId,
+    image: ImageId,
+    spec: &ContainerSpec,
+) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET image_id = $2, spec = $3, next_image_id = NULL WHERE id = $1")
+        .bind(id.uuid())
+        .bind(image.uuid())
+        .bind(document(spec))
+        .execute(c)
+        .await?
+        .rows_affected());
+    set_reserved(conn, id, Reserved::of(spec)).await
+}
+
+/// Says what is set aside for a container from now on.
+pub async fn set_reserved(conn: &mut Conn, id: ContainerId, reserved: Reserved) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET reserved_cpus = $2, reserved_memory = $3 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(i64::try_from(reserved.cpus).unwrap_or(i64::MAX))
+        .bind(i64::try_from(reserved.memory).unwrap_or(i64::MAX))
         .execute(c)
         .await?
         .rows_affected());

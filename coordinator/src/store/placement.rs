@@ -1,8 +1,9 @@
 //! What placing containers on shared hosts needs to know: the hosts, what is set aside on them, who has been there, and
 //! which hosts are none of a user's business.
 
-use super::rows::{unsigned, word};
+use super::rows::{maybe_time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, on};
+use crate::domain::Timestamp;
 use crate::domain::host::HostState;
 use crate::domain::placement::Reserved;
 use dockerforge_protocol::ids::{HostId, UserId};
@@ -61,6 +62,8 @@ pub struct Standing {
     pub owner: UserId,
     /// Its state, where a conflict is a silence like any other.
     pub state: HostState,
+    /// When it was last heard of.
+    pub last_seen_at: Option<Timestamp>,
     /// Whether users share it.
     pub pool: bool,
 }
@@ -70,8 +73,8 @@ pub async fn standings(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<Standing>,
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<(Uuid, Uuid, String, bool)> = on!(conn, |c| {
-        let mut q = QueryBuilder::new("SELECT id, user_id, state, pool FROM hosts WHERE id IN (");
+    let rows: Vec<(Uuid, Uuid, String, Option<i64>, bool)> = on!(conn, |c| {
+        let mut q = QueryBuilder::new("SELECT id, user_id, state, last_seen_at, pool FROM hosts WHERE id IN (");
         let mut list = q.separated(", ");
         for id in ids {
             list.push_bind(id.uuid());
@@ -80,11 +83,12 @@ pub async fn standings(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<Standing>,
         q.build_query_as().fetch_all(c).await?
     });
     rows.into_iter()
-        .map(|(id, owner, state, pool)| {
+        .map(|(id, owner, state, seen, pool)| {
             Ok(Standing {
                 id: HostId::from_uuid(id),
                 owner: UserId::from_uuid(owner),
                 state: word("hosts.state", &state, HostState::parse(&state))?,
+                last_seen_at: maybe_time("hosts.last_seen_at", seen)?,
                 pool,
             })
         })

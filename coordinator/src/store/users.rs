@@ -1,7 +1,7 @@
 //! Users and their API tokens.
 
 use super::rows::{text, time};
-use super::{Conn, StoreError, micros, on};
+use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::page::Page;
 use crate::domain::user::{Token, User, UserState};
 use dockerforge_protocol::ids::{TokenId, UserId};
@@ -61,6 +61,20 @@ pub async fn insert(conn: &mut Conn, user: &User) -> Result<(), StoreError> {
         .execute(c)
         .await?
         .rows_affected());
+    Ok(())
+}
+
+/// Holds a user for the rest of the transaction: what is counted of his things is still so when another is added.
+/// SQLite's one writer holds everything. Taken after the rows of hosts and images, so that nobody waits in a circle.
+pub async fn hold(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
+    if is_postgres(conn) {
+        // Rows that only refer to the user may be added meanwhile.
+        on!(conn, |c| sqlx::query("SELECT 1 FROM users WHERE id = $1 FOR NO KEY UPDATE")
+            .bind(id.uuid())
+            .fetch_optional(c)
+            .await?
+            .is_some());
+    }
     Ok(())
 }
 
@@ -129,6 +143,9 @@ pub async fn remove(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
         "DELETE FROM host_tenants WHERE user_id = $1",
         "DELETE FROM tokens WHERE user_id = $1",
         "DELETE FROM idempotency WHERE user_id = $1",
+        "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
+        "DELETE FROM webhooks WHERE user_id = $1",
+        "DELETE FROM data_keys WHERE user_id = $1",
         "DELETE FROM users WHERE id = $1",
     ] {
         on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, io::Read, os::unix::fs::symlink};
 
 fn accepting() -> impl Fn(&Asked) -> axum::response::Response {
     |asked| match asked.line.split(' ').next() {
-        Some("POST" | "DELETE") => answer(202, &job("queued", 0)),
+        Some("POST" | "PATCH" | "DELETE") => answer(202, &job("queued", 0)),
         _ => names(asked),
     }
 }
@@ -96,11 +96,26 @@ fn what_is_done_with_a_container_is_asked_for_by_its_name() {
     stub.run(&["container", "stop", "web", "--grace", "3"]).ended(0);
     stub.run(&["container", "restart", CONTAINER]).ended(0);
     stub.run(&["container", "stop", "web", "--grace", "301"]).ended(2);
+    stub.run(&["container", "exec", "web", "-e", "A=b", "--user", "1:2", "--deadline", "5", "--", "ls", "-l"]).ended(0);
+    stub.run(&["container", "exec", "web"]).ended(2);
+    stub.run(&["container", "update", "web", "-e", "A=b", "--restart", "no", "--image", "blog", "--", "run"]).ended(0);
     let asked = stub.asked();
     let sent: Vec<_> =
-        asked.iter().filter(|asked| asked.line.starts_with("POST")).map(|a| (a.line.clone(), a.json())).collect();
+        asked.iter().filter(|asked| !asked.line.starts_with("GET")).map(|a| (a.line.clone(), a.json())).collect();
     let path = |what: &str| format!("POST /v1/containers/{CONTAINER}/{what}");
-    assert_eq!(sent, [(path("start"), json!({})), (path("stop"), json!({"grace": 3})), (path("restart"), json!({}))]);
+    assert_eq!(
+        sent,
+        [
+            (path("start"), json!({})),
+            (path("stop"), json!({"grace": 3})),
+            (path("restart"), json!({})),
+            (path("exec"), json!({"command": ["ls", "-l"], "env": {"A": "b"}, "user": "1:2", "deadline": 5})),
+            (
+                format!("PATCH /v1/containers/{CONTAINER}"),
+                json!({"image": IMAGE, "command": ["run"], "env": {"A": "b"}, "restart": "no"})
+            )
+        ]
+    );
 }
 
 #[test]

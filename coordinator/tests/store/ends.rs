@@ -13,6 +13,7 @@ crate::on_both! {
     parts_do_not_count_against_what_a_user_may_ask_for
     the_deletion_that_a_deleted_user_asked_for_goes_on
     a_new_identity_supersedes_the_session_of_the_old_one
+    a_certificate_is_forgotten_only_once_it_can_authenticate_nobody
 }
 
 async fn a_job_that_began_does_not_end_by_its_deadline_for_waiting(bed: &Bed) {
@@ -27,7 +28,7 @@ async fn a_job_that_began_does_not_end_by_its_deadline_for_waiting(bed: &Bed) {
                 if claimed.id == began {
                     jobs::set_running(conn, claimed.current(), clock::now()).await?;
                 }
-                jobs::requeue(conn, claimed.current(), true, clock::now()).await?;
+                jobs::requeue(conn, claimed.current(), true, clock::now(), clock::now()).await?;
             }
             Ok(())
         })
@@ -82,4 +83,34 @@ async fn a_new_identity_supersedes_the_session_of_the_old_one(bed: &Bed) {
         .await
         .unwrap();
     assert!(!fence(0).await.unwrap());
+}
+
+async fn a_certificate_is_forgotten_only_once_it_can_authenticate_nobody(bed: &Bed) {
+    let (host, now) = (bed.host, clock::now());
+    let in_hours = move |hours: i64| now.checked_add(SignedDuration::from_hours(hours)).unwrap();
+    bed.write(move |conn| {
+        Box::pin(async move {
+            let expires = |hours| in_hours(hours).as_microsecond();
+            store::enrolment::insert_certificate(conn, "revoked", host, expires(700), now).await?;
+            store::enrolment::revoke_certificates(conn, host, now).await?;
+            // Superseded or not: until it expires it is as good as the newer one.
+            store::enrolment::insert_certificate(conn, "older", host, expires(300), now).await?;
+            store::enrolment::insert_certificate(conn, "newer", host, expires(700), now).await
+        })
+    })
+    .await
+    .unwrap();
+    let forget = |expired, revoked| {
+        bed.write(move |conn| {
+            Box::pin(async move { store::enrolment::forget_certificates(conn, expired, revoked).await })
+        })
+    };
+    let good = |serial: &'static str| async move {
+        store::enrolment::certificate_is_good(&mut bed.read().await, serial, host).await.unwrap()
+    };
+    assert_eq!(forget(in_hours(299), now).await.unwrap(), 0, "nothing is old enough");
+    assert_eq!(forget(in_hours(299), in_hours(1)).await.unwrap(), 1, "the revoked one");
+    assert!(good("older").await && good("newer").await && !good("revoked").await);
+    assert_eq!(forget(in_hours(301), in_hours(1)).await.unwrap(), 1, "the one that expired");
+    assert!(!good("older").await && good("newer").await);
 }

@@ -10,6 +10,7 @@
 
 mod bed;
 mod ends;
+mod events;
 mod placement;
 mod queue;
 mod tenancy;

@@ -38,6 +38,8 @@ variants! {
         Command::CreateContainer(_) => "CreateContainer", Command::RemoveContainer(_) => "RemoveContainer",
         Command::StartContainer(_) => "StartContainer", Command::StopContainer(_) => "StopContainer",
         Command::RestartContainer(_) => "RestartContainer",
+        Command::ExecContainer(_) => "ExecContainer",
+        Command::UpdateContainer(_) => "UpdateContainer", Command::RecreateContainer(_) => "RecreateContainer",
         Command::BuildImage(_) => "BuildImage", Command::PullImage(_) => "PullImage",
         Command::RemoveImage(_) => "RemoveImage", Command::RemoveUser(_) => "RemoveUser",
     ];
@@ -57,13 +59,14 @@ variants! {
         Outcome::Succeeded { .. } => "Succeeded", Outcome::Failed { .. } => "Failed", Outcome::Cancelled => "Cancelled",
     ];
     product(Product) = [
-        Product::Nothing => "Nothing", Product::Container { .. } => "Container", Product::Image { .. } => "Image",
+        Product::Nothing => "Nothing", Product::Container { .. } => "Container", Product::Image { .. } => "Image", Product::Exec { .. } => "Exec",
     ];
     failure(FailureKind) = [
         FailureKind::DockerUnavailable => "DockerUnavailable", FailureKind::DockerTimeout => "DockerTimeout",
         FailureKind::DockerRefused => "DockerRefused", FailureKind::ImageNotFound => "ImageNotFound",
         FailureKind::ImageInUse => "ImageInUse", FailureKind::BuildFailed => "BuildFailed",
         FailureKind::ContainerNotFound => "ContainerNotFound",
+        FailureKind::ContainerNotRunning => "ContainerNotRunning", FailureKind::OutcomeUnknown => "OutcomeUnknown",
         FailureKind::ContextUnavailable => "ContextUnavailable", FailureKind::NameTaken => "NameTaken",
         FailureKind::PortTaken => "PortTaken", FailureKind::ExitedEarly => "ExitedEarly",
         FailureKind::DiskFull => "DiskFull", FailureKind::Policy => "Policy",

@@ -2,8 +2,8 @@
 
 use dockerforge_protocol::{
     command::{
-        BuildImage, Command, ContextRef, CreateContainer, Hardening, PullImage, RemoveContainer, RemoveImage,
-        RemoveUser, StartContainer, StopContainer,
+        BuildImage, Command, ContextRef, CreateContainer, ExecContainer, Hardening, PullImage, RecreateContainer,
+        RemoveContainer, RemoveImage, RemoveUser, StartContainer, StopContainer, UpdateContainer,
     },
     handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
     ids::{ClusterId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
@@ -90,6 +90,23 @@ fn on_pool() -> Command {
     }
 }
 
+fn exec(full: bool) -> ExecContainer {
+    ExecContainer {
+        container: container('3'),
+        user: user(),
+        command: vec!["mysqldump".to_owned(), "--all".to_owned()],
+        env: if full { BTreeMap::from([("A".parse().unwrap(), "b c".to_owned())]) } else { BTreeMap::new() },
+        run_as: full.then(|| "mysql:mysql".parse().unwrap()),
+        workdir: full.then(|| "/var/lib".parse().unwrap()),
+        limit_s: 600,
+    }
+}
+
+fn recreate() -> Command {
+    let Command::CreateContainer(create) = create(full_spec()) else { panic!("a creation is made here") };
+    Command::RecreateContainer(RecreateContainer { create, run: true, grace_s: 10 })
+}
+
 fn stop(grace_s: u32) -> StopContainer {
     StopContainer { container: container('3'), user: user(), grace_s }
 }
@@ -123,6 +140,18 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
             "remove_container",
             Command::RemoveContainer(RemoveContainer { container: container('3'), user: user(), volumes: true }),
         ),
+        assign("exec_container", Command::ExecContainer(exec(true))),
+        assign("exec_container-plain", Command::ExecContainer(exec(false))),
+        assign(
+            "update_container",
+            Command::UpdateContainer(UpdateContainer {
+                container: container('3'),
+                user: user(),
+                resources: full_spec().resources,
+                restart: RestartPolicy::Always,
+            }),
+        ),
+        assign("recreate_container", recreate()),
         assign("start_container", Command::StartContainer(StartContainer { container: container('3'), user: user() })),
         assign("stop_container", Command::StopContainer(stop(10))),
         assign("restart_container", Command::RestartContainer(stop(300))),
@@ -302,6 +331,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
     let finished = |outcome| FromAgent::Finished { attempt: attempt(), outcome, log_end: 70_000 };
     for (name, product) in [
         ("nothing", Product::Nothing),
+        ("exec", Product::Exec { exit_code: 137 }),
         ("container", Product::Container { docker_id: "c".repeat(64) }),
         ("image", Product::Image { docker_id: format!("sha256:{}", "e".repeat(64)), size: 72_000_000 }),
     ] {
@@ -316,13 +346,15 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
 }
 
 /// Every way to fail; `coverage` notices when one is missing.
-const FAILURES: [FailureKind; 16] = [
+const FAILURES: [FailureKind; 18] = [
     FailureKind::DockerUnavailable,
     FailureKind::DockerTimeout,
     FailureKind::DockerRefused,
     FailureKind::ImageNotFound,
     FailureKind::ImageInUse,
     FailureKind::ContainerNotFound,
+    FailureKind::ContainerNotRunning,
+    FailureKind::OutcomeUnknown,
     FailureKind::BuildFailed,
     FailureKind::ContextUnavailable,
     FailureKind::NameTaken,

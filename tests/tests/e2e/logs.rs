@@ -9,9 +9,12 @@ use dockerforge_tests::{
 use reqwest::Method;
 use std::time::{Duration, Instant};
 
-/// A build that writes a line every half second, with a word beyond ASCII in each.
+/// A build that writes a line every half second, with a word beyond ASCII and a carriage return in each.
 fn chatty(lines: u32) -> String {
-    format!("FROM {}\nRUN for i in $(seq {lines}); do echo \"liña $i €\"; sleep 0.5; done", env::BASE_IMAGE)
+    format!(
+        "FROM {}\nRUN for i in $(seq {lines}); do printf '50%%\\r'; echo \"liña $i €\"; sleep 0.5; done",
+        env::BASE_IMAGE
+    )
 }
 
 async fn uncached(api: &Api, host: &str, name: &str, dockerfile: &str) -> Job {
@@ -61,6 +64,7 @@ async fn a_log_streams_while_the_build_runs_and_resumes_where_its_reader_was() {
     for i in 1..=10 {
         assert_eq!(text.matches(&format!("liña {i} €\n")).count(), 1, "line {i} in {text}");
     }
+    assert!(text.contains("50%\rliña 3 €\n"), "a carriage return is no line end: {text:?}");
     // A reader that comes late gets it all at once.
     let mut late = Events::open(&api, &path, None).await;
     let mut again = String::new();

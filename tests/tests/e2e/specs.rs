@@ -44,7 +44,7 @@ async fn a_linked_container_is_found_by_its_alias_also_after_it_was_restarted() 
     let agent = cluster.host(&api, "vps").await;
     let image = agent.image("base", "RUN mkdir -p /www && echo found > /www/index.html").await;
     let db = agent.container("db", &image, json!({"command": ["httpd", "-f", "-p", "80", "-h", "/www"]})).await;
-    let look = "while :; do wget -q -T 2 -O - http://mysql/ >> /found; sleep 0.2; done";
+    let look = "while :; do timeout 2 wget -q -O - http://mysql/ >> /found; sleep 0.2; done";
     let spec = json!({"command": ["sh", "-c", look], "links": [{"container": db, "alias": "mysql"}]});
     let web = agent.container("web", &image, spec).await;
     let file = docker_name(web.parse().unwrap());
@@ -61,7 +61,7 @@ async fn a_linked_container_is_found_by_its_alias_also_after_it_was_restarted() 
     let (elsewhere, _) = api.create_host("elsewhere").await;
     let body =
         json!({"name": "x", "image": image, "host": elsewhere.id, "links": [{"container": db, "alias": "mysql"}]});
-    api.post("/v1/containers", &body).await.problem(409, "image-not-ready");
+    api.post("/v1/containers", &body).await.problem(422, "invalid");
     let theirs = json!({"name": "x", "image": image, "host": host.id, "links": [{"container": db, "alias": "mysql"}]});
     eva.post("/v1/containers", &theirs).await.problem(422, "invalid");
     let never = "ctr_0192f0c1a2b37c4d8e5f60718293a4b5";

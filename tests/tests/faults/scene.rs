@@ -43,11 +43,15 @@ pub enum Work {
     StartContainer,
     /// `POST /containers/{id}/restart`.
     RestartContainer,
+    /// `PATCH /containers/{id}` with another environment.
+    RecreateContainer,
+    /// `PATCH /containers/{id}` with other limits.
+    LimitContainer,
 }
 
 impl Work {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::CreateContainer,
         Self::BuildImage,
         Self::PullImage,
@@ -56,6 +60,8 @@ impl Work {
         Self::StopContainer,
         Self::StartContainer,
         Self::RestartContainer,
+        Self::RecreateContainer,
+        Self::LimitContainer,
     ];
 
     /// How the agent's steps of it begin.
@@ -69,6 +75,8 @@ impl Work {
             Self::StopContainer => "agent.container.stop.",
             Self::StartContainer => "agent.container.start.",
             Self::RestartContainer => "agent.container.restart.",
+            Self::RecreateContainer => "agent.container.recreate.",
+            Self::LimitContainer => "agent.container.limit.",
         }
     }
 
@@ -82,6 +90,7 @@ impl Work {
             Self::StopContainer => "container.stop",
             Self::StartContainer => "container.start",
             Self::RestartContainer => "container.restart",
+            Self::RecreateContainer | Self::LimitContainer => "container.update",
         }
     }
 }
@@ -230,6 +239,34 @@ impl Scene {
         }
     }
 
+    /// A program in a container runs once or not at all although the agent dies at this step of it; that it may have run is
+    /// never called anything else.
+    pub async fn runs_at_most_once_though_the_agent_dies_at(&mut self, step: &str) {
+        eprintln!("the agent dies at {step}");
+        let name = step.rsplit('.').next().unwrap();
+        let id = self.agent.container(name, &self.image, json!({})).await;
+        self.arm(Side::Agent, step).await;
+        let body = json!({"command": ["sh", "-c", "echo ran >> /ran"]});
+        let job = self.api.post(&format!("/v1/containers/{id}/exec"), &body).await.accepted();
+        self.ledger.see(&job);
+        self.died(Side::Agent, step).await;
+        self.revive(Side::Agent, &[]).await;
+        let ended = self.api.ended(&job.id, 60).await;
+        self.ledger.see(&ended);
+        let made = json!({"command": ["sh", "-c", "cat /ran || true"]});
+        let look = self.api.post(&format!("/v1/containers/{id}/exec"), &made).await.accepted();
+        self.api.succeeded(&look, 30).await;
+        let ran = self.api.log(&look.id).await.text.matches("ran\n").count();
+        match (ended.state.as_str(), ended.error_kind()) {
+            ("succeeded", None) => assert_eq!(ran, 1, "{step}"),
+            ("failed", Some("outcome-unknown")) => {
+                assert!(ran <= 1 && matches!(name, "begun" | "ran"), "{step}: ran {ran} times, {ended:?}");
+            }
+            _ => panic!("{step}: {ended:?}"),
+        }
+        self.hold().await;
+    }
+
     /// The user goes although the agent dies at this step of it.
     pub async fn user_goes_though_the_agent_dies_at(mut self, step: &str) {
         eprintln!("the agent dies at {step} during the deletion of its user");
@@ -285,6 +322,15 @@ impl Scene {
                 let verb = work.job_kind().trim_start_matches("container.");
                 let body = if verb == "start" { json!({}) } else { json!({"grace": 0}) };
                 (Method::POST, format!("/v1/containers/{id}/{verb}"), Some(body), None)
+            }
+            Work::RecreateContainer | Work::LimitContainer => {
+                let volumes = json!({"volumes": [{"volume": "data", "target": "/data"}]});
+                let id = self.agent.container(&name, &self.image, volumes).await;
+                let body = match work {
+                    Work::RecreateContainer => json!({"env": {"CHANGED": "yes"}}),
+                    _ => json!({"resources": {"pids": 77}}),
+                };
+                (Method::PATCH, format!("/v1/containers/{id}"), Some(body), None)
             }
             Work::DeleteImage => {
                 let id = self.agent.image(&name, env::SLEEPER).await;
@@ -402,6 +448,19 @@ impl Scene {
                     self.api.observed(&made, "running", 10).await;
                     let starts = self.agent.docker.file(&docker_name(made.parse().unwrap()), "/starts").await;
                     assert_eq!(starts, "started\nstarted\n", "{made} was not started exactly once more");
+                }
+                Work::RecreateContainer | Work::LimitContainer => {
+                    assert_eq!(self.agent.docker.of_container(&made).await.len(), 1, "I5: {made}");
+                    let real = self.agent.docker.inspect(&docker_name(made.parse().unwrap())).await.unwrap();
+                    assert_eq!(real.state.and_then(|state| state.running), Some(true));
+                    let shown = self.api.container(&made).await;
+                    if work == Work::RecreateContainer {
+                        assert!(real.config.unwrap().env.unwrap().contains(&"CHANGED=yes".to_owned()));
+                        assert_eq!(shown.env["CHANGED"], "yes");
+                    } else {
+                        assert_eq!(real.host_config.unwrap().pids_limit, Some(77));
+                        assert_eq!(shown.resources["pids"], 77);
+                    }
                 }
                 Work::DeleteContainer | Work::DeleteImage => {}
             }

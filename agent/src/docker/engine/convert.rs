@@ -1,14 +1,15 @@
 //! bollard's types from and into ours: used by the engine alone. What must hold: nothing is passed on that our types do
 //! not name, and a failure keeps Docker's own words.
 
-use crate::docker::{Container, ContainerLine, ContextStream, DockerError, Events, Hint, NewContainer, Output};
+use crate::docker::{Container, ContainerLine, ContextStream, DockerError, Events, Hint, Limits, NewContainer, Output};
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
     BuildInfo, ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum, CreateImageInfo, EndpointSettings, EventMessage, EventMessageTypeEnum, HealthConfig,
-    HealthStatusEnum, HostConfig, HostConfigLogConfig, Mount, MountTmpfsOptions, MountType, NetworkCreateRequest,
-    NetworkingConfig, PortBinding, PortSummaryTypeEnum, RestartPolicy, RestartPolicyNameEnum, SystemVersion,
+    ContainerSummaryStateEnum, ContainerUpdateBody, CreateImageInfo, EndpointSettings, EventMessage,
+    EventMessageTypeEnum, HealthConfig, HealthStatusEnum, HostConfig, HostConfigLogConfig, Mount, MountTmpfsOptions,
+    MountType, NetworkCreateRequest, NetworkingConfig, PortBinding, PortSummaryTypeEnum, RestartPolicy,
+    RestartPolicyNameEnum, SystemVersion,
 };
 use bollard::query_parameters::BuildImageOptions;
 use dockerforge_protocol::command::labels;
@@ -143,12 +144,6 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         tmpfs_options: Some(MountTmpfsOptions { size_bytes: *size, ..Default::default() }),
         ..Default::default()
     });
-    let restart = match new.restart {
-        "always" => RestartPolicyNameEnum::ALWAYS,
-        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
-        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
-        _ => RestartPolicyNameEnum::NO,
-    };
     let log = HashMap::from([("max-size".to_owned(), "10m".to_owned()), ("max-file".to_owned(), "3".to_owned())]);
     let host_config = HostConfig {
         memory: new.memory,
@@ -159,7 +154,7 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log) }),
         network_mode: Some(new.network.clone()),
         port_bindings: (!bindings.is_empty()).then_some(bindings),
-        restart_policy: Some(RestartPolicy { name: Some(restart), maximum_retry_count: None }),
+        restart_policy: Some(restart_policy(new.restart)),
         mounts: Some(mounts.chain(tmpfs).collect()),
         readonly_rootfs: new.read_only.then_some(true),
         init: new.init.then_some(true),
@@ -193,6 +188,28 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(new.network.clone(), endpoint)])),
         }),
+        ..Default::default()
+    }
+}
+
+fn restart_policy(name: &str) -> RestartPolicy {
+    let name = match name {
+        "always" => RestartPolicyNameEnum::ALWAYS,
+        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
+        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
+        _ => RestartPolicyNameEnum::NO,
+    };
+    RestartPolicy { name: Some(name), maximum_retry_count: None }
+}
+
+/// Docker's update body from ours: what is absent stays.
+pub(super) fn update_body(limits: &Limits) -> ContainerUpdateBody {
+    ContainerUpdateBody {
+        nano_cpus: limits.nano_cpus,
+        memory: limits.memory,
+        memory_swap: limits.memory,
+        pids_limit: limits.pids,
+        restart_policy: Some(restart_policy(limits.restart)),
         ..Default::default()
     }
 }
