@@ -217,16 +217,15 @@ pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Container>
 
 /// Which of a user's containers were made of an image, and how many of others'.
 pub async fn using_image(conn: &mut Conn, user: UserId, image: ImageId) -> Result<(Vec<ContainerId>, u64), StoreError> {
-    let own: Vec<Uuid> =
-        on!(conn, |c| {
-            sqlx::query_scalar(
+    let own: Vec<Uuid> = on!(conn, |c| {
+        sqlx::query_scalar(
         "SELECT id FROM containers WHERE (image_id = $1 OR next_image_id = $1) AND user_id = $2 ORDER BY id LIMIT 100"
     )
     .bind(image.uuid())
     .bind(user.uuid())
     .fetch_all(c)
     .await?
-        });
+    });
     let others: i64 = on!(conn, |c| sqlx::query_scalar(
         "SELECT COUNT(*) FROM containers WHERE (image_id = $1 OR next_image_id = $1) AND user_id <> $2"
     )

@@ -136,6 +136,22 @@ async fn a_container_goes_where_the_strategy_says_is_held_back_and_its_host_stay
     let bound = host.port_bindings.unwrap().into_values().flatten().flatten().next().unwrap().host_port.unwrap();
     assert!((20_000..=29_999).contains(&bound.parse::<u16>().unwrap()), "{bound}");
 
+    // A change does not lead out of that: neither one in place nor one that makes it anew.
+    let path = format!("/v1/containers/{id}");
+    let problem = api.patch(&path, &json!({"ports": [{"container": 80, "host": 8080}]})).await.problem(422, "invalid");
+    assert_eq!(problem.pointers(), ["/ports/0/host"]);
+    let much = json!({"resources": {"cpus": 1000, "memory": 67_108_864}});
+    let problem = api.patch(&path, &much).await.problem(409, "nothing-fits");
+    assert_eq!(details(&problem), [("pool-1".to_owned(), "too few processors are left".to_owned())]);
+    for change in [json!({"resources": null}), json!({"env": {"A": "b"}, "resources": {}})] {
+        let job = api.patch(&path, &change).await.accepted();
+        api.succeeded(&job, 60).await;
+        let host = pool.found(&id).await.1.host_config.unwrap();
+        assert_eq!((host.nano_cpus, host.memory, host.pids_limit), (Some(500_000_000), Some(268_435_456), Some(256)));
+        assert_eq!(host.security_opt, Some(vec!["no-new-privileges".to_owned()]));
+        assert!(!host.cap_drop.unwrap_or_default().is_empty());
+    }
+
     // Nothing tells him which host it is.
     let shown = api.container(&first).await;
     assert_eq!((shown.host, shown.placement.pool), (None, true));
