@@ -153,6 +153,7 @@ impl App {
             contexts: contexts.clone(),
             upload_limits: Limits { compressed: config.upload_limit, ..Limits::default() },
             revoked: Arc::clone(&revoked),
+            pool: config.pool,
             agent_url,
         };
         if services.user_bootstrap(&key).await.map_err(AppError::Bootstrap)? {

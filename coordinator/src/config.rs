@@ -1,6 +1,7 @@
 //! What a coordinator is told at its start: flags, then environment, then a TOML file, then defaults. The keys of the
 //! file are the names of the flags; an unknown one is refused.
 
+use crate::domain::placement::{MAX_PIDS, PoolRules, Strategy};
 use crate::domain::quota::{Counted, Limits, MAX_LIMIT};
 use crate::store::Location;
 use clap::{Args, ValueEnum};
@@ -66,6 +67,30 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_ADMIN_KEY_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub admin_key_file: Option<PathBuf>,
+    /// How a pool host is chosen where a request does not say: spread, binpack or random [default: spread]
+    #[arg(long, env = "DOCKERFORGE_POOL_STRATEGY", value_name = "STRATEGY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_strategy: Option<String>,
+    /// Processors of each pool host that are not given to containers [default: 0.25]
+    #[arg(long, env = "DOCKERFORGE_POOL_HEADROOM_CPUS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_headroom_cpus: Option<f64>,
+    /// Memory of each pool host that is not given to containers, MiB [default: 512]
+    #[arg(long, env = "DOCKERFORGE_POOL_HEADROOM_MEMORY_MIB", value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_headroom_memory_mib: Option<u64>,
+    /// Processors of a container on a pool host that names none [default: 0.5]
+    #[arg(long, env = "DOCKERFORGE_POOL_DEFAULT_CPUS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_default_cpus: Option<f64>,
+    /// Memory of a container on a pool host that names none, MiB [default: 256]
+    #[arg(long, env = "DOCKERFORGE_POOL_DEFAULT_MEMORY_MIB", value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_default_memory_mib: Option<u64>,
+    /// Processes of a container on a pool host that names no limit, at most 4096 [default: 256]
+    #[arg(long, env = "DOCKERFORGE_POOL_DEFAULT_PIDS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_default_pids: Option<u64>,
     /// How large an uploaded build context may be, bytes, as it comes [default: 1073741824]
     #[arg(long, env = "DOCKERFORGE_UPLOAD_LIMIT", value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,6 +193,8 @@ pub struct Config {
     pub log_retention_days: u32,
     /// The system user's key.
     pub admin_key_file: Option<PathBuf>,
+    /// What holds on pool hosts.
+    pub pool: PoolRules,
     /// How large an uploaded build context may be, bytes.
     pub upload_limit: u64,
     /// How the log is written.
@@ -196,6 +223,9 @@ pub enum ConfigError {
     /// What is no address to listen on.
     #[error("expected an address such as 127.0.0.1:7090, or off, for ops-listen, not {0}")]
     OpsListen(String),
+    /// What cannot hold on pool hosts.
+    #[error("{0}: {1}")]
+    Pool(&'static str, String),
     /// What agents cannot dial.
     #[error("expected https://host:port for the agent URL, not {0}")]
     AgentUrl(String),
@@ -207,6 +237,7 @@ pub enum ConfigError {
 /// 1 GiB.
 const UPLOAD_LIMIT: u64 = 1 << 30;
 const DATA_DIR: &str = "/var/lib/dockerforge";
+const MIB: u64 = 1024 * 1024;
 const API_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7080);
 const AGENT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 7443);
 const OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7090);
@@ -223,6 +254,7 @@ impl Config {
         }
         let args: ServeArgs =
             figment.merge(Serialized::defaults(args)).extract().map_err(|error| ConfigError::File(Box::new(error)))?;
+        let pool = pool(&args)?;
         let data_dir = args.data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR));
         let database = match args.database {
             None => Location::Sqlite(data_dir.join("dockerforge.db")),
@@ -263,6 +295,7 @@ impl Config {
             log_retention_days: args.log_retention_days.unwrap_or(LOG_RETENTION_DAYS),
             metrics_hosts: args.metrics_hosts.unwrap_or(METRICS_HOSTS),
             admin_key_file: args.admin_key_file,
+            pool,
             upload_limit: args.upload_limit.unwrap_or(UPLOAD_LIMIT),
             log_format: args.log_format.unwrap_or_default(),
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
@@ -270,6 +303,38 @@ impl Config {
             data_dir,
         })
     }
+}
+
+/// What holds on pool hosts.
+fn pool(args: &ServeArgs) -> Result<PoolRules, ConfigError> {
+    // Out of range becomes more than any host has, which is out of range there too.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let milli = |cpus: f64| if (0.0..=1_024.0).contains(&cpus) { (cpus * 1000.0).round() as u64 } else { u64::MAX };
+    let wrong =
+        |key: &'static str| move |error: dockerforge_protocol::spec::Invalid| ConfigError::Pool(key, error.to_string());
+    let headroom_cpus = milli(args.pool_headroom_cpus.unwrap_or(0.25));
+    if headroom_cpus == u64::MAX {
+        return Err(ConfigError::Pool("pool-headroom-cpus", "expected 0 to 1024 processors".to_owned()));
+    }
+    let pids = args.pool_default_pids.unwrap_or(256);
+    if pids > MAX_PIDS.into() {
+        return Err(ConfigError::Pool("pool-default-pids", format!("expected at most {MAX_PIDS}")));
+    }
+    let strategy = args.pool_strategy.as_deref().map_or(Some(Strategy::default()), Strategy::parse);
+    Ok(PoolRules {
+        headroom_cpus,
+        headroom_memory: args.pool_headroom_memory_mib.unwrap_or(512).saturating_mul(MIB),
+        cpus: milli(args.pool_default_cpus.unwrap_or(0.5)).try_into().map_err(wrong("pool-default-cpus"))?,
+        memory: args
+            .pool_default_memory_mib
+            .unwrap_or(256)
+            .saturating_mul(MIB)
+            .try_into()
+            .map_err(wrong("pool-default-memory-mib"))?,
+        pids: pids.try_into().map_err(wrong("pool-default-pids"))?,
+        strategy: strategy
+            .ok_or_else(|| ConfigError::Pool("pool-strategy", "expected spread, binpack or random".to_owned()))?,
+    })
 }
 
 #[cfg(test)]

@@ -51,6 +51,10 @@ pub struct Host {
     pub faults: Vec<Known>,
     /// Why it is in conflict, if it is.
     pub conflict: Option<String>,
+    /// Whether the strategist places containers of all users on it.
+    pub pool: bool,
+    /// Whether it takes no new containers and images.
+    pub draining: bool,
 }
 
 /// What an agent tells of itself and its machine.
@@ -157,6 +161,9 @@ impl Host {
                 (None, _) => Some("its agent is connected, but Docker does not answer there".to_owned()),
                 (Some(_), Some(age)) if age > DOCKER_STALE_MS => {
                     Some(format!("its agent is connected, but Docker has not answered for {} s", age / 1000))
+                }
+                (Some(_), _) if self.draining => {
+                    Some("it is draining: what it runs goes on, and it takes nothing new".to_owned())
                 }
                 (Some(_), _) => None,
             },

@@ -10,6 +10,7 @@ pub mod host;
 pub mod image;
 pub mod job;
 pub mod page;
+pub mod placement;
 pub mod quota;
 pub mod share;
 pub mod user;

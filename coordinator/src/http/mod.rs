@@ -129,7 +129,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::delete))
         .routes(routes!(hosts::create, hosts::list))
-        .routes(routes!(hosts::get, hosts::delete))
+        .routes(routes!(hosts::get, hosts::update, hosts::delete))
         .routes(routes!(hosts::token))
         .routes(routes!(images::create, images::list))
         .routes(routes!(images::get, images::delete))

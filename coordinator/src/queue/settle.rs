@@ -6,6 +6,7 @@ use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, o
 use crate::domain::event::Event;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
+use crate::domain::placement::Reserved;
 use crate::domain::{Kind, Timestamp};
 use crate::metrics;
 use crate::store::{self, Conn};
@@ -51,6 +52,11 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image_made(conn, job, id, ending, now).await?;
+        }
+        (JobKind::UserRemove, Subject::User(user)) => {
+            if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
+                store::placement::remove_tenant(conn, host, user).await?;
+            }
         }
         (JobKind::ImageRemove, Subject::Image(id)) => {
             if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
@@ -173,7 +179,7 @@ async fn container_updated(
         }
         Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } => {
             store::containers::set_next_image(conn, id, None).await?;
-            store::containers::set_counted(conn, id, &container.spec.resources).await?;
+            store::containers::set_reserved(conn, id, Reserved::of(&container.spec)).await?;
             note(conn, job, "container.not_updated", Kind::Container, id.uuid(), now).await?;
             if *confirmed || container.desired != DesiredState::Running {
                 return Ok(());
@@ -224,6 +230,7 @@ async fn image_made(
     now: Timestamp,
 ) -> Result<(), QueueError> {
     let Some(host) = job.host else { return Ok(()) };
+    let known = store::images::get(conn, job.user, id).await?.map(|image| image.state);
     match ending {
         Ending::Succeeded(Product::Image { docker_id, size }) => {
             let presence = ImageOnHost {
@@ -235,12 +242,19 @@ async fn image_made(
                 changed_at: now,
             };
             store::images::set_presence(conn, &presence).await?;
-            let kept =
-                store::images::get(conn, job.user, id).await?.is_some_and(|image| image.state == ImageState::Pending);
-            if kept {
+            if known == Some(ImageState::Pending) {
                 store::images::set_state(conn, id, ImageState::Ready).await?;
             }
             note(conn, job, "image.created", Kind::Image, id.uuid(), now).await
+        }
+        // One more host did not get it; on the others it stays. What may be left there goes with the image.
+        Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } if known == Some(ImageState::Ready) => {
+            if *confirmed {
+                return Ok(store::images::remove_presence(conn, id, host).await?);
+            }
+            let state = PresenceState::Missing;
+            let presence = ImageOnHost { image: id, host, state, docker_id: None, size: None, changed_at: now };
+            Ok(store::images::set_presence(conn, &presence).await?)
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
             store::images::remove(conn, id).await?;

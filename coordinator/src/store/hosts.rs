@@ -8,6 +8,7 @@ use crate::domain::host::{AgentFacts, Host, HostState};
 use crate::domain::page::Page;
 use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
 use dockerforge_protocol::inventory::{DockerInfo, Heartbeat};
+use dockerforge_protocol::spec::Labels;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use std::net::IpAddr;
@@ -37,6 +38,8 @@ struct HostRow {
     clock_offset_ms: Option<i64>,
     faults: String,
     conflict: Option<String>,
+    pool: bool,
+    draining: bool,
 }
 
 /// An [`Arrival`] as it is kept.
@@ -94,6 +97,8 @@ impl TryFrom<HostRow> for Host {
             clock_offset_ms: row.clock_offset_ms,
             faults: watch::faults(&row.faults)?,
             conflict: row.conflict,
+            pool: row.pool,
+            draining: row.draining,
         })
     }
 }
@@ -104,7 +109,7 @@ macro_rules! select {
             "SELECT id, user_id, name, ",
             state!(),
             " AS state, labels, created_at, enrolled_at, last_seen_at, hostname, agent_version, instance, ",
-            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict, clock_offset_ms, faults, ",
+            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict, pool, draining, clock_offset_ms, faults, ",
             "(SELECT MAX(not_after) FROM certificates WHERE host_id = hosts.id AND revoked_at IS NULL) AS certificate_not_after FROM hosts ",
             $rest
         )
@@ -118,7 +123,7 @@ pub use watch::{count_by_state, oldest, set_faults};
 /// A new host.
 pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
     on!(conn, |c| sqlx::query(
-        "INSERT INTO hosts (id, user_id, name, state, labels, created_at) VALUES ($1, $2, $3, $4, $5, $6)"
+        "INSERT INTO hosts (id, user_id, name, state, labels, created_at, pool) VALUES ($1, $2, $3, $4, $5, $6, $7)"
     )
     .bind(host.id.uuid())
     .bind(host.user.uuid())
@@ -126,6 +131,7 @@ pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
     .bind(host.state.as_str())
     .bind(document(&host.labels))
     .bind(micros(host.created_at))
+    .bind(host.pool)
     .execute(c)
     .await?
     .rows_affected());
@@ -220,22 +226,45 @@ pub async fn set_conflict(conn: &mut Conn, id: HostId, reason: &str) -> Result<(
     Ok(())
 }
 
+/// Says what a host's user calls it by, and whether it takes anything new.
+pub async fn update(conn: &mut Conn, id: HostId, labels: &Labels, draining: bool) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE hosts SET labels = $2, draining = $3 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(document(labels))
+        .bind(draining)
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Which hosts a list is of.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this name.
+    pub name: Option<String>,
+    /// In this state.
+    pub state: Option<HostState>,
+    /// With all of these labels.
+    pub labels: Labels,
+}
+
 /// A page of a user's hosts, newest first.
-pub async fn list(
-    conn: &mut Conn,
-    user: UserId,
-    name: Option<&str>,
-    state: Option<HostState>,
-    page: Page,
-) -> Result<Vec<Host>, StoreError> {
+pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Host>, StoreError> {
     let rows: Vec<HostRow> = on!(conn, |c| {
         let mut q = QueryBuilder::new(select!("WHERE user_id = "));
         q.push_bind(user.uuid());
-        if let Some(name) = name {
-            q.push(" AND name = ").push_bind(name.to_owned());
+        if let Some(name) = &filter.name {
+            q.push(" AND name = ").push_bind(name.clone());
         }
-        if let Some(state) = state {
+        if let Some(state) = filter.state {
             q.push(concat!(" AND ", state!(), " = ")).push_bind(state.as_str());
+        }
+        for (key, value) in filter.labels.iter() {
+            // Labels are stored as one object of texts without blanks. A quote within a text has a backslash before it, so
+            // that this finds whole pairs alone. Unlike LIKE it is the same on both databases.
+            let pair = format!("{}:{}", document(key), document(value));
+            q.push(" AND REPLACE(labels, ").push_bind(pair).push(", '') <> labels");
         }
         if let Some(after) = page.after {
             q.push(" AND id < ").push_bind(after);
@@ -243,6 +272,15 @@ pub async fn list(
         q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
         q.build_query_as().fetch_all(c).await?
     });
+    rows.into_iter().map(Host::try_from).collect()
+}
+
+/// The hosts that users share, oldest first, without those that are on their way out.
+pub async fn pool(conn: &mut Conn) -> Result<Vec<Host>, StoreError> {
+    let rows: Vec<HostRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE pool = TRUE AND state <> 'deleting' ORDER BY id"))
+            .fetch_all(c)
+            .await?);
     rows.into_iter().map(Host::try_from).collect()
 }
 
@@ -381,6 +419,10 @@ pub async fn silent_since(conn: &mut Conn, before: Timestamp) -> Result<Vec<Host
 /// Removes the row of a host and what hangs on it. Its containers' rows must be gone.
 pub async fn remove(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
     for sql in [
+        // Whoever had something on another's host never learns which it was.
+        "UPDATE jobs SET host_id = NULL, command = NULL WHERE host_id = $1 AND ended_at IS NOT NULL \
+         AND user_id <> (SELECT user_id FROM hosts WHERE id = $1)",
+        "DELETE FROM host_tenants WHERE host_id = $1",
         "DELETE FROM join_tokens WHERE host_id = $1",
         "DELETE FROM certificates WHERE host_id = $1",
         "DELETE FROM image_hosts WHERE host_id = $1",

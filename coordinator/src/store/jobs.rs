@@ -63,6 +63,14 @@ macro_rules! select_whole {
     };
 }
 
+/// What a draining host leaves where it is: jobs that would make something on it.
+macro_rules! not_held_back {
+    () => {
+        "(q.kind NOT IN ('container.create', 'image.build', 'image.pull') \
+         OR NOT EXISTS (SELECT 1 FROM hosts h WHERE h.id = q.host_id AND h.draining = TRUE))"
+    };
+}
+
 mod changes;
 mod claim;
 mod counts;
@@ -217,11 +225,24 @@ pub async fn cancelling_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Att
         .collect()
 }
 
-/// Whether a host has jobs that wait.
+/// Lets a job wait until another has ended, however it ends.
+pub async fn set_after(conn: &mut Conn, id: JobId, after: JobId) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE jobs SET after_id = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(after.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Whether a host has jobs that wait for it alone.
 pub async fn any_queued(conn: &mut Conn, host: HostId) -> Result<bool, StoreError> {
-    Ok(on!(conn, |c| sqlx::query(
-        "SELECT 1 FROM jobs WHERE host_id = $1 AND state = 'queued' AND ended_at IS NULL LIMIT 1"
-    )
+    Ok(on!(conn, |c| sqlx::query(concat!(
+        "SELECT 1 FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND ",
+        not_held_back!(),
+        " LIMIT 1"
+    ))
     .bind(host.uuid())
     .fetch_optional(c)
     .await?

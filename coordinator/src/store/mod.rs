@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod logs;
+pub mod placement;
 mod postgres;
 pub mod quotas;
 pub mod records;

@@ -183,6 +183,8 @@ pub fn host(id: HostId, user: UserId, name: &str) -> Host {
         clock_offset_ms: None,
         faults: Vec::new(),
         conflict: None,
+        pool: false,
+        draining: false,
     }
 }
 

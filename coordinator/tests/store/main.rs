@@ -11,6 +11,7 @@
 mod bed;
 mod ends;
 mod events;
+mod placement;
 mod queue;
 mod retention;
 mod share;

@@ -73,7 +73,9 @@ async fn waiting(conn: &mut Conn, host: HostId, lane: Lane, now: Timestamp) -> R
         "AND q.user_id = w.user_id AND q.run_after <= $3 AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.subject_id = q.subject_id ",
         "AND o.host_id = q.host_id AND o.ended_at IS NULL AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id) ",
         // A program that runs in a container keeps nobody from stopping it.
-        "AND (o.kind <> 'container.exec' OR o.state = 'queued')) ",
+        "AND (o.kind <> 'container.exec' OR o.state = 'queued')) AND ",
+        not_held_back!(),
+        " AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.id = q.after_id AND a.ended_at IS NULL) ",
         "ORDER BY q.id LIMIT 1) FROM waiting w WHERE w.user_id IS NOT NULL"
     );
     let rows: Vec<(Uuid, Option<Uuid>)> =
