@@ -8,8 +8,10 @@ use crate::events;
 use crate::http;
 use crate::http::listener::{ListenError, Server, TlsFiles};
 use crate::hub::{self, Hub, HubConfig};
+use crate::metrics::{self, Recorder};
 use crate::pki::{Authority, PkiError, ServerTls};
 use crate::queue::{self, ReaperConfig, Signals};
+use crate::service::ops::Ops;
 use crate::service::{ServiceError, Services};
 use crate::store::{self, Store, StoreError};
 use crate::tasks::Tasks;
@@ -33,6 +35,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const KNOCKS: usize = 256;
 /// The shortest time between two heartbeats of a host.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often what was measured is folded together, scraped or not.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// How long a context that nothing needs is kept: its job may not be committed yet.
 const CONTEXT_AGE: Duration = Duration::from_secs(3600);
 
@@ -60,6 +64,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// The metrics.
+    #[error("what is measured cannot be kept")]
+    Metrics(#[from] metrics::BuildError),
     /// The API's own port.
     #[error(transparent)]
     Api(#[from] ListenError),
@@ -89,7 +96,10 @@ pub struct App {
     pub api: SocketAddr,
     /// Where agents dial in.
     pub agents: SocketAddr,
+    /// Where those who run it look, if anywhere.
+    pub ops: Option<SocketAddr>,
     server: Server,
+    ops_server: Option<Server>,
     streams: CancellationToken,
     hub: Hub,
     tasks: Tasks,
@@ -100,6 +110,8 @@ impl App {
     pub async fn start(config: &Config) -> Result<Self, AppError> {
         let tasks = Tasks::new();
         private_folder(&config.data_dir)?;
+        let ops_listener = config.ops_listen.map(|at| listen(at).map(|listener| (at, listener))).transpose()?;
+        let recorder = ops_listener.as_ref().map(|_| Recorder::install()).transpose()?;
         let store = Store::open(&config.database, &tasks).await?;
         let now = crate::clock::now();
         let defaults = config.quota;
@@ -141,6 +153,7 @@ impl App {
             contexts: contexts.clone(),
             upload_limits: Limits { compressed: config.upload_limit, ..Limits::default() },
             revoked: Arc::clone(&revoked),
+            pool: config.pool,
             agent_url,
         };
         if services.user_bootstrap(&key).await.map_err(AppError::Bootstrap)? {
@@ -161,11 +174,14 @@ impl App {
         tasks.spawn("dispatch", dispatcher.run(at_the_door));
         let conductor = queue::run_conductor(store.clone(), signals.clone(), move |host| revoked(host), tasks.token());
         tasks.spawn("conductor", conductor);
+        let days = |days: u32| jiff::SignedDuration::from_hours(24 * i64::from(days));
+        let reaper = ReaperConfig {
+            keep_jobs: days(config.job_retention_days),
+            keep_logs: days(config.log_retention_days),
+            ..ReaperConfig::default()
+        };
         let sweeper = sweep(contexts, tasks.clone());
-        tasks.spawn(
-            "reaper",
-            queue::run_reaper(store.clone(), signals, ReaperConfig::default(), sweeper, tasks.token()),
-        );
+        tasks.spawn("reaper", queue::run_reaper(store.clone(), signals, reaper, sweeper, tasks.token()));
 
         let (feed, feeder) = events::feed(&store);
         tasks.spawn("events", feeder.run(tasks.token()));
@@ -191,9 +207,24 @@ impl App {
                 "the API is served without TLS on an address that others reach: keep it to a private network"
             );
         }
-        let server = Server::start(api_listener, tls.as_ref(), http::router(state), &tasks)?;
-        tracing::info!(%api, %agents, database = store.describe(), %cluster, "serving");
-        Ok(Self { api, agents, server, streams, hub, tasks })
+        let server = Server::start(api_listener, tls.as_ref(), http::router(state.clone()), &tasks)?;
+        let ops = ops_listener.as_ref().map(|(asked, listener)| address(listener, *asked)).transpose()?;
+        let ops_server = match ops_listener.zip(recorder) {
+            None => None,
+            Some(((_, listener), recorder)) => {
+                tasks.spawn("metrics", upkeep(recorder.clone(), tasks.token()));
+                let live = hub.clone();
+                let watched = http::ops::Watched {
+                    state,
+                    recorder,
+                    ops: Ops::new(store.clone(), config.metrics_hosts),
+                    sessions: Arc::new(move || live.len()),
+                };
+                Some(Server::start(listener, None, http::ops::router(watched), &tasks)?)
+            }
+        };
+        tracing::info!(%api, %agents, ops = ops.map(tracing::field::display), database = store.describe(), %cluster, "serving");
+        Ok(Self { api, agents, ops, server, ops_server, streams, hub, tasks })
     }
 
     /// Lets what is in work end, then stops: first the API, whose streams resume elsewhere; then the agents' sessions,
@@ -209,6 +240,10 @@ impl App {
             tracing::warn!(open, "some agents' connections did not close in time");
         }
         drop(self.hub);
+        // Last of what is served: who runs it sees the end.
+        if let Some(ops) = self.ops_server {
+            ops.stop(Duration::from_secs(1)).await;
+        }
         let running = self.tasks.shutdown(DRAIN).await;
         if !running.is_empty() {
             tracing::warn!(?running, "some tasks did not end in time");
@@ -278,6 +313,13 @@ fn admin_key(config: &Config) -> Result<SecretString, AppError> {
         return Err(AppError::AdminKey(path.clone()));
     }
     Ok(key.to_owned().into())
+}
+
+/// Folds what was measured together, as long as it is asked to.
+async fn upkeep(recorder: Recorder, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+        recorder.upkeep();
+    }
 }
 
 /// Removes contexts that nothing needs, in a task of its own: the reaper does not wait for a disk.

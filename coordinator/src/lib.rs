@@ -12,6 +12,7 @@ pub mod domain;
 pub mod events;
 pub mod http;
 pub mod hub;
+pub mod metrics;
 pub mod pki;
 pub mod queue;
 pub mod service;

@@ -44,7 +44,7 @@ coordinator_ready() { curl -fsS -o /dev/null --max-time 2 "$API/readyz"; }
 start_coordinator() {
   step "Start the coordinator, with its embedded database"
   local command=("$BIN/dockerforge" serve --data-dir "$DEMO_DIR/coordinator" --api-listen "127.0.0.1:$API_PORT"
-    --agent-listen "127.0.0.1:$AGENT_PORT" --agent-url "https://127.0.0.1:$AGENT_PORT")
+    --agent-listen "127.0.0.1:$AGENT_PORT" --agent-url "https://127.0.0.1:$AGENT_PORT" --ops-listen off)
   shown "${command[*]}"
   start_daemon "$COORDINATOR_PID" "$DEMO_DIR/coordinator.log" "${command[@]}"
   if ! wait_until 30 "the coordinator to be ready" coordinator_ready; then

@@ -88,7 +88,8 @@ pub enum Hardening {
     /// Docker's own defaults: its capabilities, its seccomp profile.
     #[default]
     Docker,
-    /// As on hosts that many users share: no program gains privileges that its parent did not have.
+    /// As on hosts that many users share: no program gains privileges that its parent did not have, some of Docker's
+    /// default capabilities are not given, and processors, memory and processes are limited.
     Pool,
 }
 

@@ -19,6 +19,7 @@ pub mod docker;
 pub mod env;
 pub mod hosts;
 pub mod invariants;
+pub mod metrics;
 pub mod process;
 pub mod proxy;
 pub mod receiver;

@@ -207,6 +207,8 @@ pub struct NewContainer {
     pub stop_timeout: Option<i64>,
     /// Whether no program of it may gain privileges that its parent did not have.
     pub no_new_privileges: bool,
+    /// Which of Docker's default capabilities it does not have.
+    pub drop_capabilities: &'static [&'static str],
 }
 
 /// What can be changed of a container where it is; what is absent stays.

@@ -12,6 +12,9 @@ use dockerforge_protocol::report::{FailureKind, Product};
 use dockerforge_protocol::spec::MilliCpus;
 use std::collections::BTreeSet;
 
+/// Of Docker's default capabilities (docs.docker.com/engine/security) those that a hosted program has no use for, and an
+/// attacker has: forging packets and names on the bridge, device files, other roots, and giving capabilities away.
+const POOL_DROPS: &[&str] = &["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT"];
 /// How many of the ports that we chose may turn out to be something else's.
 const PORT_CHOICES: usize = 20;
 
@@ -24,6 +27,7 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
             format!("the specification is not valid: {pointer}: {problem}"),
         ));
     }
+    hardened(command)?;
     within_policy(work, command).await?;
     let (network, volumes) = prepare(work, command).await?;
     let id = make(work, command, &network, &volumes, &[], true).await?;
@@ -92,6 +96,16 @@ pub(super) async fn make(
             _ => return Err(ended),
         };
     }
+}
+
+/// What must hold where many users share the host, whoever asks.
+fn hardened(command: &CreateContainer) -> Result<(), Ended> {
+    let limits = &command.spec.resources;
+    let limited = limits.cpus.is_some() && limits.memory.is_some() && limits.pids.is_some();
+    if command.hardening == Hardening::Docker || limited {
+        return Ok(());
+    }
+    Err(failed(FailureKind::DockerRefused, "a container on a shared host has limits: cpus, memory and pids"))
 }
 
 fn retryable(ended: &Ended) -> bool {
@@ -310,5 +324,9 @@ fn body(
         stop_signal: spec.stop_signal.as_ref().map(ToString::to_string),
         stop_timeout: spec.stop_grace.map(|grace| grace.get().into()),
         no_new_privileges: command.hardening == Hardening::Pool,
+        drop_capabilities: match command.hardening {
+            Hardening::Docker => &[],
+            Hardening::Pool => POOL_DROPS,
+        },
     }
 }

@@ -154,12 +154,19 @@ async fn a_port_that_is_left_to_us_is_free_and_stays_the_same() {
 async fn a_container_on_a_pool_host_gains_no_privileges() {
     for hardening in [Hardening::Docker, Hardening::Pool] {
         let bench = Bench::new();
-        let create = CreateContainer { hardening, ..container(&bench, "{}") };
+        let limits = r#"{"resources":{"cpus":100,"memory":67108864,"pids":10}}"#;
+        let create = CreateContainer { hardening, ..container(&bench, limits) };
         bench.run(JobId::new(), 1, &Command::CreateContainer(create)).await;
         let world = bench.engine.world();
         let (_, new, _) = world.containers.values().next().unwrap();
         assert_eq!(new.no_new_privileges, hardening == Hardening::Pool);
+        assert_eq!(new.drop_capabilities.contains(&"NET_RAW"), hardening == Hardening::Pool);
     }
+    let bench = Bench::new();
+    let unlimited = CreateContainer { hardening: Hardening::Pool, ..container(&bench, "{}") };
+    let outcome = bench.run(JobId::new(), 1, &Command::CreateContainer(unlimited)).await;
+    assert_eq!(failure(&outcome), FailureKind::DockerRefused);
+    assert!(bench.engine.world().containers.is_empty());
 }
 
 #[tokio::test]

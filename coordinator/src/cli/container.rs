@@ -186,9 +186,15 @@ pub struct Create {
     /// The image to run, by name or id
     #[arg(long)]
     image: String,
-    /// The host to run on, by name or id
-    #[arg(long)]
-    host: String,
+    /// The host to run on, by name or id; where absent, a host that users share
+    #[arg(long, conflicts_with_all = ["place", "place_labels"])]
+    host: Option<String>,
+    /// How one of the hosts that users share is chosen: spread, binpack or random
+    #[arg(long, value_name = "STRATEGY", value_parser = ["spread", "binpack", "random"])]
+    place: Option<String>,
+    /// A label that such a host must have; may be repeated
+    #[arg(long = "place-label", value_name = "KEY=VALUE", value_parser = args::label)]
+    place_labels: Vec<(LabelKey, LabelValue)>,
     /// An environment variable; may be repeated
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
     env: Vec<(EnvName, String)>,
@@ -225,9 +231,17 @@ fn pids(text: &str) -> Result<PidsLimit, String> {
 
 impl Create {
     /// The body of the request; what was not asked for is not in it, so that the server's defaults hold.
-    fn body(self, image: &str, host: &str) -> Value {
+    fn body(self, image: &str, host: Option<&str>) -> Value {
+        let mut placement = Map::new();
+        placement.extend(self.place.map(|strategy| ("strategy".to_owned(), json!(strategy))));
+        if !self.place_labels.is_empty() {
+            let labels = self.place_labels.into_iter().collect::<BTreeMap<_, _>>();
+            placement.insert("labels".to_owned(), json!(labels));
+        }
         let resources = self.limits.named();
         let optional = [
+            ("host", host.map(|host| json!(host))),
+            ("placement", (!placement.is_empty()).then_some(Value::Object(placement))),
             ("command", (!self.command.is_empty()).then(|| json!(self.command))),
             ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
             ("ports", (!self.ports.is_empty()).then(|| json!(self.ports))),
@@ -237,7 +251,7 @@ impl Create {
             ("labels", (!self.labels.is_empty()).then(|| json!(self.labels.into_iter().collect::<BTreeMap<_, _>>()))),
             ("deadline", self.deadline.map(|seconds| json!(seconds))),
         ];
-        let mut body = json!({ "name": self.name, "image": image, "host": host });
+        let mut body = json!({ "name": self.name, "image": image });
         for (name, value) in optional {
             if let Some(value) = value {
                 body[name] = value;
@@ -253,8 +267,11 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
         ContainerCommand::Create(create) => {
             let wait = create.wait;
             let image = session.id(Kind::Image, &create.image).await?;
-            let host = session.id(Kind::Host, &create.host).await?;
-            let answer = session.client.post("/containers", &create.body(&image, &host)).await?;
+            let host = match &create.host {
+                Some(host) => Some(session.id(Kind::Host, host).await?),
+                None => None,
+            };
+            let answer = session.client.post("/containers", &create.body(&image, host.as_deref())).await?;
             session.accepted(&answer, wait).await
         }
         ContainerCommand::Ls { host, list } => {
@@ -339,7 +356,10 @@ async fn ls(session: &mut Session, options: &ListOptions, host: Option<String>) 
             Cell::text(text(item, "/id")),
             Cell::state(&state),
             Cell::text(named(&images, text(item, "/image"))),
-            Cell::text(named(&hosts, text(item, "/host"))),
+            Cell::text(match item.pointer("/placement/pool").and_then(Value::as_bool) {
+                Some(true) if text(item, "/host").is_empty() => "pool",
+                _ => named(&hosts, text(item, "/host")),
+            }),
             Cell::text(&ports(item)),
             Cell::text(&age(item, "/created_at")),
         ]);

@@ -145,6 +145,7 @@ async fn conflict(
             let (user, id, detail) = (host.user, host.id.uuid(), Some(reason.clone()));
             let event = Event { user, kind: "host.conflict", resource: Kind::Host, id, detail };
             store::records::event(conn, &event, now).await?;
+            queue::examine(conn, host.id, now).await?;
             tracing::error!(host = %host.id, reason, "a host is in conflict");
             Ok(Some(reason))
         }

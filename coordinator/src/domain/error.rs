@@ -119,12 +119,14 @@ pub enum Refusal {
         image: ImageId,
     },
     /// Containers use the image.
-    #[error("{image} is used by {}", list(containers))]
+    #[error("{image} is used by {}", users(containers, *others))]
     ImageInUse {
         /// Which.
         image: ImageId,
-        /// By which containers.
+        /// By which containers of the user's.
         containers: Vec<ContainerId>,
+        /// By how many of others, who are nobody's business.
+        others: u64,
     },
     /// A port of the host is another container's.
     #[error("port {port} of the host is {}", owner.map_or_else(|| "taken by another container".to_owned(), |id| format!("{id}'s")))]
@@ -149,6 +151,9 @@ pub enum Refusal {
     /// A job that is over cannot be cancelled.
     #[error("{0} has ended already")]
     JobEnded(JobId),
+    /// What a job wrote is not kept for ever.
+    #[error("the log of {0} was removed: logs are kept for a while after a job has ended")]
+    LogRemoved(JobId),
     /// A job that the coordinator itself carries out cannot be cancelled.
     #[error("{0} cannot be cancelled: what it takes out of service stays out of service")]
     NotCancellable(JobId),
@@ -158,6 +163,18 @@ pub enum Refusal {
     /// The host has its agent already.
     #[error("{0} is connected; a join token would replace a working agent. Delete the host first, or stop its agent")]
     HostConnected(HostId),
+    /// No host has room for it: each host, and why not.
+    #[error("{}", nothing_fits(.0))]
+    NothingFits(Vec<Violation>),
+    /// Others may see it and use it, and only its owner may delete it.
+    #[error("this {0} is public, and another user's")]
+    NotOwner(Kind),
+    /// Others use what is the user's.
+    #[error("this user has pool hosts or public images, which others use: delete those first")]
+    Shares,
+    /// The host takes nothing new.
+    #[error("{0} is draining: what it runs goes on, and it takes no new containers and images")]
+    HostDraining(HostId),
     /// The same key came with another request before.
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyMismatch,
@@ -206,6 +223,15 @@ impl Refusal {
     }
 }
 
-fn list(containers: &[ContainerId]) -> String {
-    containers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn users(containers: &[ContainerId], others: u64) -> String {
+    let own = containers.iter().map(ToString::to_string);
+    let others = (others > 0).then(|| format!("{others} containers of other users"));
+    own.chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn nothing_fits(hosts: &[Violation]) -> String {
+    if hosts.is_empty() {
+        return "there is no host to place it on".to_owned();
+    }
+    hosts.iter().map(|host| format!("{}: {}", host.pointer, host.detail)).collect::<Vec<_>>().join("; ")
 }

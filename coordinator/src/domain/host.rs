@@ -1,6 +1,7 @@
 //! A machine with an agent.
 
 use super::Timestamp;
+use super::diagnosis::Known;
 use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
 use dockerforge_protocol::inventory::{Capacity, DockerInfo, Usage};
 use dockerforge_protocol::spec::{Labels, ResourceName};
@@ -42,8 +43,18 @@ pub struct Host {
     pub docker_ping_age_ms: Option<u64>,
     /// What it used at the last heartbeat.
     pub usage: Option<Usage>,
+    /// When the certificate that its agent holds ends.
+    pub certificate_ends_at: Option<Timestamp>,
+    /// How far its clock was ahead of ours at the last heartbeat of this session, milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// What is known to be wrong with it.
+    pub faults: Vec<Known>,
     /// Why it is in conflict, if it is.
     pub conflict: Option<String>,
+    /// Whether the strategist places containers of all users on it.
+    pub pool: bool,
+    /// Whether it takes no new containers and images.
+    pub draining: bool,
 }
 
 /// What an agent tells of itself and its machine.
@@ -114,6 +125,28 @@ pub fn is_silent(state: HostState, last_seen: Option<Timestamp>, now: Timestamp)
 }
 
 impl Host {
+    /// How long ago it was heard of, if it ever was.
+    #[must_use]
+    pub fn silence(&self, now: Timestamp) -> Option<SignedDuration> {
+        self.last_seen_at.map(|seen| now.duration_since(seen).max(SignedDuration::ZERO))
+    }
+
+    /// How long ago its Docker answered its agent, as far as that was told.
+    #[must_use]
+    pub fn docker_silence(&self, now: Timestamp) -> Option<SignedDuration> {
+        let age = SignedDuration::from_millis(i64::try_from(self.docker_ping_age_ms?).unwrap_or(i64::MAX));
+        Some(self.silence(now)?.saturating_add(age))
+    }
+
+    /// The part of the disk with Docker's data that is free, from 0 to 1.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a ratio")]
+    pub fn disk_free_ratio(&self) -> Option<f64> {
+        let free = self.usage?.disk_free?;
+        let disk = self.agent.as_ref()?.capacity.disk.filter(|disk| *disk > 0)?;
+        Some(free as f64 / disk as f64)
+    }
+
     /// Why nothing can run there now, in words for its owner; `None` if something can.
     #[must_use]
     pub fn unusable(&self) -> Option<String> {
@@ -128,6 +161,9 @@ impl Host {
                 (None, _) => Some("its agent is connected, but Docker does not answer there".to_owned()),
                 (Some(_), Some(age)) if age > DOCKER_STALE_MS => {
                     Some(format!("its agent is connected, but Docker has not answered for {} s", age / 1000))
+                }
+                (Some(_), _) if self.draining => {
+                    Some("it is draining: what it runs goes on, and it takes nothing new".to_owned())
                 }
                 (Some(_), _) => None,
             },

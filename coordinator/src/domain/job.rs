@@ -73,6 +73,8 @@ pub struct Job {
     pub ended_at: Option<Timestamp>,
     /// When it ends by itself if nobody could take it.
     pub deadline_at: Timestamp,
+    /// When its log was removed, if that is so.
+    pub log_removed_at: Option<Timestamp>,
 }
 
 impl Job {

@@ -25,6 +25,7 @@ fn job(state: JobState, attempt: u32) -> Job {
         started_at: None,
         ended_at: None,
         deadline_at: now,
+        log_removed_at: None,
     }
 }
 

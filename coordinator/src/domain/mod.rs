@@ -3,13 +3,16 @@
 
 pub mod arrival;
 pub mod container;
+pub mod diagnosis;
 pub mod error;
 pub mod event;
 pub mod host;
 pub mod image;
 pub mod job;
 pub mod page;
+pub mod placement;
 pub mod quota;
+pub mod share;
 pub mod user;
 pub mod webhook;
 

@@ -175,12 +175,6 @@ pub fn of_change(limits: &Limits, before: &Resources, after: &Resources) -> Resu
     Ok(Amounts::of(&more))
 }
 
-/// What counts of a container while it is being changed: the larger of each, since nobody knows yet which it will be.
-#[must_use]
-pub fn larger(before: &Resources, after: &Resources) -> Resources {
-    Resources { cpus: before.cpus.max(after.cpus), memory: before.memory.max(after.memory), pids: before.pids }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,7 +197,6 @@ mod tests {
         assert_eq!(of_change(&limits, &small, &large), Ok(one(Counted::Cpus, 300)));
         assert_eq!(of_change(&limits, &large, &small), Ok(one(Counted::Memory, 32 << 20)));
         assert!(matches!(of_change(&limits, &small, &Resources::default()), Err(Refusal::Invalid(_))));
-        assert_eq!(larger(&small, &large), resources(800, 64 << 20));
     }
 
     #[test]

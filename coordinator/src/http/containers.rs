@@ -6,9 +6,10 @@ use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing};
 use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, SpecBody, TmpfsBody, VolumeBody};
-use super::values::wait;
+use super::values::{parse_labels_at, wait};
 use crate::access::{Read, Write};
 use crate::domain::container::ObservedState;
+use crate::domain::placement::{Place, Strategy, Wish};
 use crate::service::containers::{Filter, NewContainer, Seen};
 use axum::Json;
 use axum::extract::State as Shared;
@@ -29,9 +30,12 @@ pub struct NewContainerBody {
     /// The id of an image that is on the host.
     #[schema(example = "img_0192f0c1a2b37c4d8e5f60718293a4b5")]
     image: String,
-    /// The id of one of your hosts.
+    /// The id of one of your hosts. Without it, it is placed on one of the hosts that users share, if there are any.
     #[schema(example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
-    host: String,
+    host: Option<String>,
+    /// Instead of `host`: how one of the hosts that users share is chosen. A container there has limits in any case, is held
+    /// back more, and gets its ports.
+    placement: Option<WishBody>,
     /// The program and its arguments; the image's own where absent.
     command: Option<Vec<String>>,
     /// Environment variables.
@@ -100,6 +104,27 @@ impl NewContainerBody {
     }
 }
 
+/// How a host is chosen.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WishBody {
+    /// `spread`: the host with the most room left; `binpack`: the one with the least; `random`. As the operator says where
+    /// absent.
+    #[schema(example = "spread")]
+    strategy: Option<String>,
+    /// Labels that the host must have.
+    #[serde(default)]
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: Object<String>,
+}
+
+/// What is told of where a container is.
+#[derive(Serialize, ToSchema)]
+pub struct PlacementBody {
+    /// Whether it is on a host that users share.
+    pub pool: bool,
+}
+
 /// A container.
 #[derive(Serialize, ToSchema)]
 pub struct ContainerBody {
@@ -109,8 +134,10 @@ pub struct ContainerBody {
     pub name: String,
     /// What it runs.
     pub image: String,
-    /// Where.
-    pub host: String,
+    /// Where, if on a host of yours; null on one that users share.
+    pub host: Option<String>,
+    /// What else is told of where it is.
+    pub placement: PlacementBody,
     /// What it is meant to do: `running`, `stopped` or `removed`.
     pub desired_state: &'static str,
     /// What its host shows.
@@ -164,7 +191,8 @@ impl ContainerBody {
             id: container.id.to_string(),
             name: container.name.to_string(),
             image: container.image.to_string(),
-            host: container.host.to_string(),
+            host: seen.host.map(|host| host.to_string()),
+            placement: PlacementBody { pool: seen.pool },
             desired_state: container.desired.as_str(),
             observed: ObservedBody {
                 state: if seen.unknown && known { "unknown" } else { observed.state.as_str() },
@@ -190,11 +218,12 @@ impl ContainerBody {
     }
 }
 
-/// Asks for a container: it is made on its host and started. On a host that is offline, when that returns.
+/// Asks for a container: it is made on its host and started. On a host that is offline, when that returns. On a host that
+/// users share, which fits now or not at all: then `errors` names each host (by a number, not by its id), and why not.
 #[utoipa::path(post, operation_id = "container_create", path = "/containers", tag = "containers", request_body = NewContainerBody, responses(
     (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
     (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 409, description = "The name or a port is taken, or the image is not there yet", body = Problem), (status = 413, description = "Too large", body = Problem),
+    (status = 409, description = "The name or a port is taken, the image is not there yet, the host is draining, or no host has room", body = Problem), (status = 413, description = "Too large", body = Problem),
     (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem)))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
@@ -204,17 +233,33 @@ pub(super) async fn create(
     let permit = caller.may(Write)?;
     let mut check = Check::default();
     let key = caller.key(body.digest);
-    let (name, image, host) = (
-        check.parse("/name", &body.value.name),
-        check.parse("/image", &body.value.image),
-        check.parse("/host", &body.value.host),
-    );
+    let (name, image) = (check.parse("/name", &body.value.name), check.parse("/image", &body.value.image));
+    let place = place(&mut check, body.value.host.as_deref(), body.value.placement.as_ref());
     let wait = wait(&mut check, body.value.deadline);
     let spec = body.value.spec().apply(&mut check, ContainerSpec::default());
-    let ((name, image), host) = check.finish(name.zip(image).zip(host))?;
-    let new = NewContainer { name, image, host, spec, wait };
+    let ((name, image), place) = check.finish(name.zip(image).zip(place))?;
+    let new = NewContainer { name, image, place, spec, wait };
     let job = state.services.container_create(&permit, key.as_ref(), new).await?;
     started(&state, &caller, job).await
+}
+
+/// Where it is to go: exactly one way of saying it, or none.
+fn place(check: &mut Check, host: Option<&str>, wish: Option<&WishBody>) -> Option<Place> {
+    match (host, wish) {
+        (Some(_), Some(_)) => {
+            check.refuse("/placement", "expected either host or placement, not both");
+            None
+        }
+        (Some(host), None) => check.parse("/host", host).map(Place::Host),
+        (None, None) => Some(Place::Open),
+        (None, Some(wish)) => {
+            let strategy = wish.strategy.as_deref().map(|word| {
+                check.take("/placement/strategy", Strategy::parse(word).ok_or("expected spread, binpack or random"))
+            });
+            let labels = parse_labels_at(check, "/placement/labels", &wish.labels)?;
+            Some(Place::Pool(Wish { strategy: strategy.flatten(), labels }))
+        }
+    }
 }
 
 /// Which containers.

@@ -204,10 +204,18 @@ impl From<Refusal> for ApiError {
             Refusal::BeingChanged(_) => (S::CONFLICT, "being-changed", "It is being changed"),
             Refusal::Changed(_) => (S::CONFLICT, "conflict", "It changed meanwhile"),
             Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
+            Refusal::LogRemoved(_) => (S::GONE, "log-removed", "The log was removed"),
             Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),
             Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),
             Refusal::SystemUser => (S::CONFLICT, "system-user", "The system user stays"),
             Refusal::HostConnected(_) => (S::CONFLICT, "host-connected", "The host has its agent already"),
+            Refusal::NothingFits(hosts) => {
+                let errors = hosts.into_iter().map(|h| ProblemItem { pointer: h.pointer, detail: h.detail }).collect();
+                return Self { errors, ..Self::new(S::CONFLICT, "nothing-fits", "No host has room for it", detail) };
+            }
+            Refusal::NotOwner(_) => (S::FORBIDDEN, "not-owner", "It is another user's"),
+            Refusal::Shares => (S::CONFLICT, "shares", "Others use what is this user's"),
+            Refusal::HostDraining(_) => (S::CONFLICT, "host-draining", "The host is draining"),
             Refusal::IdempotencyMismatch => {
                 (S::UNPROCESSABLE_ENTITY, "idempotency-mismatch", "The Idempotency-Key was used for another request")
             }
@@ -292,6 +300,12 @@ impl From<ServiceError> for ApiError {
         match error {
             ServiceError::Refused(refusal) => refusal.into(),
             ServiceError::Store(error) => error.into(),
+            ServiceError::Outrun => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "It changed meanwhile",
+                "the host that was chosen changed at the same time; ask again",
+            ),
             ServiceError::Pki(_) | ServiceError::Vault(_) | ServiceError::Random(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::internal()

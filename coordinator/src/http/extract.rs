@@ -327,6 +327,25 @@ pub(super) fn limit(check: &mut Check, limit: Option<u32>) -> u32 {
     limit
 }
 
+/// A query string as it was written, for parameters that may be repeated. Those that may not be are not.
+pub(super) struct Pairs(pub(super) Vec<(String, String)>);
+
+impl FromRequestParts<State> for Pairs {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
+        let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&parts.uri)
+            .map_err(|_| ApiError::bad_request("the query cannot be read"))?
+            .0;
+        let doubled = |(i, (key, _)): (usize, &(String, String))| {
+            (key != "label" && pairs[..i].iter().any(|(earlier, _)| earlier == key)).then(|| key.clone())
+        };
+        match pairs.iter().enumerate().find_map(doubled) {
+            Some(key) => Err(ApiError::invalid(vec![Violation::new(key, "this parameter is given twice")])),
+            None => Ok(Self(pairs)),
+        }
+    }
+}
+
 /// Reads `limit` and `after`, where `after` is an id of the listed kind.
 pub(super) fn page<T: FromStr<Err: std::fmt::Display>>(
     check: &mut Check,

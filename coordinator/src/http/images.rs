@@ -7,7 +7,7 @@ use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing};
 use super::upload::Upload;
 use super::values::{labels, parse_labels, wait};
-use crate::access::{Permit, Read, Write};
+use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
 use crate::service::images::{Claim, ContextError, NewImage, Placed, Received};
 use axum::Json;
@@ -50,6 +50,9 @@ pub struct NewImageBody {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
     labels: Object<String>,
+    /// Whether every user sees it and may use it; for administrators.
+    #[serde(default)]
+    public: bool,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
     deadline: Option<i64>,
 }
@@ -69,6 +72,8 @@ struct ArchiveQuery {
     build_arg: Option<String>,
     /// With an archive: whether to leave the build cache alone.
     no_cache: Option<bool>,
+    /// With an archive: whether every user sees it and may use it; for administrators.
+    public: Option<bool>,
     /// With an archive: seconds that it may wait for its host.
     deadline: Option<i64>,
 }
@@ -164,8 +169,8 @@ impl ImageBody {
 #[utoipa::path(post, operation_id = "image_create", path = "/images", tag = "images", params(ArchiveQuery),
     request_body(content((NewImageBody = "application/json"), (Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
     (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON, or the upload broke off", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 409, description = "The name is taken", body = Problem), (status = 413, description = "Too large", body = Problem),
+    (status = 400, description = "Not JSON, or the upload broke off", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, his quota is used up, or public images are for administrators", body = Problem),
+    (status = 409, description = "The name is taken, or the host is draining", body = Problem), (status = 413, description = "Too large", body = Problem),
     (status = 415, description = "Neither JSON nor an archive by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem), (status = 507, description = "The coordinator's disk is full", body = Problem)))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
@@ -174,7 +179,7 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let Asked { new, digest, claim } = match media_type(request.headers()).as_deref() {
-        Some("application/json") => from_json(&state, request).await?,
+        Some("application/json") => from_json(&state, &caller, request).await?,
         Some("application/x-tar" | "application/gzip" | "application/x-gzip" | "application/tar+gzip") => {
             from_archive(&state, &caller, &permit, request).await?
         }
@@ -217,13 +222,14 @@ fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)
     map
 }
 
-async fn from_json(state: &State, request: Request) -> Result<Asked, ApiError> {
+async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<Asked, ApiError> {
     let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
     let mut check = Check::default();
     let (name, host) = (check.parse("/name", &body.name), check.parse("/host", &body.host));
     let labels = parse_labels(&mut check, &body.labels);
     let wait = wait(&mut check, body.deadline);
     let build_args = build_args(&mut check, body.build_args.0);
+    let public = if body.public { Some(caller.may(Administer)?) } else { None };
     let pulled = body.reference.as_deref().map(|text| check.parse("/reference", text));
     match (&pulled, &body.dockerfile) {
         (None, None) => check.refuse("", "expected either reference or dockerfile"),
@@ -246,7 +252,7 @@ async fn from_json(state: &State, request: Request) -> Result<Asked, ApiError> {
             (ImageSource::Dockerfile(recipe), Some(claim))
         }
     };
-    Ok(Asked { new: NewImage { name, host, source, labels, wait }, digest, claim })
+    Ok(Asked { new: NewImage { name, host, source, labels, public, wait }, digest, claim })
 }
 
 async fn from_archive(
@@ -261,13 +267,14 @@ async fn from_archive(
         .0;
     let given: Vec<String> = pairs.iter().map(|(key, _)| key.clone()).collect();
     let mut check = Check::default();
-    let (mut name, mut host, mut deadline) = (None, None, None);
+    let (mut name, mut host, mut deadline, mut public) = (None, None, None, false);
     let (mut dockerfile, mut no_cache, mut args) = (DOCKERFILE.to_owned(), false, Vec::new());
     for (key, value) in pairs {
         match key.as_str() {
             "name" => name = check.parse("name", &value),
             "host" => host = check.parse::<HostId>("host", &value),
             "dockerfile" => dockerfile = value,
+            "public" => public = check.parse("public", &value).unwrap_or_default(),
             "no_cache" => no_cache = check.parse("no_cache", &value).unwrap_or_default(),
             "deadline" => deadline = check.parse("deadline", &value),
             "build_arg" => match value.split_once('=') {
@@ -285,6 +292,7 @@ async fn from_archive(
     let wait = wait(&mut check, deadline);
     let build_args = build_args(&mut check, args);
     let (name, host) = check.finish(name.zip(host))?;
+    let public = if public { Some(caller.may(Administer)?) } else { None };
     let received = receive(state, caller, permit, host, request).await?;
     if !received.summary.has(&dockerfile) {
         state.services.context_release(received.claim).await;
@@ -295,7 +303,7 @@ async fn from_archive(
     let digest = Sha256::new().chain_update(&query).chain_update(&received.context.sha256).finalize().into();
     let source = ImageSource::Dockerfile(Recipe { context: received.context, dockerfile, build_args, no_cache });
     Ok(Asked {
-        new: NewImage { name, host, source, labels: Labels::default(), wait },
+        new: NewImage { name, host, source, labels: Labels::default(), public, wait },
         digest,
         claim: Some(received.claim),
     })
@@ -377,7 +385,7 @@ pub(super) async fn get(
 
 /// Removes an image from everywhere. Refused while a container uses it.
 #[utoipa::path(delete, operation_id = "image_delete", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or it is public, and another user's", body = Problem),
     (status = 404, description = "No such image", body = Problem), (status = 409, description = "Containers use it, or it is still being made", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,

@@ -41,6 +41,7 @@ pub(super) struct LogQuery {
 #[utoipa::path(get, operation_id = "job_log", path = "/queue/{id}/log", tag = "queue", params(("id" = String, Path, description = "The job's id"), LogQuery), responses(
     (status = 200, description = "The log; `Dockerforge-Log-Next` is the offset after it", body = String, content_type = "text/plain"),
     (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem),
+    (status = 410, description = "It has ended so long ago that its log was removed", body = Problem),
     (status = 422, description = "An offset that cannot be", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,

@@ -14,7 +14,7 @@ mod job_log;
 mod jobs;
 pub mod listener;
 mod operations;
-mod ops;
+pub mod ops;
 mod respond;
 mod slow_down;
 mod specs;
@@ -29,7 +29,7 @@ use crate::events::Feed;
 use crate::service::Services;
 use crate::tasks::Tasks;
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -129,7 +129,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(tokens::create, tokens::list))
         .routes(routes!(tokens::delete))
         .routes(routes!(hosts::create, hosts::list))
-        .routes(routes!(hosts::get, hosts::delete))
+        .routes(routes!(hosts::get, hosts::update, hosts::delete))
         .routes(routes!(hosts::token))
         .routes(routes!(images::create, images::list))
         .routes(routes!(images::get, images::delete))
@@ -207,6 +207,7 @@ async fn frame(mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let context = Context::of(&request);
     let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(context.clone());
     let id = context.request.to_string();
     let mut response = next.run(request).await;
@@ -223,6 +224,7 @@ async fn frame(mut request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
+    ops::measure(route.as_ref(), &method, response.status(), begun.elapsed());
     tracing::debug!(
         request_id = id,
         %method,

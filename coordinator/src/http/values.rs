@@ -2,7 +2,7 @@
 
 use super::extract::{Check, Object};
 use crate::domain::quota::Counted;
-use dockerforge_protocol::spec::Labels;
+use dockerforge_protocol::spec::{LabelKey, LabelValue, Labels};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
 
@@ -13,13 +13,28 @@ pub(super) fn labels(labels: &Labels) -> BTreeMap<String, String> {
 
 /// An object as labels, with all that is wrong with it.
 pub(super) fn parse_labels(check: &mut Check, object: &Object<String>) -> Option<Labels> {
+    parse_labels_at(check, "/labels", object)
+}
+
+/// The same for one that stands elsewhere.
+pub(super) fn parse_labels_at(check: &mut Check, at: &str, object: &Object<String>) -> Option<Labels> {
     let mut map = BTreeMap::new();
     for (key, value) in &object.0 {
-        let pointer = format!("/labels/{}", key.replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
         let (key, value) = (check.parse(&pointer, key), check.parse(&pointer, value));
         map.extend(key.zip(value));
     }
-    check.take("/labels", Labels::try_from(map))
+    check.take(at, Labels::try_from(map))
+}
+
+/// `key=value` of a query as a label.
+pub(super) fn label(check: &mut Check, text: &str) -> Option<(LabelKey, LabelValue)> {
+    let Some((key, value)) = text.split_once('=') else {
+        check.refuse("label", "expected key=value");
+        return None;
+    };
+    let (key, value) = (check.parse("label", key), check.parse("label", value));
+    key.zip(value)
 }
 
 /// How long a job may wait for its host.

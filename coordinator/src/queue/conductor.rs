@@ -232,10 +232,15 @@ async fn clear_host(
     if !turn.wake.is_empty() {
         return Ok(());
     }
-    let user = only.unwrap_or(job.user);
-    let done =
-        parts.iter().any(|p| p.kind == JobKind::UserRemove && p.host == Some(host) && p.subject == Subject::User(user));
-    if !done {
+    let mut users = vec![only.unwrap_or(job.user)];
+    if only.is_none() {
+        users.extend(store::placement::tenants(conn, host).await?.into_iter().filter(|user| *user != job.user));
+    }
+    let done = |user: UserId| {
+        let same = |p: &&Job| p.host == Some(host) && p.subject == Subject::User(user);
+        parts.iter().filter(same).any(|p| p.kind == JobKind::UserRemove)
+    };
+    for user in users.into_iter().filter(|user| !done(*user)) {
         let remove = Command::RemoveUser(RemoveUser { user, volumes: true });
         enqueue_following(conn, part(user, JobKind::UserRemove, Subject::User(user), remove), now).await?;
         turn.wake.push(host);
@@ -264,6 +269,7 @@ async fn user_next(
     let mut hosts = own.clone();
     hosts.extend(store::containers::all_of_user(conn, user).await?.into_iter().map(|c| c.host));
     let images = store::images::all_of_user(conn, user).await?;
+    hosts.extend(store::placement::hosts_of_tenant(conn, user).await?);
     hosts.extend(store::images::presence(conn, &images).await?.into_iter().map(|p| p.host));
     hosts.sort_unstable();
     hosts.dedup();

@@ -3,11 +3,13 @@
 //! the wake-ups here only say "look", and everybody who waits for one also looks by himself now and then.
 
 mod conductor;
+mod examine;
 mod reaper;
 mod settle;
 mod signals;
 
 pub use conductor::run as run_conductor;
+pub use examine::examine;
 pub use reaper::{Config as ReaperConfig, run as run_reaper};
 pub use settle::{apply, settle};
 pub use signals::{JobWatch, Signals};

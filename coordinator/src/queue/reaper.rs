@@ -1,7 +1,7 @@
 //! Looks at the clock: hosts that fell silent, jobs that waited too long or never came back, what is kept too long.
 //! Takes no input; every change is conditional, so several replicas may reap at once.
 
-use super::{QueueError, Signals, settle};
+use super::{QueueError, Signals, examine, settle};
 use crate::domain::event::Event;
 use crate::domain::host::{LEASE, START_GRACE, UNREACHABLE_AFTER};
 use crate::domain::job::{Ending, JobError, JobState, LOST_AFTER};
@@ -20,11 +20,20 @@ pub struct Config {
     pub period: Duration,
     /// How long after the start no silence is held against a host.
     pub grace: Duration,
+    /// How long jobs are kept after they have ended.
+    pub keep_jobs: SignedDuration,
+    /// How long their logs are.
+    pub keep_logs: SignedDuration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { period: Duration::from_secs(1), grace: Duration::from_secs(START_GRACE.as_secs().unsigned_abs()) }
+        Self {
+            period: Duration::from_secs(1),
+            grace: Duration::from_secs(START_GRACE.as_secs().unsigned_abs()),
+            keep_jobs: SignedDuration::from_hours(24 * 30),
+            keep_logs: SignedDuration::from_hours(24 * 7),
+        }
     }
 }
 
@@ -36,6 +45,8 @@ const REMEMBER_KEYS: SignedDuration = SignedDuration::from_hours(24);
 const REMEMBER_EVENTS: SignedDuration = SignedDuration::from_hours(24 * 14);
 /// Events that are forgotten in one transaction; others wait for it.
 const FORGOTTEN_AT_ONCE: u32 = 1000;
+/// Jobs that are. A log may have many pieces.
+const JOBS_AT_ONCE: u32 = 100;
 
 /// How long an expired certificate is remembered: for as long as its key can prove whose host it is (30 days).
 const REMEMBER_EXPIRED: SignedDuration = SignedDuration::from_hours(24 * 30);
@@ -60,7 +71,7 @@ pub async fn run(
             tracing::error!(error = &error as &dyn std::error::Error, "the reaper could not look");
         }
         if looks.is_multiple_of(600)
-            && let Err(error) = tidy(&store, &sweep).await
+            && let Err(error) = tidy(&store, config, &sweep).await
         {
             tracing::error!(error = &error as &dyn std::error::Error, "the reaper could not tidy up");
         }
@@ -100,6 +111,7 @@ async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
                         Event { user, kind: "host.unreachable", resource: Kind::Host, id: host.uuid(), detail: None };
                     store::records::event(conn, &event, now).await?;
                     tracing::warn!(%host, "a host is unreachable");
+                    examine(conn, host, now).await?;
                 }
                 for host in store::hosts::silent_since(conn, ago(now, LEASE)).await? {
                     store::jobs::set_unknown(conn, host, now).await?;
@@ -133,7 +145,7 @@ async fn expire(conn: &mut store::Conn, job: JobId, kind: &str, why: &str, now: 
     settle(conn, &job, &ending, now).await
 }
 
-async fn tidy(store: &Store, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Result<(), QueueError> {
+async fn tidy(store: &Store, config: Config, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Result<(), QueueError> {
     let now = crate::clock::now();
     let forgotten = store
         .write(move |conn| {
@@ -160,7 +172,31 @@ async fn tidy(store: &Store, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Resul
             break;
         }
     }
+    forget_jobs(store, config).await?;
     let needed = store::jobs::contexts_in_use(&mut store.read().await?).await?;
     sweep(needed.into_iter().collect());
     Ok(())
+}
+
+/// Removes the logs of jobs that ended long ago, and then the jobs that did so longer ago.
+async fn forget_jobs(store: &Store, config: Config) -> Result<(), QueueError> {
+    let now = crate::clock::now();
+    let (logs, jobs) = (ago(now, config.keep_logs), ago(now, config.keep_jobs));
+    loop {
+        let gone = store.write(move |conn| {
+            Box::pin(async move {
+                let logs = store::jobs::forget_logs(conn, logs, now, JOBS_AT_ONCE).await?;
+                let jobs = store::jobs::forget(conn, jobs, JOBS_AT_ONCE).await?;
+                Ok::<_, QueueError>((logs, jobs))
+            })
+        });
+        let (logs, jobs) = gone.await?;
+        if logs + jobs > 0 {
+            tracing::info!(logs, jobs, "jobs that ended long ago were removed");
+        }
+        // Fewer than a whole piece of both: that was the last.
+        if logs.max(jobs) < u64::from(JOBS_AT_ONCE) {
+            return Ok(());
+        }
+    }
 }

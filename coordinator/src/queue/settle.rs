@@ -6,8 +6,10 @@ use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, o
 use crate::domain::event::Event;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
+use crate::domain::placement::Reserved;
 use crate::domain::user::UserState;
 use crate::domain::{Kind, Timestamp};
+use crate::metrics;
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, RecreateContainer, RemoveContainer, RemoveImage, StartContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
@@ -20,7 +22,13 @@ use uuid::Uuid;
 pub async fn apply(conn: &mut Conn, job: &Job, decision: Decision, now: Timestamp) -> Result<bool, QueueError> {
     match decision {
         Decision::Ignore => Ok(false),
-        Decision::Run => Ok(store::jobs::set_running(conn, job.current(), now).await?),
+        Decision::Run => {
+            let changed = store::jobs::set_running(conn, job.current(), now).await?;
+            if changed && job.started_at.is_none() {
+                metrics::job_started(job.kind.as_str(), now.duration_since(job.created_at).unsigned_abs());
+            }
+            Ok(changed)
+        }
         Decision::Requeue { delay, counts } => {
             let run_after = now.checked_add(delay).unwrap_or(now);
             Ok(store::jobs::requeue(conn, job.current(), counts, run_after, now).await?)
@@ -34,6 +42,8 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
     if !store::jobs::end(conn, job.current(), ending, now).await? {
         return Ok(false);
     }
+    let took = job.started_at.map(|started| now.duration_since(started).unsigned_abs());
+    metrics::job_ended(job.kind.as_str(), ending.state().as_str(), took);
     match (job.kind, job.subject) {
         (JobKind::ContainerCreate, Subject::Container(id)) => container_created(conn, job, id, ending, now).await?,
         (JobKind::ContainerStart | JobKind::ContainerStop | JobKind::ContainerRestart, Subject::Container(id)) => {
@@ -43,6 +53,11 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image_made(conn, job, id, ending, now).await?;
+        }
+        (JobKind::UserRemove, Subject::User(user)) => {
+            if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
+                store::placement::remove_tenant(conn, host, user).await?;
+            }
         }
         (JobKind::ImageRemove, Subject::Image(id)) => {
             if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
@@ -165,7 +180,7 @@ async fn container_updated(
         }
         Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } => {
             store::containers::set_next_image(conn, id, None).await?;
-            store::containers::set_counted(conn, id, &container.spec.resources).await?;
+            store::containers::set_reserved(conn, id, Reserved::of(&container.spec)).await?;
             note(conn, job, "container.not_updated", Kind::Container, id.uuid(), now).await?;
             if *confirmed || container.desired != DesiredState::Running {
                 return Ok(());
@@ -221,6 +236,7 @@ async fn image_made(
     now: Timestamp,
 ) -> Result<(), QueueError> {
     let Some(host) = job.host else { return Ok(()) };
+    let known = store::images::get(conn, job.user, id).await?.map(|image| image.state);
     match ending {
         Ending::Succeeded(Product::Image { docker_id, size }) => {
             let presence = ImageOnHost {
@@ -232,12 +248,19 @@ async fn image_made(
                 changed_at: now,
             };
             store::images::set_presence(conn, &presence).await?;
-            let kept =
-                store::images::get(conn, job.user, id).await?.is_some_and(|image| image.state == ImageState::Pending);
-            if kept {
+            if known == Some(ImageState::Pending) {
                 store::images::set_state(conn, id, ImageState::Ready).await?;
             }
             note(conn, job, "image.created", Kind::Image, id.uuid(), now).await
+        }
+        // One more host did not get it; on the others it stays. What may be left there goes with the image.
+        Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } if known == Some(ImageState::Ready) => {
+            if *confirmed {
+                return Ok(store::images::remove_presence(conn, id, host).await?);
+            }
+            let state = PresenceState::Missing;
+            let presence = ImageOnHost { image: id, host, state, docker_id: None, size: None, changed_at: now };
+            Ok(store::images::set_presence(conn, &presence).await?)
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
             store::images::remove(conn, id).await?;

@@ -2,7 +2,7 @@
 
 use super::idempotency::{self, Key};
 use super::{Result, Services, once};
-use crate::access::{Permit, Read, Write};
+use crate::access::{Administer, Permit, Read, Write};
 pub use crate::build::archive::ArchiveError;
 pub use crate::build::{Claim, ContextError, Received};
 use crate::domain::host::HostState;
@@ -29,6 +29,8 @@ pub struct NewImage {
     pub source: ImageSource,
     /// Its labels.
     pub labels: Labels,
+    /// Whether every user sees it and may use it. Only with leave to administer, for an administrator himself.
+    pub public: Option<Permit<Administer>>,
     /// How long it may wait for its host.
     pub wait: Option<SignedDuration>,
 }
@@ -44,6 +46,10 @@ pub struct Placed {
 impl Services {
     /// Asks for an image.
     pub async fn image_create(&self, permit: &Permit<Write>, key: Option<&Key>, new: NewImage) -> Result<JobId> {
+        if new.public.is_some() && permit.origin().actor != permit.user() {
+            let detail = "a public image is an administrator's own: act for nobody else";
+            return Err(Refusal::invalid("/public", detail).into());
+        }
         let host = new.host;
         let result = once!({
             let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
@@ -83,7 +89,7 @@ impl Services {
         let image =
             store::images::get_visible(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
         let hosts = store::images::presence(&mut conn, &[id]).await?;
-        Ok(Placed { hosts: shown(permit, &image, hosts), image })
+        Ok(Placed { hosts: shown(&mut conn, permit, hosts).await?, image })
     }
 
     /// A page of images.
@@ -95,14 +101,18 @@ impl Services {
         page: Page,
     ) -> Result<Vec<Placed>> {
         let mut conn = self.store.read().await?;
+        if super::is_hidden(&mut conn, permit.user(), host).await? {
+            return Ok(Vec::new());
+        }
         let images = store::images::list(&mut conn, permit.user(), name, host, page).await?;
         let ids: Vec<ImageId> = images.iter().map(|image| image.id).collect();
         let all = store::images::presence(&mut conn, &ids).await?;
+        let all = shown(&mut conn, permit, all).await?;
         Ok(images
             .into_iter()
             .map(|image| {
                 let hosts = all.iter().filter(|p| p.image == image.id).cloned().collect();
-                Placed { hosts: shown(permit, &image, hosts), image }
+                Placed { image, hosts }
             })
             .collect())
     }
@@ -134,15 +144,21 @@ impl Services {
     }
 }
 
-/// Where a public image is on its owner's hosts is its owner's business.
-fn shown(permit: &Permit<Read>, image: &Image, hosts: Vec<ImageOnHost>) -> Vec<ImageOnHost> {
-    if image.user == permit.user() { hosts } else { Vec::new() }
+/// Where an image is on others' hosts is their owners' business.
+async fn shown(conn: &mut Conn, permit: &Permit<Read>, mut hosts: Vec<ImageOnHost>) -> Result<Vec<ImageOnHost>> {
+    let mut ids: Vec<HostId> = hosts.iter().map(|presence| presence.host).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let foreign = store::placement::foreign(conn, permit.user(), &ids).await?;
+    hosts.retain(|presence| !foreign.contains(&presence.host));
+    Ok(hosts)
 }
 
 async fn host_for(conn: &mut Conn, permit: &Permit<Write>, host: HostId) -> Result<()> {
-    match store::hosts::get(conn, permit.user(), host).await?.map(|h| h.state) {
+    match store::hosts::get(conn, permit.user(), host).await?.map(|h| (h.state, h.draining)) {
         None => Err(Refusal::invalid("/host", format!("there is no host {host}")).into()),
-        Some(HostState::Deleting) => Err(Refusal::invalid("/host", format!("{host} is being deleted")).into()),
+        Some((HostState::Deleting, _)) => Err(Refusal::invalid("/host", format!("{host} is being deleted")).into()),
+        Some((_, true)) => Err(Refusal::HostDraining(host).into()),
         Some(_) => Ok(()),
     }
 }
@@ -161,7 +177,7 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         user,
         name: new.name,
         state: ImageState::Pending,
-        public: false,
+        public: new.public.is_some(),
         source: new.source,
         labels: new.labels,
         created_at: now,
@@ -203,7 +219,10 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
 async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<(JobId, Vec<HostId>)> {
     let now = crate::clock::now();
     let user = permit.user();
-    let image = store::images::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
+    let image = store::images::get_visible(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
+    if image.user != user {
+        return Err(Refusal::NotOwner(Kind::Image).into());
+    }
     let open = store::jobs::open_about(conn, Subject::Image(id)).await?;
     if let Some(under_way) = open.iter().find(|job| job.kind == JobKind::ImageDelete) {
         return Ok((under_way.id, Vec::new()));
@@ -214,7 +233,8 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<
     }
     // First the state, then who uses it: on PostgreSQL a creation holds the image's row until it is committed.
     store::images::set_state(conn, id, ImageState::Deleting).await?;
-    deletable(&image, store::containers::using_image(conn, id).await?)?;
+    let (own, others) = store::containers::using_image(conn, user, id).await?;
+    deletable(&image, own, others)?;
     let subject = Subject::Image(id);
     let whole =
         Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::ImageDelete, subject, wait: None };

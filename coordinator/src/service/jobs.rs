@@ -19,12 +19,18 @@ impl Services {
     /// One job.
     pub async fn job_get(&self, permit: &Permit<Read>, id: JobId) -> Result<Job> {
         let mut conn = self.store.read().await?;
-        store::jobs::get(&mut conn, permit.user(), id).await?.ok_or_else(|| Refusal::NotFound(Kind::Job).into())
+        let job = store::jobs::get(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Job))?;
+        Ok(shown(&mut conn, permit, vec![job]).await?.pop().ok_or(Refusal::NotFound(Kind::Job))?)
     }
 
     /// A page of jobs.
     pub async fn job_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Job>> {
-        Ok(store::jobs::list(&mut self.store.read().await?, permit.user(), filter, page).await?)
+        let mut conn = self.store.read().await?;
+        if super::is_hidden(&mut conn, permit.user(), filter.host).await? {
+            return Ok(Vec::new());
+        }
+        let jobs = store::jobs::list(&mut conn, permit.user(), filter, page).await?;
+        shown(&mut conn, permit, jobs).await
     }
 
     /// One job once it has ended, or as it is when the time is over.
@@ -46,6 +52,9 @@ impl Services {
     pub async fn job_log(&self, permit: &Permit<Read>, id: JobId, offset: u64, limit: usize) -> Result<(Job, Vec<u8>)> {
         let mut conn = self.store.read().await?;
         let job = store::jobs::get(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Job))?;
+        if job.log_removed_at.is_some() {
+            return Err(Refusal::LogRemoved(id).into());
+        }
         let bytes =
             if offset < job.log_size { store::logs::read(&mut conn, id, offset, limit).await? } else { Vec::new() };
         Ok((job, bytes))
@@ -62,6 +71,18 @@ impl Services {
         }
         Ok(())
     }
+}
+
+/// Jobs without the hosts that are not their user's.
+async fn shown(conn: &mut Conn, permit: &Permit<Read>, mut jobs: Vec<Job>) -> Result<Vec<Job>> {
+    let mut hosts: Vec<HostId> = jobs.iter().filter_map(|job| job.host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let foreign = store::placement::foreign(conn, permit.user(), &hosts).await?;
+    for job in &mut jobs {
+        job.host = job.host.filter(|host| !foreign.contains(host));
+    }
+    Ok(jobs)
 }
 
 async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId) -> Result<Option<HostId>> {

@@ -9,6 +9,8 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod operations;
+pub mod ops;
+mod placement;
 mod suspension;
 pub mod tokens;
 pub mod updates;
@@ -18,12 +20,13 @@ pub mod webhooks;
 use crate::build::Contexts;
 use crate::build::archive::Limits;
 use crate::domain::Refusal;
+use crate::domain::placement::PoolRules;
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
-use crate::store::Store;
+use crate::store::{Conn, Store};
 pub use crate::store::{Constraint, StoreError};
 use crate::vault::{Vault, VaultError};
-use dockerforge_protocol::ids::HostId;
+use dockerforge_protocol::ids::{HostId, UserId};
 use std::sync::Arc;
 
 /// What the use cases work with. Cheap to clone.
@@ -43,6 +46,8 @@ pub struct Services {
     pub upload_limits: Limits,
     /// Called with each host whose identity was revoked, after the commit: ends its live session.
     pub revoked: Arc<dyn Fn(HostId) + Send + Sync>,
+    /// What the operator lays down for shared hosts.
+    pub pool: PoolRules,
     /// The URL that agents dial.
     pub agent_url: String,
 }
@@ -59,6 +64,9 @@ pub enum ServiceError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// What was decided from was changed before it could be held.
+    #[error("another request was faster")]
+    Outrun,
     /// A secret could not be sealed or opened.
     #[error(transparent)]
     Vault(VaultError),
@@ -102,14 +110,23 @@ impl ServiceError {
         }
     }
 
-    /// Whether another request with the same Idempotency-Key was faster; the next try finds what it did.
+    /// Whether another request was faster, with the same Idempotency-Key or on the same host; the next try finds what it
+    /// did.
     fn is_outrun(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Constraint(Constraint::IdempotencyKey)))
+        matches!(self, Self::Outrun | Self::Store(StoreError::Constraint(Constraint::IdempotencyKey)))
     }
 }
 
 /// A result of a use case.
 pub type Result<T> = std::result::Result<T, ServiceError>;
+
+/// Whether a list is asked for by a host that is not the user's: to him there is nothing on it.
+async fn is_hidden(conn: &mut Conn, user: UserId, host: Option<HostId>) -> Result<bool> {
+    match host {
+        Some(host) => Ok(!crate::store::placement::foreign(conn, user, &[host]).await?.is_empty()),
+        None => Ok(false),
+    }
+}
 
 /// 256 random bits from the system.
 fn random() -> Result<[u8; 32]> {
@@ -118,7 +135,7 @@ fn random() -> Result<[u8; 32]> {
     Ok(bytes)
 }
 
-/// Does something once more if another request with the same Idempotency-Key was faster.
+/// Does something once more if another request was faster.
 macro_rules! once {
     ($attempt:expr) => {
         match $attempt {

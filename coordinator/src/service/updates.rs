@@ -4,14 +4,15 @@
 use super::containers::fits;
 use super::idempotency::Key;
 use super::operations::{Begun, begin};
-use super::{Result, Services, once};
+use super::{Result, Services, once, placement};
 use crate::access::{Permit, Write};
 use crate::domain::container::{DesiredState, changes_in_place};
 use crate::domain::job::{JobKind, Subject};
+use crate::domain::placement::{PoolRules, Reserved, hardening};
 use crate::domain::{Kind, Refusal, image, quota};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{Command, CreateContainer, Hardening, RecreateContainer, UpdateContainer};
+use dockerforge_protocol::command::{Command, CreateContainer, RecreateContainer, UpdateContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use dockerforge_protocol::spec::ContainerSpec;
 use jiff::SignedDuration;
@@ -39,9 +40,11 @@ impl Services {
         update: Update,
     ) -> Result<JobId> {
         let (job, host) = once!({
-            let (permit, key, update) = (permit.clone(), key.cloned(), update.clone());
+            let (permit, key, update, rules) = (permit.clone(), key.cloned(), update.clone(), self.pool);
             self.store
-                .write(move |conn| Box::pin(async move { change(conn, &permit, key.as_ref(), id, update).await }))
+                .write(move |conn| {
+                    Box::pin(async move { change(conn, &permit, key.as_ref(), id, update, &rules).await })
+                })
                 .await
         })?;
         if let Some(host) = host {
@@ -56,7 +59,8 @@ async fn change(
     permit: &Permit<Write>,
     key: Option<&Key>,
     id: ContainerId,
-    update: Update,
+    mut update: Update,
+    rules: &PoolRules,
 ) -> Result<(JobId, Option<HostId>)> {
     let user = permit.user();
     let (container, job, now) = match begin(conn, user, key, id).await? {
@@ -71,9 +75,11 @@ async fn change(
     if container.spec != update.before {
         return Err(Refusal::Changed(Kind::Container).into());
     }
-    let (before, after) = (&container.spec.resources, &update.after.resources);
-    queue::admit(conn, user, |limits| quota::of_change(limits, before, after)).await?;
-    store::containers::set_counted(conn, id, &quota::larger(before, after)).await?;
+    let host = placement::stay(conn, rules, &container, &mut update.after).await?;
+    let (was, will) = (&container.spec, &update.after);
+    queue::admit(conn, user, |limits| quota::of_change(limits, &was.resources, &will.resources)).await?;
+    // Nobody knows yet which of the two it will be.
+    store::containers::set_reserved(conn, id, Reserved::of(was).larger(Reserved::of(will))).await?;
     let new_image = update.image.filter(|image| *image != container.image);
     if let Some(new) = new_image {
         store::images::hold(conn, new).await?;
@@ -96,7 +102,7 @@ async fn change(
                 name: container.name,
                 image: new_image.unwrap_or(container.image),
                 spec: update.after,
-                hardening: Hardening::Docker,
+                hardening: hardening(&host),
             },
             run: container.desired == DesiredState::Running,
             grace_s,

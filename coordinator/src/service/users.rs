@@ -203,6 +203,9 @@ async fn delete(conn: &mut Conn, permit: &Permit<Administer>, id: UserId) -> Res
     if user.name.as_str() == SYSTEM {
         return Err(Refusal::SystemUser.into());
     }
+    if store::placement::shares(conn, id).await? {
+        return Err(Refusal::Shares.into());
+    }
     let under_way = store::jobs::open_about(conn, Subject::User(id)).await?;
     if let Some(job) = under_way.iter().find(|job| job.kind == JobKind::UserDelete) {
         return Ok((job.id, Vec::new()));

@@ -1,12 +1,13 @@
 //! Containers: the rows, with what each is meant to be beside what its host showed last.
 
-use super::rows::{document, json, maybe_time, text, time, word};
+use super::rows::{document, json, maybe_time, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::container::{Container, DesiredState, Observed, ObservedState};
 use crate::domain::page::Page;
+use crate::domain::placement::Reserved;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::inventory::Health;
-use dockerforge_protocol::spec::{ContainerSpec, Resources};
+use dockerforge_protocol::spec::ContainerSpec;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -86,16 +87,9 @@ pub struct Filter {
     pub state: Option<ObservedState>,
 }
 
-fn counted_cpus(resources: &Resources) -> i64 {
-    resources.cpus.map_or(0, |cpus| i64::from(cpus.get()))
-}
-
-fn counted_memory(resources: &Resources) -> i64 {
-    resources.memory.map_or(0, |memory| memory.get().cast_signed())
-}
-
-/// A new container.
+/// A new container, with what is set aside for it.
 pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreError> {
+    let reserved = Reserved::of(&container.spec);
     on!(conn, |c| {
         sqlx::query(
             "INSERT INTO containers (id, user_id, host_id, image_id, name, spec, desired, created_at, cpus, memory) \
@@ -109,8 +103,8 @@ pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreE
         .bind(document(&container.spec))
         .bind(container.desired.as_str())
         .bind(micros(container.created_at))
-        .bind(counted_cpus(&container.spec.resources))
-        .bind(counted_memory(&container.spec.resources))
+        .bind(i64::try_from(reserved.cpus).unwrap_or(i64::MAX))
+        .bind(i64::try_from(reserved.memory).unwrap_or(i64::MAX))
         .execute(c)
         .await?
         .rows_affected()
@@ -221,15 +215,25 @@ pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Container>
     rows.into_iter().map(Container::try_from).collect()
 }
 
-/// Which containers, whoever's they are, were made of an image.
-pub async fn using_image(conn: &mut Conn, image: ImageId) -> Result<Vec<ContainerId>, StoreError> {
-    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar(
-        "SELECT id FROM containers WHERE image_id = $1 OR next_image_id = $1 ORDER BY id LIMIT 100"
+/// Which of a user's containers were made of an image, and how many of others'.
+pub async fn using_image(conn: &mut Conn, user: UserId, image: ImageId) -> Result<(Vec<ContainerId>, u64), StoreError> {
+    let own: Vec<Uuid> = on!(conn, |c| {
+        sqlx::query_scalar(
+        "SELECT id FROM containers WHERE (image_id = $1 OR next_image_id = $1) AND user_id = $2 ORDER BY id LIMIT 100"
     )
     .bind(image.uuid())
+    .bind(user.uuid())
     .fetch_all(c)
+    .await?
+    });
+    let others: i64 = on!(conn, |c| sqlx::query_scalar(
+        "SELECT COUNT(*) FROM containers WHERE (image_id = $1 OR next_image_id = $1) AND user_id <> $2"
+    )
+    .bind(image.uuid())
+    .bind(user.uuid())
+    .fetch_one(c)
     .await?);
-    Ok(ids.into_iter().map(ContainerId::from_uuid).collect())
+    Ok((own.into_iter().map(ContainerId::from_uuid).collect(), unsigned("containers.count", others)?))
 }
 
 /// Says what a container is meant to do from now on.
@@ -268,15 +272,15 @@ pub async fn set_spec(
         .execute(c)
         .await?
         .rows_affected());
-    set_counted(conn, id, &spec.resources).await
+    set_reserved(conn, id, Reserved::of(spec)).await
 }
 
-/// Says what of a container's limits counts against its user's quota.
-pub async fn set_counted(conn: &mut Conn, id: ContainerId, resources: &Resources) -> Result<(), StoreError> {
+/// Says what is set aside for a container from now on.
+pub async fn set_reserved(conn: &mut Conn, id: ContainerId, reserved: Reserved) -> Result<(), StoreError> {
     on!(conn, |c| sqlx::query("UPDATE containers SET cpus = $2, memory = $3 WHERE id = $1")
         .bind(id.uuid())
-        .bind(counted_cpus(resources))
-        .bind(counted_memory(resources))
+        .bind(i64::try_from(reserved.cpus).unwrap_or(i64::MAX))
+        .bind(i64::try_from(reserved.memory).unwrap_or(i64::MAX))
         .execute(c)
         .await?
         .rows_affected());

@@ -1,4 +1,5 @@
-//! All SQL of the queue: finding jobs here, changing their state in `changes`.
+//! All SQL of the queue: finding jobs here, changing their state in `changes`, giving them to hosts in
+//! `claim`.
 
 use super::rows::{maybe_json, maybe_time, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
@@ -34,6 +35,7 @@ struct JobRow {
     started_at: Option<i64>,
     ended_at: Option<i64>,
     deadline_at: i64,
+    log_removed_at: Option<i64>,
 }
 
 /// The columns of a job. Its command may be large, and few ask for it.
@@ -46,7 +48,7 @@ macro_rules! columns {
             "id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, attempt, refusals, ",
             $command,
             ", progress_step, progress_percent, error_kind, error_detail, product, log_size, log_base, created_at, started_at, ",
-            "ended_at, deadline_at"
+            "ended_at, deadline_at, log_removed_at"
         )
     };
 }
@@ -61,8 +63,23 @@ macro_rules! select_whole {
     };
 }
 
+/// What a draining host leaves where it is: jobs that would make something on it.
+macro_rules! not_held_back {
+    () => {
+        "(q.kind NOT IN ('container.create', 'image.build', 'image.pull') \
+         OR NOT EXISTS (SELECT 1 FROM hosts h WHERE h.id = q.host_id AND h.draining = TRUE))"
+    };
+}
+
 mod changes;
+mod claim;
+mod counts;
+mod retention;
+
 pub use changes::*;
+pub use claim::claim;
+pub use counts::{Open, count_by_kind};
+pub use retention::{forget, forget_logs};
 
 fn subject_parts(subject: Subject) -> (&'static str, Uuid) {
     match subject {
@@ -107,6 +124,7 @@ impl TryFrom<JobRow> for Job {
             started_at: maybe_time("jobs.started_at", row.started_at)?,
             ended_at: maybe_time("jobs.ended_at", row.ended_at)?,
             deadline_at: time("jobs.deadline_at", row.deadline_at)?,
+            log_removed_at: maybe_time("jobs.log_removed_at", row.log_removed_at)?,
         })
     }
 }
@@ -207,11 +225,24 @@ pub async fn cancelling_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Att
         .collect()
 }
 
-/// Whether a host has jobs that wait.
+/// Lets a job wait until another has ended, however it ends.
+pub async fn set_after(conn: &mut Conn, id: JobId, after: JobId) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE jobs SET after_id = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(after.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Whether a host has jobs that wait for it alone.
 pub async fn any_queued(conn: &mut Conn, host: HostId) -> Result<bool, StoreError> {
-    Ok(on!(conn, |c| sqlx::query(
-        "SELECT 1 FROM jobs WHERE host_id = $1 AND state = 'queued' AND ended_at IS NULL LIMIT 1"
-    )
+    Ok(on!(conn, |c| sqlx::query(concat!(
+        "SELECT 1 FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND ",
+        not_held_back!(),
+        " LIMIT 1"
+    ))
     .bind(host.uuid())
     .fetch_optional(c)
     .await?

@@ -14,6 +14,7 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod logs;
+pub mod placement;
 mod postgres;
 pub mod quotas;
 pub mod records;
@@ -26,11 +27,13 @@ pub mod webhooks;
 pub use cluster::cluster_id;
 pub use error::{Constraint, StoreError};
 
+use crate::metrics;
 use crate::tasks::Tasks;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use std::path::PathBuf;
+use std::time::Instant;
 use tokio::sync::{oneshot, watch};
 
 /// Where the data is.
@@ -122,6 +125,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
+        let begun = Instant::now();
         let (reply, result) = oneshot::channel();
         let (failed, failure) = oneshot::channel();
         let run: Run = Box::new(move |conn| {
@@ -141,7 +145,9 @@ impl Store {
             Backend::Sqlite(sqlite) => sqlite.submit(work).await?,
             Backend::Postgres(postgres) => postgres.submit(work),
         }
-        let result = match result.await {
+        let outcome = result.await;
+        metrics::transaction_ended(begun.elapsed());
+        let result = match outcome {
             Ok(result) => result,
             // Where nobody says why, the store itself has ended.
             Err(_) => Err(failure.await.unwrap_or(StoreError::Stopped).into()),

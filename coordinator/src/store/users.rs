@@ -201,6 +201,7 @@ pub async fn mark_deleting(conn: &mut Conn, id: UserId) -> Result<bool, StoreErr
 /// Removes the row of a user of whom nothing else is left, with his tokens and what was kept of his requests.
 pub async fn remove(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
     for sql in [
+        "DELETE FROM host_tenants WHERE user_id = $1",
         "DELETE FROM tokens WHERE user_id = $1",
         "DELETE FROM idempotency WHERE user_id = $1",
         "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",

@@ -11,6 +11,7 @@ use crate::domain::event::Event;
 use crate::domain::webhook::{self, Attempted, Delivery, DeliveryState, Next, SECRET, Webhook};
 use crate::domain::{Kind, Timestamp};
 use crate::events::{Feed, FeedError};
+use crate::metrics;
 use crate::store::webhooks::Due;
 use crate::store::{self, Conn, Store, StoreError};
 use crate::vault::{Vault, VaultError};
@@ -199,6 +200,11 @@ impl Courier {
             }
         };
         let next = webhook::after(due.attempt(), &attempted);
+        metrics::webhook_tried(match (next, attempted.status) {
+            (Next::Delivered, _) => metrics::Delivery::Taken,
+            (_, Some(_)) => metrics::Delivery::Refused,
+            (_, None) => metrics::Delivery::Unreachable,
+        });
         let settled =
             self.store.write(move |conn| Box::pin(async move { settle(conn, &due, &attempted, next).await })).await;
         if let Err(error) = settled {

@@ -370,3 +370,30 @@ fn quotas_suspension_and_the_audit_are_asked_for_as_the_api_has_them() {
     assert_eq!(columns, ["x", "host.create", HOST, USER, "-", "127.0.0.1"]);
     stub.only(&format!("GET /v1/audit?user={USER}&action=host.create&resource={HOST}"));
 }
+
+#[test]
+fn a_container_is_placed_by_strategy_and_labels_and_not_also_by_host() {
+    let stub = Stub::start(accepting());
+    let create = ["container", "create", "web", "--image", "blog"];
+    let place = ["--place", "binpack", "--place-label", "disk=ssd"];
+    stub.run(&[&create[..], &place[..]].concat()).ended(0);
+    assert_eq!(
+        stub.only("POST /v1/containers").json(),
+        json!({"name": "web", "image": IMAGE, "placement": {"strategy": "binpack", "labels": {"disk": "ssd"}}})
+    );
+    stub.run(&[&create[..], &place[..], &["--host", "vps"]].concat()).ended(2);
+    stub.run(&[&create[..], &["--place", "best"]].concat()).ended(2);
+}
+
+#[test]
+fn a_host_is_drained_and_labelled() {
+    let stub = Stub::start(|asked| match asked.line.split(' ').next() {
+        Some("PATCH") => answer(200, &json!({"id": HOST, "draining": true})),
+        _ => names(asked),
+    });
+    stub.run(&["host", "update", "vps", "--drain", "-l", "zone=a"]).ended(0);
+    let sent = stub.only(&format!("PATCH /v1/hosts/{HOST}")).json();
+    assert_eq!(sent, json!({"labels": {"zone": "a"}, "draining": true}));
+    stub.run(&["host", "update", "vps", "--drain", "--undrain"]).ended(2);
+    stub.run(&["host", "update", "vps"]).ended(2);
+}

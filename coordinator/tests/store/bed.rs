@@ -179,7 +179,12 @@ pub fn host(id: HostId, user: UserId, name: &str) -> Host {
         session_epoch: 0,
         docker_ping_age_ms: None,
         usage: None,
+        certificate_ends_at: None,
+        clock_offset_ms: None,
+        faults: Vec::new(),
         conflict: None,
+        pool: false,
+        draining: false,
     }
 }
 

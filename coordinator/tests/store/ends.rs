@@ -4,6 +4,7 @@ use crate::bed::{Bed, user};
 use crate::tenancy::{container, image};
 use dockerforge_coordinator::clock;
 use dockerforge_coordinator::domain::job::{Ending, JobError, JobKind, JobState, NewJob, Subject};
+use dockerforge_coordinator::domain::share::Places;
 use dockerforge_coordinator::domain::user::SYSTEM;
 use dockerforge_coordinator::queue;
 use dockerforge_coordinator::store::{self, jobs};
@@ -27,7 +28,7 @@ async fn a_job_that_began_does_not_end_by_its_deadline_for_waiting(bed: &Bed) {
     bed.write(move |conn| {
         Box::pin(async move {
             jobs::insert(conn, &job).await?;
-            for claimed in jobs::claim(conn, host, 8, clock::now()).await? {
+            for claimed in jobs::claim(conn, host, Places::of_slots(8), clock::now()).await? {
                 if claimed.id == began {
                     jobs::set_running(conn, claimed.current(), clock::now()).await?;
                 }

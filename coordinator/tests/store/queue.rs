@@ -4,6 +4,7 @@ use crate::bed::Bed;
 use dockerforge_coordinator::clock;
 use dockerforge_coordinator::domain::job::{Ending, Job, JobError, JobState};
 use dockerforge_coordinator::domain::quota::{Change, Changes, Counted};
+use dockerforge_coordinator::domain::share::Places;
 use dockerforge_coordinator::domain::{Kind, Refusal};
 use dockerforge_coordinator::queue::{self, QueueError};
 use dockerforge_coordinator::store;
@@ -25,9 +26,14 @@ crate::on_both! {
     a_user_never_has_more_unfinished_jobs_than_he_may
 }
 
+/// So many places, in whichever lane.
+fn only(slots: u32) -> Places {
+    Places { all: slots, builds: slots, pulls: slots, others: slots }
+}
+
 async fn claim(bed: &Bed, slots: u32) -> Vec<Job> {
     let host = bed.host;
-    bed.write(move |conn| Box::pin(async move { store::jobs::claim(conn, host, slots, clock::now()).await }))
+    bed.write(move |conn| Box::pin(async move { store::jobs::claim(conn, host, only(slots), clock::now()).await }))
         .await
         .unwrap()
 }
@@ -214,7 +220,7 @@ async fn each_change_of_a_job_leaves_its_event(bed: &Bed) {
             assert_eq!(store::jobs::set_unknown(conn, host, now).await?, [first.job]);
             assert!(store::jobs::set_unknown(conn, host, now).await?.is_empty());
             assert!(store::jobs::requeue(conn, first, true, now, now).await?);
-            let again = store::jobs::claim(conn, host, 1, now).await?;
+            let again = store::jobs::claim(conn, host, only(1), now).await?;
             assert!(store::jobs::set_cancelling(conn, again[0].id, now).await?);
             assert!(!store::jobs::set_cancelling(conn, again[0].id, now).await?);
             assert!(store::jobs::end(conn, again[0].current(), &Ending::Cancelled { confirmed: true }, now).await?);

@@ -8,8 +8,8 @@ mod types;
 pub use answer::Answer;
 pub use sse::{Event, Events};
 pub use types::{
-    Container, Host, Image, ImageOnHost, Job, JobLog, Join, NewUser, ObservedState, Page, Problem, Published, Token,
-    User, Violation,
+    Container, Diagnosis, Host, Image, ImageOnHost, Job, JobLog, Join, NewUser, ObservedState, Page, Placement,
+    Problem, Published, Token, User, Violation,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -116,6 +116,18 @@ impl Api {
     pub async fn create_host(&self, name: &str) -> (Host, Join) {
         let answer = self.post("/v1/hosts", &json!({"name": name})).await.expect(201);
         (answer.body(), serde_json::from_value(answer.json["join"].clone()).expect("a join token with the new host"))
+    }
+
+    /// Registers a host that users share.
+    pub async fn create_pool_host(&self, name: &str, labels: &Value) -> (Host, Join) {
+        let body = json!({"name": name, "labels": labels, "pool": true});
+        let answer = self.post("/v1/hosts", &body).await.expect(201);
+        (answer.body(), serde_json::from_value(answer.json["join"].clone()).expect("a join token with the new host"))
+    }
+
+    /// PATCH of a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.call(Method::PATCH, path).json(body).send().await
     }
 
     /// One host.

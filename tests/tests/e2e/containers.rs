@@ -38,8 +38,8 @@ async fn a_container_is_what_was_asked_for_and_answers_over_http() {
     .await;
     assert_eq!((shown.desired_state.as_str(), shown.observed.state.as_str()), ("running", "running"));
     assert_eq!(
-        (shown.name.as_str(), shown.image.as_str(), shown.host.as_str()),
-        ("blog", image.as_str(), agent.host.as_str())
+        (shown.name.as_str(), shown.image.as_str(), shown.host.as_deref()),
+        ("blog", image.as_str(), Some(agent.host.as_str()))
     );
     assert_eq!(shown.env["GREETING"], "$ ' \\ \" é");
     assert_eq!(shown.resources, asked["resources"]);

@@ -176,3 +176,25 @@ async fn a_log_is_exact_after_the_network_and_the_coordinator_failed_in_between(
         assert_eq!(text.matches(&format!("liña {i} €\n")).count(), 1, "I12: line {i} in {text}");
     }
 }
+
+#[tokio::test]
+async fn a_log_that_was_kept_long_enough_is_gone_and_says_so() {
+    let mut cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let agent = cluster.host(&api, "vps").await;
+    let job = api.build(&agent.host, "short", &format!("FROM {}\nRUN echo said", env::BASE_IMAGE)).await;
+    api.succeeded(&job, 60).await;
+    let path = format!("/v1/queue/{}/log", job.id);
+    assert!(api.get(&path).await.expect(200).text.contains("said"));
+    cluster.kill();
+    cluster.launch(&[("DOCKERFORGE_LOG_RETENTION_DAYS", "0")]).await;
+    // The reaper begins half a minute after the start.
+    wait::until(60, "the log is gone", async || {
+        let answer = api.get(&path).await;
+        wait::check(answer.status != 200, answer.text)
+    })
+    .await;
+    api.get(&path).await.problem(410, "log-removed");
+    api.call(Method::GET, &path).header("Accept", "text/event-stream").send().await.problem(410, "log-removed");
+    assert_eq!(api.job(&job.id).await.state, "succeeded", "the job itself is kept");
+}

@@ -10,6 +10,7 @@
 mod audit;
 mod containers;
 mod delivery;
+mod diagnosis;
 mod enrolment;
 mod errors;
 mod escapes;
@@ -20,6 +21,8 @@ mod images;
 mod jobs;
 mod logs;
 mod operations;
+mod ops;
+mod placement;
 mod quotas;
 mod specs;
 mod suspension;

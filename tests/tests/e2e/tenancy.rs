@@ -11,12 +11,13 @@ use std::collections::BTreeSet;
 const OPEN: [&str; 2] = ["GET /healthz", "GET /readyz"];
 
 /// Routes with an id that may be somebody else's.
-const OWNED: [&str; 22] = [
+const OWNED: [&str; 23] = [
     "GET /users/{id}",
     "GET /users/{id}/tokens",
     "POST /users/{id}/tokens",
     "DELETE /users/{id}/tokens/{token}",
     "GET /hosts/{id}",
+    "PATCH /hosts/{id}",
     "DELETE /hosts/{id}",
     "POST /hosts/{id}/token",
     "GET /images/{id}",

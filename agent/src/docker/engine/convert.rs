@@ -158,6 +158,8 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         mounts: Some(mounts.chain(tmpfs).collect()),
         readonly_rootfs: new.read_only.then_some(true),
         init: new.init.then_some(true),
+        cap_drop: (!new.drop_capabilities.is_empty())
+            .then(|| new.drop_capabilities.iter().map(ToString::to_string).collect()),
         security_opt: new.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
         ..Default::default()
     };

@@ -3,10 +3,11 @@
 
 use super::super::records;
 use super::super::rows::document;
-use super::super::{Conn, StoreError, is_postgres, micros, on};
-use super::{JobRow, jobs, subject_parts};
+use super::super::{Conn, StoreError, micros, on};
+use super::subject_parts;
 use crate::domain::Timestamp;
-use crate::domain::job::{Ending, Job, JobState, NewJob};
+use crate::domain::job::{Ending, JobState, NewJob};
+use crate::domain::share::Lane;
 use dockerforge_protocol::ids::{HostId, JobId};
 use dockerforge_protocol::report::Attempt;
 use uuid::Uuid;
@@ -21,8 +22,8 @@ pub async fn insert(conn: &mut Conn, job: &NewJob) -> Result<(), StoreError> {
     };
     on!(conn, |c| {
         sqlx::query(
-        "INSERT INTO jobs (id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, command, run_after, deadline_at, created_at, started_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $10, $12)"
+        "INSERT INTO jobs (id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, command, run_after, deadline_at, created_at, started_at, lane) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $10, $12, $13)"
     )
     .bind(job.id.uuid())
     .bind(job.user.uuid())
@@ -36,53 +37,13 @@ pub async fn insert(conn: &mut Conn, job: &NewJob) -> Result<(), StoreError> {
     .bind(micros(job.created_at))
     .bind(micros(job.deadline_at))
     .bind(started)
+    .bind(Lane::of(job.kind).as_str())
     .execute(c)
     .await?
     .rows_affected()
     });
     // Also for one that begins at once: it was asked for.
     records::job_event(conn, job.id, JobState::Queued, None, job.created_at).await
-}
-
-/// Claims what a host can take: at most `slots` in work at a time, oldest first, nothing about a thing that another
-/// unfinished job is about and came before. Each claimed job begins its next attempt.
-pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) -> Result<Vec<Job>, StoreError> {
-    let active: i64 = on!(conn, |c| sqlx::query_scalar(
-        "SELECT COUNT(*) FROM jobs WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued'"
-    )
-    .bind(host.uuid())
-    .fetch_one(c)
-    .await?);
-    let free = i64::from(slots) - active;
-    if free <= 0 {
-        return Ok(Vec::new());
-    }
-    macro_rules! sql {
-        ($lock:literal) => {
-            concat!(
-                // Materialised: PostgreSQL may otherwise run the inner query once a row, each time with its own LIMIT.
-                "WITH picked AS MATERIALIZED (",
-                "SELECT q.id FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND q.run_after <= $2 ",
-                "AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.subject_id = q.subject_id AND o.host_id = q.host_id AND o.ended_at IS NULL ",
-                "AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id) ",
-                // A program that runs in a container keeps nobody from stopping it.
-                "AND (o.kind <> 'container.exec' OR o.state = 'queued')) ORDER BY q.id LIMIT $3 ",
-                $lock,
-                ") UPDATE jobs SET state = 'assigned', attempt = attempt + 1, log_base = log_size ",
-                "WHERE id IN (SELECT id FROM picked) AND state = 'queued' RETURNING ",
-                columns!("command")
-            )
-        };
-    }
-    let sql = if is_postgres(conn) { sql!("FOR UPDATE SKIP LOCKED") } else { sql!("") };
-    let rows: Vec<JobRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(host.uuid()).bind(micros(now)).bind(free).fetch_all(c).await?);
-    let mut claimed = jobs(rows)?;
-    claimed.sort_by_key(|job| job.id);
-    for job in &claimed {
-        records::job_event(conn, job.id, JobState::Assigned, None, now).await?;
-    }
-    Ok(claimed)
 }
 
 /// assigned or unknown → running; whether it was so.
