@@ -30,7 +30,9 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
 async fn claimed(bed: &Bed) -> Vec<JobId> {
     let at = bed.host;
     let jobs = bed
-        .write(move |conn| Box::pin(async move { store::jobs::claim(conn, at, Places::of_slots(9), clock::now()).await }))
+        .write(move |conn| {
+            Box::pin(async move { store::jobs::claim(conn, at, Places::of_slots(9), clock::now()).await })
+        })
         .await
         .unwrap();
     jobs.into_iter().map(|job| job.id).collect()
