@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Each route that changes something, and what the audit calls it.
-const CHANGES: [(&str, &str); 21] = [
+const CHANGES: [(&str, &str); 22] = [
     ("POST /users", "user.create"),
     ("PATCH /users/{id}", "user.update"),
     ("DELETE /users/{id}", "user.delete"),
     ("POST /users/{id}/tokens", "token.create"),
     ("DELETE /users/{id}/tokens/{token}", "token.delete"),
     ("POST /hosts", "host.create"),
+    ("PATCH /hosts/{id}", "host.update"),
     ("POST /hosts/{id}/token", "host.token"),
     ("DELETE /hosts/{id}", "host.delete"),
     ("POST /images", "image.create"),
@@ -76,6 +77,8 @@ async fn every_change_has_its_line() {
     api.call(Method::PATCH, &path).json(&json!({"kinds": ["job.*"]})).send().await.expect(200);
     api.delete(&path).await.expect(204);
     let (spare, _) = api.create_host("spare").await;
+    let path = format!("/v1/hosts/{}", spare.id);
+    api.call(Method::PATCH, &path).json(&json!({"labels": {"zone": "a"}})).send().await.expect(200);
     api.post(&format!("/v1/hosts/{}/token", spare.id), &json!({})).await.expect(201);
     let waiting = api.build(&spare.id, "waits", "FROM scratch").await;
     api.delete(&format!("/v1/queue/{}", waiting.id)).await.accepted();
