@@ -155,6 +155,9 @@ pub struct ExecContainer {
     pub workdir: Option<AbsolutePath>,
     /// Seconds that it may run before it is killed.
     pub limit_s: u32,
+    /// Whether the container has secrets, which must not stand in the job's log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secrets: bool,
 }
 
 impl ExecContainer {

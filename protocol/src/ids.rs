@@ -107,6 +107,8 @@ ids! {
     JobId = "job";
     /// One installation of an agent on a machine; a copy of the machine carries the same.
     InstanceId = "ins";
+    /// The value of a secret of a container.
+    SecretId = "sec";
     /// A webhook of a user.
     WebhookId = "whk";
     /// One event on its way to a webhook.

@@ -89,6 +89,8 @@ pub enum FailureKind {
     BuildFailed,
     /// The build context could not be fetched from the coordinator.
     ContextUnavailable,
+    /// The container's secrets could not be fetched from the coordinator.
+    SecretsUnavailable,
     /// Something that is not the asked container has its Docker name.
     NameTaken,
     /// A host port is taken by something else.
@@ -112,7 +114,11 @@ impl FailureKind {
     #[must_use]
     pub const fn retryable(self) -> bool {
         match self {
-            Self::DockerUnavailable | Self::DockerTimeout | Self::ContextUnavailable | Self::Internal => true,
+            Self::DockerUnavailable
+            | Self::DockerTimeout
+            | Self::ContextUnavailable
+            | Self::SecretsUnavailable
+            | Self::Internal => true,
             Self::DockerRefused
             | Self::ImageNotFound
             | Self::ImageInUse
@@ -144,6 +150,7 @@ impl FailureKind {
             Self::OutcomeUnknown => "outcome-unknown",
             Self::BuildFailed => "build-failed",
             Self::ContextUnavailable => "context-unavailable",
+            Self::SecretsUnavailable => "secrets-unavailable",
             Self::NameTaken => "name-taken",
             Self::PortTaken => "port-taken",
             Self::ExitedEarly => "exited-early",

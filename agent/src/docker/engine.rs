@@ -306,6 +306,14 @@ impl Engine for UnixEngine {
         .boxed()
     }
 
+    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: Bytes) -> Call<'a, ()> {
+        let options = query::UploadToContainerOptions { path: folder.to_owned(), ..Default::default() };
+        self.call("container unpack", CHANGE, move |d| async move {
+            d.upload_to_container(id, Some(options), bollard::body_full(archive)).await
+        })
+        .boxed()
+    }
+
     fn container_start<'a>(&'a self, id: &'a str) -> Call<'a, ()> {
         self.call("container start", CHANGE, move |d| async move {
             d.start_container(id, None::<query::StartContainerOptions>).await

@@ -335,6 +335,18 @@ impl Engine for FakeEngine {
         .boxed()
     }
 
+    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: Bytes) -> Call<'a, ()> {
+        self.act("container unpack", id, move |w| match w.containers.get(id) {
+            None => missing(id),
+            Some((_, new, _)) if new.private != Some(folder) => missing(folder),
+            Some(_) => {
+                w.unpacked.insert(id.to_owned(), archive.to_vec());
+                Ok(())
+            }
+        })
+        .boxed()
+    }
+
     fn container_start<'a>(&'a self, id: &'a str) -> Call<'a, ()> {
         let started = self.act("container start", id, move |w| {
             let wanted: Vec<u16> = match w.container(id) {

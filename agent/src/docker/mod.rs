@@ -183,6 +183,8 @@ pub struct NewContainer {
     pub memory: Option<i64>,
     /// Processes and threads.
     pub pids: Option<i64>,
+    /// A folder with a volume of the container's own, without a name, that goes with it.
+    pub private: Option<&'static str>,
     /// Docker's name of the restart policy.
     pub restart: &'static str,
     /// The program before `command`; the image's own where absent.
@@ -319,6 +321,8 @@ pub trait Engine: Send + Sync + 'static {
 
     /// Makes a container and answers Docker's id; [`DockerError::Conflict`] where the name exists.
     fn container_create<'a>(&'a self, container: &'a NewContainer) -> Call<'a, String>;
+    /// Unpacks an archive (tar) into a folder that is in the container, or in a volume of it, whether it runs or not.
+    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: Bytes) -> Call<'a, ()>;
     /// Starts it; no error where it runs.
     fn container_start<'a>(&'a self, id: &'a str) -> Call<'a, ()>;
     /// Stops it, killing it after the grace; no error where it does not run.

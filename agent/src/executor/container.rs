@@ -3,13 +3,14 @@
 //! another id or another specification under our name is left alone.
 
 use super::ports::{self, Published};
+use super::secrets::{self, Values};
 use super::work::{Work, failed};
 use super::{Ended, failure, network, update};
 use crate::docker::{Container, DockerError, NewContainer};
 use dockerforge_protocol::command::{CreateContainer, Hardening, docker_name, labels, local_tag};
 use dockerforge_protocol::ids::{ContainerId, UserId};
 use dockerforge_protocol::report::{FailureKind, Product};
-use dockerforge_protocol::spec::MilliCpus;
+use dockerforge_protocol::spec::{MilliCpus, SECRETS_FOLDER};
 use std::collections::BTreeSet;
 
 /// Of Docker's default capabilities (docs.docker.com/engine/security) those that a hosted program has no use for, and an
@@ -32,6 +33,14 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
     let (network, volumes) = prepare(work, command).await?;
     let id = make(work, command, &network, &volumes, &[], true).await?;
     Ok(Product::Container { docker_id: id })
+}
+
+/// What a container is made from.
+struct New<'a> {
+    command: &'a CreateContainer,
+    network: &'a str,
+    volumes: &'a [(String, String, bool)],
+    values: &'a Values,
 }
 
 /// What stands in a container from outside: volume name, path, whether read-only.
@@ -76,11 +85,16 @@ pub(super) async fn make(
     before: &[Published],
     run: bool,
 ) -> Result<String, Ended> {
+    let values = secrets::fetch(work, &command.spec).await?;
     let mut refused = BTreeSet::new();
     loop {
         work.step("creating", Some(60))?;
-        let (id, ports) = ensure_created(work, command, network, volumes, &refused, before).await?;
+        let new = New { command, network, volumes, values: &values };
+        let (id, ports) = ensure_created(work, &new, &refused, before).await?;
         work.done("created");
+        if let Some(archive) = secrets::archive(&command.spec, &values)? {
+            work.settings.engine.container_unpack(&id, SECRETS_FOLDER, archive).await?;
+        }
         if !run {
             return Ok(id);
         }
@@ -188,16 +202,15 @@ fn is_asked(work: &Work<'_>, command: &CreateContainer, found: &Container) -> bo
 /// The container, made or adopted, and the ports it was given. `refused` are those that are something else's.
 async fn ensure_created(
     work: &Work<'_>,
-    command: &CreateContainer,
-    network: &str,
-    volumes: &[(String, String, bool)],
+    new: &New<'_>,
     refused: &BTreeSet<u16>,
     before: &[Published],
 ) -> Result<(String, Vec<Published>), Ended> {
     // From the look at what others have to the container that has it: one choice at a time.
     let _one_at_a_time = work.keys.lock("ports").await;
+    let command = new.command;
     let ports = choose_ports(work, command, refused, before).await?;
-    let new = body(work, command, network.to_owned(), volumes.to_vec(), ports.clone());
+    let new = body(work, new, ports.clone());
     match work.settings.engine.container_create(&new).await {
         Ok(id) => Ok((id, ports)),
         Err(DockerError::Conflict { message }) => {
@@ -276,13 +289,8 @@ pub(super) fn nano_cpus(cpus: MilliCpus) -> i64 {
     i64::from(cpus.get()) * 1_000_000
 }
 
-fn body(
-    work: &Work<'_>,
-    command: &CreateContainer,
-    network: String,
-    volumes: Vec<(String, String, bool)>,
-    ports: Vec<Published>,
-) -> NewContainer {
+fn body(work: &Work<'_>, new: &New<'_>, ports: Vec<Published>) -> NewContainer {
+    let New { command, network, volumes, values } = new;
     let spec = &command.spec;
     // The user's labels cannot begin with our prefix, and ours are written last all the same.
     let mut all: crate::docker::LabelMap =
@@ -298,13 +306,14 @@ fn body(
         name: docker_name(command.container),
         image: local_tag(command.image),
         command: spec.command.clone(),
-        env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).chain(secrets::env(spec, values)).collect(),
         labels: all,
-        network,
+        network: (*network).to_owned(),
         alias: command.name.to_string(),
         links: spec.links.iter().map(|link| (docker_name(link.container), link.alias.to_string())).collect(),
         ports,
-        volumes,
+        volumes: volumes.to_vec(),
+        private: secrets::has_files(spec).then_some(SECRETS_FOLDER),
         nano_cpus: spec.resources.cpus.map(nano_cpus),
         memory: spec.resources.memory.and_then(|memory| i64::try_from(memory.get()).ok()),
         pids: spec.resources.pids.map(|pids| i64::from(pids.get())),

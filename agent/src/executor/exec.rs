@@ -2,6 +2,7 @@
 //! hold: it is begun at most once. That it is about to be is on the disk before it is; a life of the agent that finds that
 //! and no end reports that nobody knows the outcome, and nothing tries again.
 
+use super::secrets::{self, Redactor, Values};
 use super::table::Reason;
 use super::work::{Work, failed};
 use super::{Ended, container, failure};
@@ -43,6 +44,7 @@ pub(super) async fn exec(work: &Work<'_>, command: &ExecContainer) -> Result<Pro
         let detail = format!("{} does not run: it is {}", command.container, found.state.as_str());
         return Err(failed(FailureKind::ContainerNotRunning, detail));
     }
+    let values = if command.secrets { secrets::of_job(work).await? } else { Values::new() };
     let mark = format!("{MARK}={}", work.attempt.job);
     let mut new = NewExec {
         command: command.command.clone(),
@@ -59,7 +61,7 @@ pub(super) async fn exec(work: &Work<'_>, command: &ExecContainer) -> Result<Pro
     work.step("running", None)?;
     work.begin_once().await?;
     work.done("begun");
-    let ended = run(work, &id).await;
+    let ended = run(work, &id, Redactor::new(values)).await;
     work.done("ran");
     if matches!(ended, Err(Ended::Stopped)) && work.stop.reason() != Some(Reason::Shutdown) {
         kill(work, &found.id, &new, &mark, &id).await;
@@ -67,7 +69,7 @@ pub(super) async fn exec(work: &Work<'_>, command: &ExecContainer) -> Result<Pro
     ended
 }
 
-async fn run(work: &Work<'_>, id: &str) -> Result<Product, Ended> {
+async fn run(work: &Work<'_>, id: &str, mut redactor: Redactor) -> Result<Product, Ended> {
     let engine = &work.settings.engine;
     let mut output = match engine.exec_start(id).await {
         Ok(output) => output,
@@ -82,7 +84,7 @@ async fn run(work: &Work<'_>, id: &str) -> Result<Product, Ended> {
     };
     while let Some(piece) = work.unless_stopped(output.next()).await? {
         match piece {
-            Ok(bytes) => work.write(&bytes),
+            Ok(bytes) => work.write(&redactor.pass(&bytes)),
             // The output is lost; the end can still be asked for.
             Err(error) => {
                 work.say(&format!("\nthe rest of the output is lost: {}\n", crate::report(&error)));
@@ -90,6 +92,7 @@ async fn run(work: &Work<'_>, id: &str) -> Result<Product, Ended> {
             }
         }
     }
+    work.write(&redactor.rest());
     let mut silent = 0;
     loop {
         match engine.exec_inspect(id).await {

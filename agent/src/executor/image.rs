@@ -33,7 +33,7 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
     }
 
     work.step("fetching the context", Some(0))?;
-    let opened = work.unless_stopped(work.settings.contexts.open(work.attempt.job, &command.context)).await?;
+    let opened = work.unless_stopped(work.settings.supplies.context(work.attempt.job, &command.context)).await?;
     let context = opened.map_err(|error| failed(FailureKind::ContextUnavailable, error.to_string()))?;
     // The daemon's side of a broken context is a broken connection; what broke it is kept here.
     let broken = Arc::new(Mutex::new(None::<String>));

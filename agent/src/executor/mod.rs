@@ -12,14 +12,16 @@ mod operate;
 mod ports;
 mod remove;
 mod run;
+mod secrets;
 mod table;
 mod update;
 mod work;
 
 pub use run::Executor;
 pub(crate) use run::now_us;
+pub use secrets::Values;
 pub use table::{JobView, Reason, Stop, Table};
-pub use work::{ContextError, Contexts};
+pub use work::{Supplies, SupplyError};
 
 use crate::docker::{DockerError, Engine};
 use crate::policy::Policy;
@@ -44,8 +46,8 @@ pub struct Settings {
     pub policy: Policy,
     /// The Docker Engine.
     pub engine: Arc<dyn Engine>,
-    /// Where build contexts come from.
-    pub contexts: Arc<dyn Contexts>,
+    /// Where build contexts and secrets come from.
+    pub supplies: Arc<dyn Supplies>,
     /// Whether Docker answers, as the inventory's watch sees it.
     pub docker_up: tokio::sync::watch::Receiver<bool>,
 }

@@ -3,6 +3,7 @@
 //! effect would be unknown); steps that only wait are.
 
 use super::keys::Keys;
+use super::secrets::Values;
 use super::{Ended, Settings, Stop, Table};
 use crate::docker::{ContextStream, LabelMap};
 use crate::journal::Journal;
@@ -14,15 +15,18 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Why a build context could not be opened.
+/// Why something that a job needs could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct ContextError(pub String);
+pub struct SupplyError(pub String);
 
-/// Where build contexts come from: the coordinator, or a test.
-pub trait Contexts: Send + Sync + 'static {
-    /// The context of a job. The stream fails if what came is not what the reference names.
-    fn open<'a>(&'a self, job: JobId, context: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, ContextError>>;
+/// What a job asks for while it runs: of the coordinator, or of a test.
+pub trait Supplies: Send + Sync + 'static {
+    /// The build context of a job. The stream fails if what came is not what the reference names.
+    fn context<'a>(&'a self, job: JobId, context: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, SupplyError>>;
+
+    /// The secrets of a job's container.
+    fn secrets(&self, job: JobId) -> BoxFuture<'_, Result<Values, SupplyError>>;
 }
 
 /// The part of a fault point's name that says which job it is in.

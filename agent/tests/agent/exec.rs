@@ -17,6 +17,7 @@ fn exec(of: &CreateContainer, words: &[&str]) -> Command {
         env: [("A".parse().unwrap(), "b".to_owned())].into(),
         run_as: Some("1000".parse().unwrap()),
         workdir: None,
+        secrets: false,
         limit_s: 60,
     })
 }

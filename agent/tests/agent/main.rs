@@ -11,5 +11,6 @@ mod exec;
 mod images;
 mod operations;
 mod peer;
+mod secrets;
 mod sessions;
 mod updates;

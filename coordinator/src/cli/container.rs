@@ -5,6 +5,7 @@ use super::{
     error::CliError,
     list::{self, ListOptions, age, named, number, text},
     resolve::{self, Kind},
+    secrets::Secrets,
     session::Session,
     table::{Cell, Table},
 };
@@ -137,6 +138,12 @@ pub struct Update {
     /// An environment variable; may be repeated; all of them are replaced
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
     env: Vec<(EnvName, String)>,
+    /// Its secrets; those it has under other names stay.
+    #[command(flatten)]
+    secrets: Secrets,
+    /// A secret that it has no more; may be repeated
+    #[arg(long, value_name = "NAME")]
+    no_secret: Vec<EnvName>,
     /// What it may use.
     #[command(flatten)]
     limits: Limits,
@@ -164,10 +171,15 @@ impl Update {
         let limits = self.limits.named();
         let limited = !limits.is_empty();
         resources.extend(limits);
+        let other_secrets = self.changes_secrets();
+        let mut secrets = before.get("secrets").and_then(Value::as_object).cloned().unwrap_or_default();
+        secrets.retain(|name, _| self.no_secret.iter().all(|gone| gone.to_string() != *name));
+        secrets.extend(self.secrets.named());
         let optional = [
             ("image", image.map(|image| json!(image))),
             ("command", (!self.command.is_empty()).then(|| json!(self.command))),
             ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
+            ("secrets", other_secrets.then_some(Value::Object(secrets))),
             ("resources", limited.then_some(Value::Object(resources))),
             ("restart", self.restart.map(|policy| json!(policy))),
             ("labels", (!self.labels.is_empty()).then(|| json!(self.labels.into_iter().collect::<BTreeMap<_, _>>()))),
@@ -175,6 +187,10 @@ impl Update {
         ];
         let named = optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
         Value::Object(named.collect())
+    }
+
+    fn changes_secrets(&self) -> bool {
+        !self.no_secret.is_empty() || !self.secrets.named().is_empty()
     }
 }
 
@@ -204,6 +220,9 @@ pub struct Create {
     /// A named volume to mount, VOLUME:TARGET[:ro]; may be repeated
     #[arg(long = "volume", short, value_name = "VOLUME", value_parser = args::volume)]
     volumes: Vec<VolumeMount>,
+    /// Its secrets.
+    #[command(flatten)]
+    secrets: Secrets,
     /// What it may use.
     #[command(flatten)]
     limits: Limits,
@@ -238,12 +257,13 @@ impl Create {
             let labels = self.place_labels.into_iter().collect::<BTreeMap<_, _>>();
             placement.insert("labels".to_owned(), json!(labels));
         }
-        let resources = self.limits.named();
+        let (resources, secrets) = (self.limits.named(), self.secrets.named());
         let optional = [
             ("host", host.map(|host| json!(host))),
             ("placement", (!placement.is_empty()).then_some(Value::Object(placement))),
             ("command", (!self.command.is_empty()).then(|| json!(self.command))),
             ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
+            ("secrets", (!secrets.is_empty()).then_some(Value::Object(secrets))),
             ("ports", (!self.ports.is_empty()).then(|| json!(self.ports))),
             ("volumes", (!self.volumes.is_empty()).then(|| json!(self.volumes))),
             ("resources", (!resources.is_empty()).then_some(Value::Object(resources))),
@@ -312,8 +332,9 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
                 None => None,
             };
             let path = format!("/containers/{id}");
-            let limited = !update.limits.named().is_empty();
-            let before = if limited { session.client.get(&path, &[]).await?.value()? } else { Value::Null };
+            // What is said of some limits or secrets leaves the others.
+            let partial = !update.limits.named().is_empty() || update.changes_secrets();
+            let before = if partial { session.client.get(&path, &[]).await?.value()? } else { Value::Null };
             let answer = session.client.patch(&path, &update.body(image, &before)).await?;
             session.accepted(&answer, wait).await
         }

@@ -25,6 +25,7 @@ mod log;
 mod problem;
 mod progress;
 mod resolve;
+mod secrets;
 mod session;
 mod sse;
 mod table;

@@ -5,6 +5,7 @@ use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing};
+use super::secrets::SecretBody;
 use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, SpecBody, TmpfsBody, VolumeBody};
 use super::values::{parse_labels_at, wait};
 use crate::access::{Read, Write};
@@ -74,6 +75,9 @@ pub struct NewContainerBody {
     stop_grace: Option<u64>,
     /// Containers of yours on the same host, by names of this container's own.
     links: Option<Vec<LinkBody>>,
+    /// Secrets, by the names of their files or variables.
+    #[schema(value_type = Option<BTreeMap<String, SecretBody>>)]
+    secrets: Option<Object<SecretBody>>,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
     deadline: Option<i64>,
 }
@@ -100,6 +104,7 @@ impl NewContainerBody {
             stop_signal: self.stop_signal.into(),
             stop_grace: self.stop_grace.into(),
             links: self.links.into(),
+            secrets: self.secrets.into(),
         }
     }
 }
@@ -236,9 +241,9 @@ pub(super) async fn create(
     let (name, image) = (check.parse("/name", &body.value.name), check.parse("/image", &body.value.image));
     let place = place(&mut check, body.value.host.as_deref(), body.value.placement.as_ref());
     let wait = wait(&mut check, body.value.deadline);
-    let spec = body.value.spec().apply(&mut check, ContainerSpec::default());
+    let (spec, secrets) = body.value.spec().apply(&mut check, ContainerSpec::default());
     let ((name, image), place) = check.finish(name.zip(image).zip(place))?;
-    let new = NewContainer { name, image, place, spec, wait };
+    let new = NewContainer { name, image, place, spec, secrets, wait };
     let job = state.services.container_create(&permit, key.as_ref(), new).await?;
     started(&state, &caller, job).await
 }

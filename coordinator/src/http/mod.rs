@@ -16,6 +16,7 @@ pub mod listener;
 mod operations;
 pub mod ops;
 mod respond;
+mod secrets;
 mod slow_down;
 mod specs;
 mod tokens;

@@ -2,8 +2,10 @@
 //! `containers` and `operations`.
 
 use super::extract::{Check, Object, Patched};
+use super::secrets::{self, SecretBody, SecretShown};
 use super::values::{labels, parse_labels};
 use crate::domain::quota::thousandths;
+use crate::service::supplies::SecretValue;
 use dockerforge_protocol::spec::{
     AbsolutePath, Bytes, Check as HealthChecking, ContainerSpec, HealthTest, Healthcheck, Link, MilliCpus, PidsLimit,
     PortMapping, PortProtocol, Resources, Seconds, TmpfsMount, VolumeMount,
@@ -165,6 +167,8 @@ pub struct SpecBody {
     pub stop_grace: Option<u32>,
     /// Containers that it finds by names of its own.
     pub links: Vec<LinkBody>,
+    /// Its secrets, by name.
+    pub secrets: BTreeMap<String, SecretShown>,
 }
 
 impl SpecBody {
@@ -217,6 +221,7 @@ impl SpecBody {
                 .iter()
                 .map(|l| LinkBody { container: l.container.to_string(), alias: l.alias.to_string() })
                 .collect(),
+            secrets: secrets::shown(&spec.secrets),
         }
     }
 }
@@ -259,6 +264,7 @@ pub(super) struct Change {
     pub(super) stop_signal: Patched<String>,
     pub(super) stop_grace: Patched<u64>,
     pub(super) links: Patched<Vec<LinkBody>>,
+    pub(super) secrets: Patched<Object<SecretBody>>,
 }
 
 /// A field by what is said of it: `read` makes the value.
@@ -278,8 +284,8 @@ fn each<T, V>(items: &[T], whole: &mut bool, read: impl FnMut((usize, &T)) -> Op
 }
 
 impl Change {
-    /// A spec with all that is said, and in `check` all that is wrong with it.
-    pub(super) fn apply(self, check: &mut Check, before: ContainerSpec) -> ContainerSpec {
+    /// A spec with all that is said, and the values of its new secrets; in `check` all that is wrong with it.
+    pub(super) fn apply(self, check: &mut Check, before: ContainerSpec) -> (ContainerSpec, Vec<SecretValue>) {
         let mut spec = before;
         let mut whole = true;
         set(&mut spec.command, self.command, |command| command);
@@ -320,13 +326,20 @@ impl Change {
                 container.zip(alias).map(|(container, alias)| Link { container, alias })
             })
         });
+        let known = std::mem::take(&mut spec.secrets);
+        let mut values = Vec::new();
+        match self.secrets {
+            Patched::Absent => spec.secrets = known,
+            Patched::Null => {}
+            Patched::Value(said) => spec.secrets = secrets::parse(check, &known, &said, &mut values),
+        }
         // Only where nothing was left out, so that what is said of an element points at that element.
         if whole {
             for (pointer, detail) in spec.problems() {
                 check.refuse(&pointer, detail);
             }
         }
-        spec
+        (spec, values)
     }
 }
 

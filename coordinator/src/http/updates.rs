@@ -4,6 +4,7 @@ use super::State;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Patched};
 use super::jobs::{JobBody, started};
+use super::secrets::SecretBody;
 use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, TmpfsBody, VolumeBody};
 use super::values::wait;
 use crate::access::{Read, Write};
@@ -93,6 +94,10 @@ pub struct UpdateBody {
     #[serde(default)]
     #[schema(value_type = Option<Vec<LinkBody>>)]
     links: Patched<Vec<LinkBody>>,
+    /// Secrets. One without a value keeps the value it has.
+    #[serde(default)]
+    #[schema(value_type = Option<BTreeMap<String, SecretBody>>)]
+    secrets: Patched<Object<SecretBody>>,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
     deadline: Option<i64>,
 }
@@ -138,10 +143,11 @@ pub(super) async fn update(
         stop_signal: body.stop_signal,
         stop_grace: body.stop_grace,
         links: body.links,
+        secrets: body.secrets,
     };
-    let after = change.apply(&mut check, before.clone());
+    let (after, secrets) = change.apply(&mut check, before.clone());
     check.finish(Some(()))?;
-    let update = Update { before, after, image: image.flatten(), wait };
+    let update = Update { before, after, secrets, image: image.flatten(), wait };
     let job = state.services.container_update(&permit, key.as_ref(), id, update).await?;
     started(&state, &caller, job).await
 }

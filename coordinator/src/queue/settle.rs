@@ -12,7 +12,7 @@ use crate::domain::{Kind, Timestamp};
 use crate::metrics;
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, RecreateContainer, RemoveContainer, RemoveImage, StartContainer};
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::Product;
 use dockerforge_protocol::spec::ContainerSpec;
@@ -176,10 +176,12 @@ async fn container_updated(
                 }
                 _ => {}
             }
+            forget_secrets(conn, job.user, id).await?;
             note(conn, job, "container.updated", Kind::Container, id.uuid(), now).await
         }
         Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } => {
             store::containers::set_next_image(conn, id, None).await?;
+            forget_secrets(conn, job.user, id).await?;
             store::containers::set_reserved(conn, id, Reserved::of(&container.spec)).await?;
             note(conn, job, "container.not_updated", Kind::Container, id.uuid(), now).await?;
             if *confirmed || container.desired != DesiredState::Running {
@@ -204,6 +206,13 @@ async fn container_updated(
             enqueue_following(conn, request, now).await.map(|_| ())
         }
     }
+}
+
+/// Forgets the values that a container's spec no longer names, or never came to name.
+async fn forget_secrets(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<(), QueueError> {
+    let Some(container) = store::containers::get(conn, user, id).await? else { return Ok(()) };
+    let kept: Vec<_> = container.spec.secrets.values().map(|secret| secret.id).collect();
+    Ok(store::secrets::keep_only(conn, id, &kept).await?)
 }
 
 async fn container_deleted(

@@ -2,6 +2,7 @@
 
 use super::idempotency::{self, Key};
 use super::placement::{self, Placed};
+use super::supplies::{self, SecretValue};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
@@ -13,6 +14,7 @@ use crate::domain::{Kind, Refusal, Violation, quota};
 use crate::queue::{self, Request};
 pub use crate::store::containers::Filter;
 use crate::store::{self, Conn};
+use crate::vault::Vault;
 use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::report::Product;
@@ -30,6 +32,8 @@ pub struct NewContainer {
     pub place: Place,
     /// What it is to be.
     pub spec: ContainerSpec,
+    /// The values of its secrets.
+    pub secrets: Vec<SecretValue>,
     /// How long it may wait for its host.
     pub wait: Option<SignedDuration>,
 }
@@ -62,11 +66,12 @@ impl Services {
         let mut insist = false;
         let result = once!({
             let (permit, key, new, rules) = (permit.clone(), key.cloned(), new.clone(), self.pool);
+            let vault = self.vault.clone();
             // The second try, if there is one, leaves nobody room to be faster.
             let first = !std::mem::replace(&mut insist, true);
             self.store
                 .write(move |conn| {
-                    Box::pin(async move { create(conn, &permit, key.as_ref(), new, &rules, !first).await })
+                    Box::pin(async move { create(conn, &vault, &permit, key.as_ref(), new, &rules, !first).await })
                 })
                 .await
         });
@@ -130,6 +135,7 @@ impl Services {
 /// The job, and the host that has it; no host where it was asked for before.
 async fn create(
     conn: &mut Conn,
+    vault: &Vault,
     permit: &Permit<Write>,
     key: Option<&Key>,
     mut new: NewContainer,
@@ -157,6 +163,7 @@ async fn create(
         created_at: now,
     };
     store::containers::insert(conn, &container).await?;
+    supplies::keep(conn, vault, user, id, &new.secrets).await?;
     let command = Command::CreateContainer(CreateContainer {
         container: container.id,
         user,

@@ -13,7 +13,7 @@ use crate::domain::quota::{Amounts, Counted};
 use crate::domain::{Kind, Refusal};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{BuildImage, Command, ContextRef, PullImage, RemoveImage};
+use dockerforge_protocol::command::{BuildImage, Command, PullImage, RemoveImage};
 use dockerforge_protocol::ids::{HostId, ImageId, JobId};
 use dockerforge_protocol::spec::{Labels, ResourceName};
 use jiff::SignedDuration;
@@ -115,20 +115,6 @@ impl Services {
                 Placed { image, hosts }
             })
             .collect())
-    }
-
-    /// The context of a build that a host has in work, for that host; its certificate is asked for again.
-    pub async fn image_context(&self, serial: &str, host: HostId, job: JobId) -> Result<Option<ContextRef>> {
-        let mut conn = self.store.read().await?;
-        if !store::enrolment::certificate_is_good(&mut conn, serial, host).await? {
-            return Ok(None);
-        }
-        let job = store::jobs::find_whole(&mut conn, job).await?;
-        let own = job.filter(|job| job.host == Some(host) && !job.state.is_terminal() && job.state != JobState::Queued);
-        Ok(own.and_then(|job| match job.command {
-            Some(Command::BuildImage(build)) => Some(build.context),
-            _ => None,
-        }))
     }
 
     /// Asks for an image to be gone from everywhere. Asked again while it is on its way out, answers the job that does it.

@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod operations;
 pub mod ops;
 mod placement;
+pub mod supplies;
 mod suspension;
 pub mod tokens;
 pub mod updates;

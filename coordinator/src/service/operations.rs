@@ -68,7 +68,17 @@ impl Operation {
             Self::Stop(grace) => Command::StopContainer(stop(grace)),
             Self::Restart(grace) => Command::RestartContainer(stop(grace)),
             Self::Exec(Program { command, env, run_as, workdir, limit_s }) => {
-                Command::ExecContainer(ExecContainer { container: id, user, command, env, run_as, workdir, limit_s })
+                let secrets = !container.spec.secrets.is_empty();
+                Command::ExecContainer(ExecContainer {
+                    container: id,
+                    user,
+                    command,
+                    env,
+                    run_as,
+                    workdir,
+                    limit_s,
+                    secrets,
+                })
             }
         }
     }

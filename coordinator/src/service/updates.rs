@@ -4,6 +4,7 @@
 use super::containers::fits;
 use super::idempotency::Key;
 use super::operations::{Begun, begin};
+use super::supplies::{self, SecretValue};
 use super::{Result, Services, once, placement};
 use crate::access::{Permit, Write};
 use crate::domain::container::{DesiredState, changes_in_place};
@@ -12,6 +13,7 @@ use crate::domain::placement::{PoolRules, Reserved, hardening};
 use crate::domain::{Kind, Refusal, image, quota};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
+use crate::vault::Vault;
 use dockerforge_protocol::command::{Command, CreateContainer, RecreateContainer, UpdateContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use dockerforge_protocol::spec::ContainerSpec;
@@ -24,6 +26,8 @@ pub struct Update {
     pub before: ContainerSpec,
     /// What it is to be.
     pub after: ContainerSpec,
+    /// The values of the secrets that are new in it.
+    pub secrets: Vec<SecretValue>,
     /// Of which image, if of another.
     pub image: Option<ImageId>,
     /// How long the job may wait for its host.
@@ -41,9 +45,10 @@ impl Services {
     ) -> Result<JobId> {
         let (job, host) = once!({
             let (permit, key, update, rules) = (permit.clone(), key.cloned(), update.clone(), self.pool);
+            let vault = self.vault.clone();
             self.store
                 .write(move |conn| {
-                    Box::pin(async move { change(conn, &permit, key.as_ref(), id, update, &rules).await })
+                    Box::pin(async move { change(conn, &vault, &permit, key.as_ref(), id, update, &rules).await })
                 })
                 .await
         })?;
@@ -56,6 +61,7 @@ impl Services {
 
 async fn change(
     conn: &mut Conn,
+    vault: &Vault,
     permit: &Permit<Write>,
     key: Option<&Key>,
     id: ContainerId,
@@ -90,6 +96,7 @@ async fn change(
         store::containers::set_next_image(conn, id, Some(new)).await?;
     }
     fits(conn, user, container.host, id, &update.after).await?;
+    supplies::keep(conn, vault, user, id, &update.secrets).await?;
     let grace_s = container.grace();
     let command = if new_image.is_none() && changes_in_place(&container.spec, &update.after) {
         let ContainerSpec { resources, restart, .. } = update.after;

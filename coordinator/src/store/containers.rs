@@ -313,6 +313,7 @@ pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: 
 
 /// Removes the row of a container that is gone.
 pub async fn remove(conn: &mut Conn, id: ContainerId) -> Result<(), StoreError> {
+    super::secrets::keep_only(conn, id, &[]).await?;
     on!(conn, |c| sqlx::query("DELETE FROM containers WHERE id = $1")
         .bind(id.uuid())
         .execute(c)

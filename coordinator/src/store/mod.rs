@@ -19,6 +19,7 @@ mod postgres;
 pub mod quotas;
 pub mod records;
 mod rows;
+pub mod secrets;
 mod sqlite;
 pub mod users;
 pub mod vault;

@@ -386,6 +386,34 @@ fn a_container_is_placed_by_strategy_and_labels_and_not_also_by_host() {
 }
 
 #[test]
+fn secrets_come_from_files_and_a_change_leaves_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (password, token) = (format!("P={}", file("p", "pa$$ ' \n")), format!("T={}", file("t", "token")));
+    let stub = Stub::start(|asked| match asked.line.split(' ').next() {
+        Some("GET") if asked.line.contains("/containers/ctr_") => {
+            answer(200, &json!({"secrets": {"P": {"as": "file"}, "OLD": {"as": "env"}, "GONE": {"as": "env"}}}))
+        }
+        Some("POST" | "PATCH") => answer(202, &job("running", 0)),
+        _ => names(asked),
+    });
+    let create = ["container", "create", "web", "--image", "blog", "--host", "vps"];
+    stub.run(&[&create[..], &["--secret", &password, "--secret-env", &token]].concat()).ended(0);
+    let secrets = json!({"P": {"value": "pa$$ ' ", "as": "file"}, "T": {"value": "token", "as": "env"}});
+    assert_eq!(stub.only("POST /v1/containers").json()["secrets"], secrets);
+    stub.run(&["container", "update", "web", "--secret-env", &token, "--no-secret", "GONE"]).ended(0);
+    let sent = stub.asked().pop().unwrap().json();
+    let secrets = json!({"P": {"as": "file"}, "OLD": {"as": "env"}, "T": {"value": "token", "as": "env"}});
+    assert_eq!(sent, json!({"secrets": secrets}));
+    let missing = stub.run(&[&create[..], &["--secret", "P=/nowhere/p"]].concat()).ended(2);
+    assert!(missing.err.contains("/nowhere/p"), "{missing:?}");
+}
+
+#[test]
 fn a_host_is_drained_and_labelled() {
     let stub = Stub::start(|asked| match asked.line.split(' ').next() {
         Some("PATCH") => answer(200, &json!({"id": HOST, "draining": true})),

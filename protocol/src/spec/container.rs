@@ -2,8 +2,8 @@
 //! privileged, mount a path of the host or join one of its namespaces.
 
 use super::{
-    DnsLabel, HealthTest, Healthcheck, Invalid, Labels, Link, Resources, RunAs, Seconds, StopSignal, TmpfsMount,
-    VolumeName, text_value,
+    DnsLabel, HealthTest, Healthcheck, Invalid, Labels, Link, Resources, RunAs, Seconds, Secret, StopSignal,
+    TmpfsMount, VolumeName, secret::secret_problems, text_value,
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, num::NonZeroU16, str::FromStr};
@@ -210,6 +210,9 @@ pub struct ContainerSpec {
     /// Which other containers it finds by names of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<Link>,
+    /// Its secrets, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<EnvName, Secret>,
 }
 
 impl ContainerSpec {
@@ -255,6 +258,9 @@ impl ContainerSpec {
                 problems.push((format!("/tmpfs/{i}/path"), "something else is mounted there".to_owned()));
             }
         }
+        let volumes = self.volumes.iter().enumerate().map(|(i, m)| (format!("/volumes/{i}/target"), &m.target));
+        let tmpfs = self.tmpfs.iter().enumerate().map(|(i, m)| (format!("/tmpfs/{i}/path"), &m.path));
+        secret_problems(&self.secrets, &self.env, volumes.chain(tmpfs), &mut problems);
         if let Some(Healthcheck::Check(check)) = &self.healthcheck {
             match &check.test {
                 HealthTest::Shell(line) => {

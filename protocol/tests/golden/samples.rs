@@ -62,7 +62,7 @@ fn create(spec: ContainerSpec) -> Command {
 }
 
 /// The rest of what a spec may have, in the forms that the full one does not have.
-fn newer_specs() -> [(&'static str, ContainerSpec); 3] {
+fn newer_specs() -> [(&'static str, ContainerSpec); 4] {
     let spec = |text: &str| serde_json::from_str(text).unwrap();
     [
         (
@@ -77,6 +77,13 @@ fn newer_specs() -> [(&'static str, ContainerSpec); 3] {
             ),
         ),
         ("check-program", spec(r#"{"healthcheck":{"check":{"test":{"program":["/check","-q"]}}},"entrypoint":[]}"#)),
+        (
+            "secrets",
+            spec(
+                r#"{"secrets":{"DB_PASSWORD":{"id":"sec_99999999999999999999999999999999","form":"file"},
+                    "TOKEN":{"id":"sec_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","form":"env"}}}"#,
+            ),
+        ),
         ("check-none", spec(r#"{"healthcheck":"none"}"#)),
     ]
 }
@@ -99,6 +106,7 @@ fn exec(full: bool) -> ExecContainer {
         run_as: full.then(|| "mysql:mysql".parse().unwrap()),
         workdir: full.then(|| "/var/lib".parse().unwrap()),
         limit_s: 600,
+        secrets: full,
     }
 }
 
@@ -346,7 +354,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
 }
 
 /// Every way to fail; `coverage` notices when one is missing.
-const FAILURES: [FailureKind; 18] = [
+const FAILURES: [FailureKind; 19] = [
     FailureKind::DockerUnavailable,
     FailureKind::DockerTimeout,
     FailureKind::DockerRefused,
@@ -357,6 +365,7 @@ const FAILURES: [FailureKind; 18] = [
     FailureKind::OutcomeUnknown,
     FailureKind::BuildFailed,
     FailureKind::ContextUnavailable,
+    FailureKind::SecretsUnavailable,
     FailureKind::NameTaken,
     FailureKind::PortTaken,
     FailureKind::ExitedEarly,

@@ -24,6 +24,7 @@ mod operations;
 mod ops;
 mod placement;
 mod quotas;
+mod secrets;
 mod specs;
 mod suspension;
 mod tenancy;

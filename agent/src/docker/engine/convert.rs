@@ -138,6 +138,11 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         read_only: Some(*read_only),
         ..Default::default()
     });
+    let private = new.private.map(|folder| Mount {
+        target: Some(folder.to_owned()),
+        typ: Some(MountType::VOLUME),
+        ..Default::default()
+    });
     let tmpfs = new.tmpfs.iter().map(|(path, size)| Mount {
         target: Some(path.clone()),
         typ: Some(MountType::TMPFS),
@@ -155,7 +160,7 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         network_mode: Some(new.network.clone()),
         port_bindings: (!bindings.is_empty()).then_some(bindings),
         restart_policy: Some(restart_policy(new.restart)),
-        mounts: Some(mounts.chain(tmpfs).collect()),
+        mounts: Some(mounts.chain(private).chain(tmpfs).collect()),
         readonly_rootfs: new.read_only.then_some(true),
         init: new.init.then_some(true),
         cap_drop: (!new.drop_capabilities.is_empty())

@@ -24,6 +24,8 @@ pub struct World {
     /// By Docker id: what was prepared to run, and whether it was begun. A program `exit N` ends with N; `hold` runs until
     /// the program that kills what carries its mark is begun.
     pub execs: BTreeMap<String, (NewExec, bool)>,
+    /// By Docker id of the container: the archive that was unpacked in it last.
+    pub unpacked: BTreeMap<String, Vec<u8>>,
     /// Whether two containers that stand for one of ours ever ran at once.
     pub doubled: bool,
     /// How often a container that did not run was started.
