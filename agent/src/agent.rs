@@ -9,7 +9,7 @@ use crate::identity::enrol::{EnrolError, enrol};
 use crate::identity::{Identity, IdentityError};
 use crate::inventory::{Observed, Watcher};
 use crate::journal::{JournalError, spool};
-use crate::link::http::CoordinatorContexts;
+use crate::link::http::CoordinatorSupplies;
 use crate::link::{Link, LinkEnd};
 use crate::policy::{Policy, PolicyError};
 use crate::state::{StateDir, StateError};
@@ -183,7 +183,7 @@ impl Agent {
             spool_limit: config.spool_limit,
             policy,
             engine: Arc::clone(&self.engine),
-            contexts: Arc::new(CoordinatorContexts {
+            supplies: Arc::new(CoordinatorSupplies {
                 url: config.coordinator.clone(),
                 identity: Arc::clone(&identity),
             }),

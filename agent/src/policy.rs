@@ -2,8 +2,9 @@
 //! checked by the executor before each job. What must hold: a file that cannot be read stops the start (an owner's limit
 //! is never lost silently), and removal is always allowed.
 
-use dockerforge_protocol::command::Command;
+use dockerforge_protocol::command::{Command, RecreateContainer};
 use dockerforge_protocol::report::{AgentFailure, FailureKind};
+use dockerforge_protocol::spec::Resources;
 use dockerforge_protocol::stream::StreamRequest;
 use figment::providers::{Format, Toml};
 use serde::Deserialize;
@@ -40,13 +41,15 @@ pub enum PolicyError {
 pub struct Policy {
     /// `false` forbids builds.
     pub builds: Option<bool>,
+    /// `false` forbids running programs in containers beside their own.
+    pub exec: Option<bool>,
     /// The only images that may be pulled, normalised (`docker.io/library/debian:12`); `*` stands for any characters.
     pub allowed_images: Option<Vec<String>>,
     /// The most containers of ours on the host, running or not; counted by the executor.
     pub max_containers: Option<usize>,
     /// The most memory that one container may be given, bytes; a container without a limit is refused.
     pub max_memory: Option<u64>,
-    /// The ports of the host that may be published, first and last; ports that Docker chooses are allowed.
+    /// The ports of the host that may be published, first and last; ports that are chosen for a container (20000 to 29999) are allowed.
     pub ports: Option<(u16, u16)>,
     /// `false` forbids terminals in containers.
     pub terminals: Option<bool>,
@@ -68,11 +71,23 @@ impl Policy {
             .map_err(|error| PolicyError::Invalid { path, reason: error.to_string() })
     }
 
+    fn allows_memory(&self, asked: &Resources) -> Result<(), AgentFailure> {
+        let forbid = |what: String| Err(AgentFailure::new(FailureKind::Policy, format!("this host's policy {what}")));
+        match (self.max_memory, asked.memory) {
+            (Some(max), None) => forbid(format!("demands a memory limit of at most {max} bytes")),
+            (Some(max), Some(asked)) if asked.get() > max => {
+                forbid(format!("allows at most {max} bytes of memory, {} are asked", asked.get()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Whether a command is allowed.
     pub fn allows(&self, command: &Command) -> Result<(), AgentFailure> {
         let forbid = |what: String| Err(AgentFailure::new(FailureKind::Policy, format!("this host's policy {what}")));
         match command {
             Command::BuildImage(_) if self.builds == Some(false) => forbid("forbids builds".to_owned()),
+            Command::ExecContainer(_) if self.exec == Some(false) => forbid("forbids running programs".to_owned()),
             Command::PullImage(pull) => {
                 let reference = pull.reference.to_string();
                 match &self.allowed_images {
@@ -82,16 +97,8 @@ impl Policy {
                     _ => Ok(()),
                 }
             }
-            Command::CreateContainer(create) => {
-                if let Some(max) = self.max_memory {
-                    match create.spec.resources.memory {
-                        None => return forbid(format!("demands a memory limit of at most {max} bytes")),
-                        Some(asked) if asked.get() > max => {
-                            return forbid(format!("allows at most {max} bytes of memory, {} are asked", asked.get()));
-                        }
-                        Some(_) => {}
-                    }
-                }
+            Command::CreateContainer(create) | Command::RecreateContainer(RecreateContainer { create, .. }) => {
+                self.allows_memory(&create.spec.resources)?;
                 if let Some((first, last)) = self.ports {
                     let asked = create.spec.ports.iter().filter_map(|p| p.host);
                     if let Some(port) = asked.into_iter().find(|p| !(first..=last).contains(&p.get())) {
@@ -100,9 +107,15 @@ impl Policy {
                 }
                 Ok(())
             }
-            Command::BuildImage(_) | Command::RemoveContainer(_) | Command::RemoveImage(_) | Command::RemoveUser(_) => {
-                Ok(())
-            }
+            Command::UpdateContainer(update) => self.allows_memory(&update.resources),
+            Command::BuildImage(_)
+            | Command::StartContainer(_)
+            | Command::StopContainer(_)
+            | Command::RestartContainer(_)
+            | Command::ExecContainer(_)
+            | Command::RemoveContainer(_)
+            | Command::RemoveImage(_)
+            | Command::RemoveUser(_) => Ok(()),
         }
     }
 }

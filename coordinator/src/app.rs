@@ -1,18 +1,24 @@
 //! Wires everything together and takes it apart in order. Nothing else knows of all rooms.
 
+use crate::build::archive::Limits;
 use crate::build::{ContextError, Contexts};
 use crate::config::Config;
 use crate::dispatch::Dispatcher;
+use crate::events;
 use crate::http;
 use crate::http::listener::{ListenError, Server, TlsFiles};
 use crate::hub::{self, Hub, HubConfig};
+use crate::metrics::{self, Recorder};
 use crate::pki::{Authority, PkiError, ServerTls};
 use crate::queue::{self, ReaperConfig, Signals};
+use crate::service::ops::Ops;
 use crate::service::streams::OpenStreams;
 use crate::service::tickets::Tickets;
 use crate::service::{ServiceError, Services};
 use crate::store::{self, Store, StoreError};
 use crate::tasks::Tasks;
+use crate::vault::{Vault, VaultError};
+use crate::webhooks::{Courier, NoSender, Sender};
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
 use secrecy::SecretString;
 use std::collections::HashSet;
@@ -31,6 +37,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 const KNOCKS: usize = 256;
 /// The shortest time between two heartbeats of a host.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often what was measured is folded together, scraped or not.
+const UPKEEP: Duration = Duration::from_secs(5);
 /// How long a context that nothing needs is kept: its job may not be committed yet.
 const CONTEXT_AGE: Duration = Duration::from_secs(3600);
 
@@ -58,6 +66,9 @@ pub enum AppError {
         #[source]
         source: io::Error,
     },
+    /// The metrics.
+    #[error("what is measured cannot be kept")]
+    Metrics(#[from] metrics::BuildError),
     /// The API's own port.
     #[error(transparent)]
     Api(#[from] ListenError),
@@ -67,9 +78,15 @@ pub enum AppError {
     /// The certificate authority.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// The master key.
+    #[error(transparent)]
+    Vault(#[from] VaultError),
     /// The build contexts.
     #[error(transparent)]
     Contexts(#[from] ContextError),
+    /// What sends events to webhooks.
+    #[error(transparent)]
+    Webhooks(#[from] NoSender),
     /// The first user.
     #[error("the system user could not be made")]
     Bootstrap(#[source] ServiceError),
@@ -81,7 +98,10 @@ pub struct App {
     pub api: SocketAddr,
     /// Where agents dial in.
     pub agents: SocketAddr,
+    /// Where those who run it look, if anywhere.
+    pub ops: Option<SocketAddr>,
     server: Server,
+    ops_server: Option<Server>,
     streams: CancellationToken,
     hub: Hub,
     tasks: Tasks,
@@ -92,11 +112,23 @@ impl App {
     pub async fn start(config: &Config) -> Result<Self, AppError> {
         let tasks = Tasks::new();
         private_folder(&config.data_dir)?;
+        let ops_listener = config.ops_listen.map(|at| listen(at).map(|listener| (at, listener))).transpose()?;
+        let recorder = ops_listener.as_ref().map(|_| Recorder::install()).transpose()?;
         let store = Store::open(&config.database, &tasks).await?;
         let now = crate::clock::now();
-        let cluster = store.write(move |conn| Box::pin(async move { store::cluster_id(conn, now).await })).await?;
+        let defaults = config.quota;
+        let cluster = store
+            .write(move |conn| {
+                Box::pin(async move {
+                    let cluster = store::cluster_id(conn, now).await?;
+                    store::quotas::set_defaults(conn, &defaults).await?;
+                    Ok::<_, StoreError>(cluster)
+                })
+            })
+            .await?;
         let authority = Arc::new(Authority::load_or_generate(&config.data_dir, cluster, now)?);
         let contexts = Contexts::new(&config.data_dir.join("contexts"))?;
+        let vault = Vault::load_or_generate(&config.data_dir.join("vault.key"))?;
         let key = admin_key(config)?;
 
         let api_listener = listen(config.api_listen)?;
@@ -120,8 +152,11 @@ impl App {
             store: store.clone(),
             signals: signals.clone(),
             authority: Arc::clone(&authority),
+            vault: vault.clone(),
             contexts: contexts.clone(),
+            upload_limits: Limits { compressed: config.upload_limit, ..Limits::default() },
             revoked: Arc::clone(&revoked),
+            pool: config.pool,
             agent_url,
             relay: Arc::new(move |host| Some(finder.session(host)?.streams().clone())),
             streams: OpenStreams::new(config.streams_per_user),
@@ -145,17 +180,29 @@ impl App {
         tasks.spawn("dispatch", dispatcher.run(at_the_door));
         let conductor = queue::run_conductor(store.clone(), signals.clone(), move |host| revoked(host), tasks.token());
         tasks.spawn("conductor", conductor);
+        let days = |days: u32| jiff::SignedDuration::from_hours(24 * i64::from(days));
+        let reaper = ReaperConfig {
+            keep_jobs: days(config.job_retention_days),
+            keep_logs: days(config.log_retention_days),
+            ..ReaperConfig::default()
+        };
         let sweeper = sweep(contexts, tasks.clone());
-        tasks.spawn(
-            "reaper",
-            queue::run_reaper(store.clone(), signals, ReaperConfig::default(), sweeper, tasks.token()),
-        );
+        tasks.spawn("reaper", queue::run_reaper(store.clone(), signals, reaper, sweeper, tasks.token()));
+
+        let (feed, feeder) = events::feed(&store);
+        tasks.spawn("events", feeder.run(tasks.token()));
+        let sender = Sender::new()?;
+        let courier = Courier { store: store.clone(), feed: feed.clone(), vault, sender };
+        tasks.spawn("webhooks", courier.run(tasks.token()));
 
         let streams = tasks.child();
+        let failures = Arc::default();
         let state = http::State {
             services,
+            feed,
             stop: streams.clone(),
             tasks: tasks.clone(),
+            failures,
             origins: config.allowed_origins.clone().into(),
         };
         let tls = Arc::new(ServerTls::new(authority, now)?);
@@ -173,9 +220,24 @@ impl App {
                 "the API is served without TLS on an address that others reach: keep it to a private network"
             );
         }
-        let server = Server::start(api_listener, tls.as_ref(), http::router(state), &tasks)?;
-        tracing::info!(%api, %agents, database = store.describe(), %cluster, "serving");
-        Ok(Self { api, agents, server, streams, hub, tasks })
+        let server = Server::start(api_listener, tls.as_ref(), http::router(state.clone()), &tasks)?;
+        let ops = ops_listener.as_ref().map(|(asked, listener)| address(listener, *asked)).transpose()?;
+        let ops_server = match ops_listener.zip(recorder) {
+            None => None,
+            Some(((_, listener), recorder)) => {
+                tasks.spawn("metrics", upkeep(recorder.clone(), tasks.token()));
+                let live = hub.clone();
+                let watched = http::ops::Watched {
+                    state,
+                    recorder,
+                    ops: Ops::new(store.clone(), config.metrics_hosts),
+                    sessions: Arc::new(move || live.len()),
+                };
+                Some(Server::start(listener, None, http::ops::router(watched), &tasks)?)
+            }
+        };
+        tracing::info!(%api, %agents, ops = ops.map(tracing::field::display), database = store.describe(), %cluster, "serving");
+        Ok(Self { api, agents, ops, server, ops_server, streams, hub, tasks })
     }
 
     /// Lets what is in work end, then stops: first the API, whose streams resume elsewhere; then the agents' sessions,
@@ -191,6 +253,10 @@ impl App {
             tracing::warn!(open, "some agents' connections did not close in time");
         }
         drop(self.hub);
+        // Last of what is served: who runs it sees the end.
+        if let Some(ops) = self.ops_server {
+            ops.stop(Duration::from_secs(1)).await;
+        }
         let running = self.tasks.shutdown(DRAIN).await;
         if !running.is_empty() {
             tracing::warn!(?running, "some tasks did not end in time");
@@ -239,7 +305,7 @@ fn admin_key(config: &Config) -> Result<SecretString, AppError> {
     if config.admin_key_file.is_none() && !path.exists() {
         use secrecy::ExposeSecret;
         use std::io::Write;
-        let key = crate::service::users::fresh_key().map_err(AppError::Bootstrap)?;
+        let key = crate::service::tokens::fresh_key().map_err(AppError::Bootstrap)?;
         let unfinished = path.with_extension("unfinished");
         let written = std::fs::OpenOptions::new()
             .write(true)
@@ -260,6 +326,13 @@ fn admin_key(config: &Config) -> Result<SecretString, AppError> {
         return Err(AppError::AdminKey(path.clone()));
     }
     Ok(key.to_owned().into())
+}
+
+/// Folds what was measured together, as long as it is asked to.
+async fn upkeep(recorder: Recorder, stop: CancellationToken) {
+    while stop.run_until_cancelled(tokio::time::sleep(UPKEEP)).await.is_some() {
+        recorder.upkeep();
+    }
 }
 
 /// Removes contexts that nothing needs, in a task of its own: the reaper does not wait for a disk.

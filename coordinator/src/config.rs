@@ -1,6 +1,8 @@
 //! What a coordinator is told at its start: flags, then environment, then a TOML file, then defaults. The keys of the
 //! file are the names of the flags; an unknown one is refused.
 
+use crate::domain::placement::{MAX_PIDS, PoolRules, Strategy};
+use crate::domain::quota::{Counted, Limits, MAX_LIMIT, thousandths};
 use crate::store::Location;
 use clap::{Args, ValueEnum};
 use figment::Figment;
@@ -45,6 +47,22 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_AGENT_URL", value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_url: Option<String>,
+    /// Where /healthz, /readyz and /metrics are served to those who run the coordinator, without authentication; off for nowhere [default: 127.0.0.1:7090]
+    #[arg(long, env = "DOCKERFORGE_OPS_LISTEN", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops_listen: Option<String>,
+    /// Hosts of which /metrics shows each by its name; of more, only how many there are in each state [default: 500]
+    #[arg(long, env = "DOCKERFORGE_METRICS_HOSTS", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metrics_hosts: Option<u32>,
+    /// Days that a job is kept after it has ended; at least 1 [default: 30]
+    #[arg(long, env = "DOCKERFORGE_JOB_RETENTION_DAYS", value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job_retention_days: Option<u32>,
+    /// Days that the log of a job is kept after it has ended; 0 for some minutes [default: 7]
+    #[arg(long, env = "DOCKERFORGE_LOG_RETENTION_DAYS", value_name = "DAYS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub log_retention_days: Option<u32>,
     /// A file that holds the key of the system user to be made at the first start [default: admin.key in the data folder, made where absent]
     #[arg(long, env = "DOCKERFORGE_ADMIN_KEY_FILE", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -57,6 +75,34 @@ pub struct ServeArgs {
     #[arg(long = "allowed-origin", env = "DOCKERFORGE_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub allowed_origins: Vec<String>,
+    /// How a pool host is chosen where a request does not say: spread, binpack or random [default: spread]
+    #[arg(long, env = "DOCKERFORGE_POOL_STRATEGY", value_name = "STRATEGY")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_strategy: Option<String>,
+    /// Processors of each pool host that are not given to containers [default: 0.25]
+    #[arg(long, env = "DOCKERFORGE_POOL_HEADROOM_CPUS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_headroom_cpus: Option<f64>,
+    /// Memory of each pool host that is not given to containers, MiB [default: 512]
+    #[arg(long, env = "DOCKERFORGE_POOL_HEADROOM_MEMORY_MIB", value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_headroom_memory_mib: Option<u64>,
+    /// Processors of a container on a pool host that names none [default: 0.5]
+    #[arg(long, env = "DOCKERFORGE_POOL_DEFAULT_CPUS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_default_cpus: Option<f64>,
+    /// Memory of a container on a pool host that names none, MiB [default: 256]
+    #[arg(long, env = "DOCKERFORGE_POOL_DEFAULT_MEMORY_MIB", value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_default_memory_mib: Option<u64>,
+    /// Processes of a container on a pool host that names no limit, at most 4096 [default: 256]
+    #[arg(long, env = "DOCKERFORGE_POOL_DEFAULT_PIDS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_default_pids: Option<u64>,
+    /// How large an uploaded build context may be, bytes, as it comes [default: 1073741824]
+    #[arg(long, env = "DOCKERFORGE_UPLOAD_LIMIT", value_name = "BYTES")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upload_limit: Option<u64>,
     /// How the log is written [default: text]
     #[arg(long, env = "DOCKERFORGE_LOG_FORMAT", value_name = "FORMAT")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +111,53 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_LOG_LEVEL", value_name = "FILTER")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub log_level: Option<String>,
+    /// How much a user may have; in the file alone.
+    #[arg(skip)]
+    #[serde(default, skip_serializing)]
+    pub quota: QuotaArgs,
+}
+
+/// `[quota]`: how much each user may have for whom an administrator has set nothing else. 0 is none at all.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct QuotaArgs {
+    /// Containers [default: 10000]
+    pub containers: Option<u64>,
+    /// Containers that are meant to run [default: 10000]
+    pub running_containers: Option<u64>,
+    /// Processors, with a fraction [default: no limit]
+    pub cpus: Option<f64>,
+    /// Memory, bytes [default: no limit]
+    pub memory: Option<u64>,
+    /// Images [default: 10000]
+    pub images: Option<u64>,
+    /// Hosts [default: 10000]
+    pub hosts: Option<u64>,
+    /// Unfinished jobs [default: 10000]
+    pub queued_jobs: Option<u64>,
+}
+
+impl QuotaArgs {
+    fn limits(&self) -> Result<Limits, ConfigError> {
+        let mut limits = Limits::generous();
+        let milli = self.cpus.map(|cpus| thousandths(cpus).ok_or(ConfigError::Quota("cpus"))).transpose()?;
+        for (counted, limit) in [
+            (Counted::Containers, self.containers),
+            (Counted::RunningContainers, self.running_containers),
+            (Counted::Cpus, milli),
+            (Counted::Memory, self.memory),
+            (Counted::Images, self.images),
+            (Counted::Hosts, self.hosts),
+            (Counted::QueuedJobs, self.queued_jobs),
+        ] {
+            match limit {
+                Some(limit) if limit > MAX_LIMIT => return Err(ConfigError::Quota(counted.as_str())),
+                Some(limit) => limits.set(counted, Some(limit)),
+                None => {}
+            }
+        }
+        Ok(limits)
+    }
 }
 
 /// How a log is written.
@@ -93,16 +186,30 @@ pub struct Config {
     pub agent_listen: SocketAddr,
     /// The URL by which they reach that.
     pub agent_url: Option<String>,
+    /// Where those who run it look; nowhere if absent.
+    pub ops_listen: Option<SocketAddr>,
+    /// Hosts that are measured one by one.
+    pub metrics_hosts: u32,
+    /// How long jobs are kept after they have ended, days.
+    pub job_retention_days: u32,
+    /// How long their logs are, days.
+    pub log_retention_days: u32,
     /// The system user's key.
     pub admin_key_file: Option<PathBuf>,
     /// How many streams a user may have open.
     pub streams_per_user: u32,
     /// Origins whose pages may open terminals, beside the API's own.
     pub allowed_origins: Vec<String>,
+    /// What holds on pool hosts.
+    pub pool: PoolRules,
+    /// How large an uploaded build context may be, bytes.
+    pub upload_limit: u64,
     /// How the log is written.
     pub log_format: LogFormat,
     /// What is logged.
     pub log_level: String,
+    /// How much each user may have for whom nothing else is set.
+    pub quota: Limits,
 }
 
 /// Why the settings cannot be.
@@ -117,14 +224,33 @@ pub enum ConfigError {
     /// What names no database.
     #[error("expected a file or postgres://… for the database, not {0}")]
     Database(String),
+    /// What keeps no job long enough to be seen.
+    #[error("job-retention-days must be at least 1")]
+    JobRetention,
+    /// What is no address to listen on.
+    #[error("expected an address such as 127.0.0.1:7090, or off, for ops-listen, not {0}")]
+    OpsListen(String),
+    /// What cannot hold on pool hosts.
+    #[error("{0}: {1}")]
+    Pool(&'static str, String),
     /// What agents cannot dial.
     #[error("expected https://host:port for the agent URL, not {0}")]
     AgentUrl(String),
+    /// A limit that cannot be.
+    #[error("the quota of {0} is out of range")]
+    Quota(&'static str),
 }
 
+/// 1 GiB.
+const UPLOAD_LIMIT: u64 = 1 << 30;
 const DATA_DIR: &str = "/var/lib/dockerforge";
+const MIB: u64 = 1024 * 1024;
 const API_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7080);
 const AGENT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 7443);
+const OPS_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 7090);
+const METRICS_HOSTS: u32 = 500;
+const JOB_RETENTION_DAYS: u32 = 30;
+const LOG_RETENTION_DAYS: u32 = 7;
 
 impl Config {
     /// Flags and environment over the file over the defaults.
@@ -135,6 +261,7 @@ impl Config {
         }
         let args: ServeArgs =
             figment.merge(Serialized::defaults(args)).extract().map_err(|error| ConfigError::File(Box::new(error)))?;
+        let pool = pool(&args)?;
         let data_dir = args.data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR));
         let database = match args.database {
             None => Location::Sqlite(data_dir.join("dockerforge.db")),
@@ -152,6 +279,11 @@ impl Config {
                 None => Err(ConfigError::AgentUrl(url)),
             }
         });
+        let ops_listen = match args.ops_listen.as_deref() {
+            None => Some(OPS_LISTEN),
+            Some("off") => None,
+            Some(text) => Some(text.parse().map_err(|_| ConfigError::OpsListen(text.to_owned()))?),
+        };
         Ok(Self {
             database,
             api_listen: args.api_listen.unwrap_or(API_LISTEN),
@@ -162,14 +294,56 @@ impl Config {
             },
             agent_listen: args.agent_listen.unwrap_or(AGENT_LISTEN),
             agent_url: agent_url.transpose()?,
+            ops_listen,
+            job_retention_days: match args.job_retention_days.unwrap_or(JOB_RETENTION_DAYS) {
+                0 => return Err(ConfigError::JobRetention),
+                days => days,
+            },
+            log_retention_days: args.log_retention_days.unwrap_or(LOG_RETENTION_DAYS),
+            metrics_hosts: args.metrics_hosts.unwrap_or(METRICS_HOSTS),
             admin_key_file: args.admin_key_file,
             streams_per_user: args.streams_per_user.unwrap_or(8),
             allowed_origins: args.allowed_origins,
+            pool,
+            upload_limit: args.upload_limit.unwrap_or(UPLOAD_LIMIT),
             log_format: args.log_format.unwrap_or_default(),
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
+            quota: args.quota.limits()?,
             data_dir,
         })
     }
+}
+
+/// What holds on pool hosts.
+fn pool(args: &ServeArgs) -> Result<PoolRules, ConfigError> {
+    // Out of range becomes more than any host has, which is out of range there too.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    let milli = |cpus: f64| if (0.0..=1_024.0).contains(&cpus) { (cpus * 1000.0).round() as u64 } else { u64::MAX };
+    let wrong =
+        |key: &'static str| move |error: dockerforge_protocol::spec::Invalid| ConfigError::Pool(key, error.to_string());
+    let headroom_cpus = milli(args.pool_headroom_cpus.unwrap_or(0.25));
+    if headroom_cpus == u64::MAX {
+        return Err(ConfigError::Pool("pool-headroom-cpus", "expected 0 to 1024 processors".to_owned()));
+    }
+    let pids = args.pool_default_pids.unwrap_or(256);
+    if pids > MAX_PIDS.into() {
+        return Err(ConfigError::Pool("pool-default-pids", format!("expected at most {MAX_PIDS}")));
+    }
+    let strategy = args.pool_strategy.as_deref().map_or(Some(Strategy::default()), Strategy::parse);
+    Ok(PoolRules {
+        headroom_cpus,
+        headroom_memory: args.pool_headroom_memory_mib.unwrap_or(512).saturating_mul(MIB),
+        cpus: milli(args.pool_default_cpus.unwrap_or(0.5)).try_into().map_err(wrong("pool-default-cpus"))?,
+        memory: args
+            .pool_default_memory_mib
+            .unwrap_or(256)
+            .saturating_mul(MIB)
+            .try_into()
+            .map_err(wrong("pool-default-memory-mib"))?,
+        pids: pids.try_into().map_err(wrong("pool-default-pids"))?,
+        strategy: strategy
+            .ok_or_else(|| ConfigError::Pool("pool-strategy", "expected spread, binpack or random".to_owned()))?,
+    })
 }
 
 #[cfg(test)]
@@ -197,6 +371,35 @@ mod tests {
         assert_eq!((config.api_listen.port(), config.agent_listen.port()), (3, 2));
         std::fs::write(&file, "api-lisen = \"127.0.0.1:1\"\n").unwrap();
         assert!(Config::load(&args).is_err());
+    }
+
+    #[test]
+    fn quotas_are_generous_unless_the_file_says_otherwise() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("coordinator.toml");
+        let load = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            Config::load(&ServeArgs { config: Some(file.clone()), ..ServeArgs::default() }).map(|config| config.quota)
+        };
+        assert_eq!(load("[quota]").unwrap(), Limits::generous());
+        let quota = load("[quota]\ncontainers = 0\ncpus = 1.5\nqueued-jobs = 7").unwrap();
+        let limit = |counted| quota.get(counted);
+        assert_eq!((limit(Counted::Containers), limit(Counted::Cpus)), (Some(0), Some(1500)));
+        assert_eq!((limit(Counted::QueuedJobs), limit(Counted::Hosts)), (Some(7), Some(10_000)));
+        for bad in
+            ["hosts = -1", "cpus = -0.1", "cpus = nan", "memory = 9007199254740992", "pods = 1", "images = \"many\""]
+        {
+            assert!(load(&format!("[quota]\n{bad}")).is_err(), "{bad} was accepted");
+        }
+    }
+
+    #[test]
+    fn the_ops_address_is_on_loopback_elsewhere_or_off() {
+        let ops = |text: &str| Config::load(&ServeArgs { ops_listen: Some(text.to_owned()), ..ServeArgs::default() });
+        assert_eq!(Config::load(&ServeArgs::default()).unwrap().ops_listen, Some(OPS_LISTEN));
+        assert_eq!(ops("off").unwrap().ops_listen, None);
+        assert_eq!(ops("0.0.0.0:9").unwrap().ops_listen.map(|at| at.port()), Some(9));
+        assert!(matches!(ops("7090"), Err(ConfigError::OpsListen(_))));
     }
 
     #[test]

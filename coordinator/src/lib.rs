@@ -9,8 +9,10 @@ pub mod clock;
 pub mod config;
 pub mod dispatch;
 pub mod domain;
+pub mod events;
 pub mod http;
 pub mod hub;
+pub mod metrics;
 pub mod pki;
 pub mod queue;
 pub mod relay;
@@ -18,6 +20,8 @@ pub mod service;
 pub mod store;
 pub mod tasks;
 pub mod telemetry;
+pub mod vault;
+pub mod webhooks;
 
 /// Every step at which a build with the `testing` feature can be made to die, in the order of a job's life.
 pub const FAULT_POINTS: [&str; 6] = [

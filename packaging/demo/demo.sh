@@ -44,7 +44,7 @@ coordinator_ready() { curl -fsS -o /dev/null --max-time 2 "$API/readyz"; }
 start_coordinator() {
   step "Start the coordinator, with its embedded database"
   local command=("$BIN/dockerforge" serve --data-dir "$DEMO_DIR/coordinator" --api-listen "127.0.0.1:$API_PORT"
-    --agent-listen "127.0.0.1:$AGENT_PORT" --agent-url "https://127.0.0.1:$AGENT_PORT")
+    --agent-listen "127.0.0.1:$AGENT_PORT" --agent-url "https://127.0.0.1:$AGENT_PORT" --ops-listen off)
   shown "${command[*]}"
   start_daemon "$COORDINATOR_PID" "$DEMO_DIR/coordinator.log" "${command[@]}"
   if ! wait_until 30 "the coordinator to be ready" coordinator_ready; then
@@ -125,7 +125,7 @@ print_lines() {
 }
 
 # Server-sent events as they come (the WHATWG's text/event-stream): an event is its fields and an empty line, and its
-# data lines are joined by newlines.
+# data lines are joined by newlines. The text of a log event is a JSON string.
 show_events() {
   local line event='' data='' first=yes PENDING=''
   while IFS= read -r line; do
@@ -141,7 +141,9 @@ show_events() {
       '')
         if [ "$event" = end ]; then break; fi
         if [ "$event" = log ]; then
-          PENDING+=$data
+          # The x keeps the line ends that $() would take off.
+          data=$(jq -j . <<<"$data" && printf x)
+          PENDING+=${data%x}
           print_lines
         fi
         event='' data='' first=yes

@@ -2,9 +2,13 @@
 //! becomes a Docker name or label), so that a repeat adopts what is there instead of making a second one.
 
 use crate::ids::{ContainerId, ImageId, UserId};
-use crate::spec::{ContainerSpec, ImageRef, ResourceName};
+use crate::spec::{
+    AbsolutePath, ContainerSpec, EnvName, ImageRef, ResourceName, Resources, RestartPolicy, RunAs, argument_problems,
+    env_problems,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// One thing to do. The journal of the agent and the queue of the coordinator keep it as JSON.
@@ -13,6 +17,18 @@ use std::fmt;
 pub enum Command {
     /// Make sure that the container exists as specified, and runs.
     CreateContainer(CreateContainer),
+    /// Make sure that the container runs.
+    StartContainer(StartContainer),
+    /// Make sure that the container does not run.
+    StopContainer(StopContainer),
+    /// Stop the container if it runs, and start it: once a job, however often the job is attempted.
+    RestartContainer(StopContainer),
+    /// Run a program in the container that is running: begun at most once.
+    ExecContainer(ExecContainer),
+    /// Change the limits and the restart policy of the container where it is.
+    UpdateContainer(UpdateContainer),
+    /// Make sure that the container is as specified, by making it anew; if that cannot be, it stays as it was.
+    RecreateContainer(RecreateContainer),
     /// Make sure that the container does not exist.
     RemoveContainer(RemoveContainer),
     /// Build an image from a context.
@@ -32,6 +48,12 @@ impl Command {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::CreateContainer(_) => "create_container",
+            Self::StartContainer(_) => "start_container",
+            Self::StopContainer(_) => "stop_container",
+            Self::RestartContainer(_) => "restart_container",
+            Self::ExecContainer(_) => "exec_container",
+            Self::UpdateContainer(_) => "update_container",
+            Self::RecreateContainer(_) => "recreate_container",
             Self::RemoveContainer(_) => "remove_container",
             Self::BuildImage(_) => "build_image",
             Self::PullImage(_) => "pull_image",
@@ -54,6 +76,28 @@ pub struct CreateContainer {
     pub image: ImageId,
     /// What it is to be.
     pub spec: ContainerSpec,
+    /// How it is held back, whatever its user asks for.
+    #[serde(default, skip_serializing_if = "Hardening::is_docker")]
+    pub hardening: Hardening,
+}
+
+/// How a container is held back beyond what Docker does anyway.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hardening {
+    /// Docker's own defaults: its capabilities, its seccomp profile.
+    #[default]
+    Docker,
+    /// As on hosts that many users share: no program gains privileges that its parent did not have, some of Docker's
+    /// default capabilities are not given, and processors, memory and processes are limited.
+    Pool,
+}
+
+impl Hardening {
+    #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference to the field")]
+    const fn is_docker(&self) -> bool {
+        matches!(self, Self::Docker)
+    }
 }
 
 impl CreateContainer {
@@ -69,6 +113,89 @@ impl CreateContainer {
             hex
         })
     }
+}
+
+/// See [`Command::StartContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+}
+
+/// See [`Command::StopContainer`] and [`Command::RestartContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Seconds it may take to end by itself before it is killed.
+    pub grace_s: u32,
+}
+
+/// See [`Command::ExecContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExecContainer {
+    /// In which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Environment variables beside the container's own.
+    #[serde(default)]
+    pub env: BTreeMap<EnvName, String>,
+    /// Who it runs as; as the container's own program where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_as: Option<RunAs>,
+    /// The folder it begins in; the container's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<AbsolutePath>,
+    /// Seconds that it may run before it is killed.
+    pub limit_s: u32,
+    /// Whether the container has secrets, which must not stand in the job's log.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub secrets: bool,
+}
+
+impl ExecContainer {
+    /// The rules that span fields, as [`ContainerSpec::problems`].
+    #[must_use]
+    pub fn problems(&self) -> Vec<(String, String)> {
+        let mut problems = Vec::new();
+        if self.command.is_empty() {
+            problems.push(("/command".to_owned(), "expected a program".to_owned()));
+        }
+        argument_problems("/command", &self.command, &mut problems);
+        env_problems(&self.env, &mut problems);
+        problems
+    }
+}
+
+/// See [`Command::UpdateContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Its limits from now on; one that is absent stays as it is.
+    pub resources: Resources,
+    /// When Docker restarts it from now on.
+    pub restart: RestartPolicy,
+}
+
+/// See [`Command::RecreateContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecreateContainer {
+    /// What it is to be.
+    pub create: CreateContainer,
+    /// Whether it is meant to run.
+    pub run: bool,
+    /// Seconds that the one that is there may take to end before it is killed.
+    pub grace_s: u32,
 }
 
 /// See [`Command::RemoveContainer`].
@@ -146,6 +273,12 @@ pub fn docker_name(container: ContainerId) -> String {
     format!("df-{container}")
 }
 
+/// The Docker name under which a container is kept while it is made anew.
+#[must_use]
+pub fn kept_name(container: ContainerId) -> String {
+    format!("df-{container}-old")
+}
+
 /// The repository and tag of an image of ours on a host. The `.invalid` registry (RFC 2606) makes sure that nobody
 /// ever pulls or pushes it by mistake.
 #[must_use]
@@ -181,6 +314,8 @@ pub mod labels {
     pub const JOB: &str = "dev.dockerforge.job";
     /// The fingerprint of what it was asked to be.
     pub const SPEC_HASH: &str = "dev.dockerforge.spec-hash";
+    /// The ports of the host that were chosen for it: `80/tcp=20123`, with commas between.
+    pub const PORTS: &str = "dev.dockerforge.ports";
     /// The volume's name as its user wrote it.
     pub const VOLUME: &str = "dev.dockerforge.volume";
 }

@@ -20,6 +20,9 @@ pub const ENROLL_PATH: &str = "/agent/v1/enroll";
 pub const SESSION_PATH: &str = "/agent/v1/session";
 /// Build contexts are served at `{CONTEXT_PATH}/{job}` to the host that holds the job.
 pub const CONTEXT_PATH: &str = "/agent/v1/contexts";
+/// The secrets that a job needs are served at `{SECRETS_PATH}/{job}` to the host that has it in work: a JSON object of
+/// their values by their ids.
+pub const SECRETS_PATH: &str = "/agent/v1/secrets";
 
 /// The name in the coordinator's certificate on the agent port. It is the same wherever the coordinator is reached:
 /// the pinned CA issues server certificates to the coordinator alone, so the address need not be in it.

@@ -107,6 +107,12 @@ ids! {
     JobId = "job";
     /// One installation of an agent on a machine; a copy of the machine carries the same.
     InstanceId = "ins";
+    /// The value of a secret of a container.
+    SecretId = "sec";
+    /// A webhook of a user.
+    WebhookId = "whk";
+    /// One event on its way to a webhook.
+    DeliveryId = "dlv";
     /// A request to the API, in its answer's headers and in the log.
     RequestId = "req";
 }

@@ -23,6 +23,9 @@ pub struct ObservedContainer {
     pub docker_id: String,
     /// Its state.
     pub state: ContainerState,
+    /// How well it is, where it is checked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
     /// The exit code, once it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
@@ -90,6 +93,36 @@ impl ContainerState {
             Self::Removing => "removing",
             Self::Dead => "dead",
         }
+    }
+}
+
+/// How well a container is by its health check.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Health {
+    /// It was not found well yet, and failures do not count yet.
+    Starting,
+    /// Its last check was passed.
+    Healthy,
+    /// It failed as many checks in a row as it may.
+    Unhealthy,
+}
+
+impl Health {
+    /// The name in the API, in the database and on the wire.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+
+    /// The health a stored word stands for.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Starting, Self::Healthy, Self::Unhealthy].into_iter().find(|h| h.as_str() == word)
     }
 }
 

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 /// From the coordinator to the agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "t", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "an assignment is the rule among those that are many")]
 pub enum ToAgent {
     /// The answer to the hello.
     Welcome(Welcome),

@@ -46,10 +46,15 @@ pub enum Outcome {
 pub enum Product {
     /// Nothing to tell: the thing is gone.
     Nothing,
-    /// A running container.
+    /// A container, in the state that was asked for.
     Container {
         /// Docker's id of it.
         docker_id: String,
+    },
+    /// A program ran to its end in a container.
+    Exec {
+        /// What it ended with; 128 and the signal's number where a signal ended it.
+        exit_code: i64,
     },
     /// An image.
     Image {
@@ -74,10 +79,18 @@ pub enum FailureKind {
     ImageNotFound,
     /// The image cannot be removed: containers use it.
     ImageInUse,
+    /// The container is not on the host: somebody removed it by hand, or it was never made.
+    ContainerNotFound,
+    /// The container does not run.
+    ContainerNotRunning,
+    /// What was to be done at most once was begun, and nobody knows how it ended.
+    OutcomeUnknown,
     /// A step of the build failed.
     BuildFailed,
     /// The build context could not be fetched from the coordinator.
     ContextUnavailable,
+    /// The container's secrets could not be fetched from the coordinator.
+    SecretsUnavailable,
     /// Something that is not the asked container has its Docker name.
     NameTaken,
     /// A host port is taken by something else.
@@ -101,10 +114,17 @@ impl FailureKind {
     #[must_use]
     pub const fn retryable(self) -> bool {
         match self {
-            Self::DockerUnavailable | Self::DockerTimeout | Self::ContextUnavailable | Self::Internal => true,
+            Self::DockerUnavailable
+            | Self::DockerTimeout
+            | Self::ContextUnavailable
+            | Self::SecretsUnavailable
+            | Self::Internal => true,
             Self::DockerRefused
             | Self::ImageNotFound
             | Self::ImageInUse
+            | Self::ContainerNotFound
+            | Self::ContainerNotRunning
+            | Self::OutcomeUnknown
             | Self::BuildFailed
             | Self::NameTaken
             | Self::PortTaken
@@ -125,8 +145,12 @@ impl FailureKind {
             Self::DockerRefused => "docker-refused",
             Self::ImageNotFound => "image-not-found",
             Self::ImageInUse => "image-in-use",
+            Self::ContainerNotFound => "container-not-found",
+            Self::ContainerNotRunning => "container-not-running",
+            Self::OutcomeUnknown => "outcome-unknown",
             Self::BuildFailed => "build-failed",
             Self::ContextUnavailable => "context-unavailable",
+            Self::SecretsUnavailable => "secrets-unavailable",
             Self::NameTaken => "name-taken",
             Self::PortTaken => "port-taken",
             Self::ExitedEarly => "exited-early",

@@ -58,6 +58,13 @@ impl Agent {
         agent.enrolled(cluster, &join.token).await
     }
 
+    /// An agent whose host users share, which this user, an administrator, has.
+    pub async fn pool(cluster: &Cluster, api: &Api, name: &str, labels: &serde_json::Value, docker: &str) -> Self {
+        let (host, join) = api.create_pool_host(name, labels).await;
+        let agent = Self::new(cluster.folder(), cluster.agent_port(), api, &host.id, docker);
+        agent.enrolled(cluster, &join.token).await
+    }
+
     async fn enrolled(mut self, cluster: &Cluster, token: &str) -> Self {
         self.launch(Some(token), &[]);
         self.is_online(30).await;

@@ -26,6 +26,7 @@ pub struct Cluster {
     process: Option<Process>,
     api: SocketAddr,
     agent_port: SocketAddr,
+    ops: SocketAddr,
     traces: Arc<Mutex<Vec<Trace>>>,
 }
 
@@ -68,6 +69,7 @@ impl Cluster {
             process: None,
             api: free_port(),
             agent_port: free_port_at(agents),
+            ops: free_port(),
             traces: Arc::default(),
         };
         cluster.launch(&[]).await;
@@ -93,6 +95,7 @@ impl Cluster {
             .arg(self.data())
             .args(["--api-listen", &self.api.to_string()])
             .args(["--agent-listen", &self.agent_port.to_string()])
+            .args(["--ops-listen", &self.ops.to_string()])
             .args(["--agent-url", &format!("https://{}", self.agent_port)])
             .env("RUST_BACKTRACE", "0")
             .envs(variables.iter().copied());
@@ -137,6 +140,11 @@ impl Cluster {
     /// The address that agents dial.
     pub fn agent_port(&self) -> SocketAddr {
         self.agent_port
+    }
+
+    /// The address for those who run it.
+    pub fn ops(&self) -> SocketAddr {
+        self.ops
     }
 
     /// Its database.

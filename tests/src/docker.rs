@@ -6,13 +6,15 @@ use bollard::{
     Docker,
     models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary},
     query_parameters::{
-        CreateContainerOptionsBuilder, KillContainerOptions, ListContainersOptionsBuilder, ListImagesOptionsBuilder,
-        ListNetworksOptionsBuilder, ListVolumesOptionsBuilder, RemoveContainerOptionsBuilder,
-        RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder, StopContainerOptionsBuilder, TagImageOptionsBuilder,
+        CreateContainerOptionsBuilder, DownloadFromContainerOptionsBuilder, KillContainerOptions,
+        ListContainersOptionsBuilder, ListImagesOptionsBuilder, ListNetworksOptionsBuilder, ListVolumesOptionsBuilder,
+        RemoveContainerOptionsBuilder, RemoveImageOptionsBuilder, RemoveVolumeOptionsBuilder,
+        StopContainerOptionsBuilder, TagImageOptionsBuilder,
     },
 };
 use dockerforge_protocol::command::labels;
-use std::collections::HashMap;
+use futures_util::StreamExt;
+use std::{collections::HashMap, io::Read};
 
 /// One Docker Engine.
 #[derive(Clone)]
@@ -77,6 +79,22 @@ impl Witness {
     /// All there is to know about a container, by Docker's id or name.
     pub async fn inspect(&self, id: &str) -> Option<ContainerInspectResponse> {
         self.docker.inspect_container(id, None).await.ok()
+    }
+
+    /// The text of a file in a container, whether it runs or not.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub async fn file(&self, container: &str, path: &str) -> String {
+        let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
+        let pieces: Vec<_> = self.docker.download_from_container(container, Some(options)).collect().await;
+        let bytes: Vec<u8> =
+            pieces.into_iter().flat_map(|piece| piece.unwrap_or_else(|e| panic!("{container}:{path}: {e}"))).collect();
+        let mut archive = tar::Archive::new(bytes.as_slice());
+        let mut text = String::new();
+        let mut entry = archive.entries().unwrap().next().expect("the archive holds the file").unwrap();
+        entry.read_to_string(&mut text).unwrap();
+        text
     }
 
     /// Whether an image has this tag.

@@ -71,4 +71,10 @@ impl FarHost {
         script(&["crash", &self.name]);
         Undone { words: ["start", &self.name] }
     }
+
+    /// Ends its Docker, politely; its agent goes on.
+    pub fn stop(&self) -> Undone<'_> {
+        script(&["stop", &self.name]);
+        Undone { words: ["start", &self.name] }
+    }
 }

@@ -129,7 +129,7 @@ async fn containers_agree(witness: &Witness, cluster: &str, api: &Api, seconds: 
         async || {
             let shown: Vec<Container> = api.all("/v1/containers").await;
             let shown: BTreeMap<String, String> =
-                shown.into_iter().filter(|c| c.desired_state == "running").map(|c| (c.id, c.observed.state)).collect();
+                shown.into_iter().filter(|c| c.desired_state != "removed").map(|c| (c.id, c.observed.state)).collect();
             let mut found = BTreeMap::new();
             for container in witness.containers(labels::CLUSTER, cluster).await {
                 let labelled = container.labels.unwrap_or_default();

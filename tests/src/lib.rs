@@ -19,6 +19,8 @@ pub mod docker;
 pub mod env;
 pub mod hosts;
 pub mod invariants;
+pub mod metrics;
 pub mod process;
 pub mod proxy;
+pub mod receiver;
 pub mod wait;

@@ -33,6 +33,8 @@ fn the_coordinators_settings_file_is_understood_with_and_without_each_setting() 
         assert_eq!(config.data_dir, Path::new("/var/lib/dockerforge"));
         assert_eq!(config.api_listen.to_string(), "127.0.0.1:7080");
         assert_eq!(config.agent_listen.to_string(), "0.0.0.0:7443");
+        assert_eq!(config.ops_listen.map(|at| at.to_string()).as_deref(), Some("127.0.0.1:7090"));
+        assert_eq!((config.job_retention_days, config.log_retention_days), (30, 7));
         assert_eq!(config.log_level, "info");
     }
 }
@@ -57,5 +59,19 @@ fn the_policy_file_is_understood_with_and_without_each_setting() {
     let folder = tempfile::tempdir().unwrap();
     for file in [packaged("policy.toml"), with_every_setting("policy.toml", folder.path())] {
         dockerforge_agent::policy::Policy::load(Some(&file), folder.path()).unwrap();
+    }
+}
+
+#[test]
+fn the_alert_rules_and_the_dashboard_are_well_formed() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging");
+    let text = std::fs::read_to_string(folder.join("grafana/dockerforge.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let panels = dashboard["panels"].as_array().unwrap();
+    assert!(panels.iter().all(|panel| panel["targets"].as_array().is_some_and(|targets| !targets.is_empty())));
+    // Prometheus' own check, where it is installed: it is not needed to run the tests.
+    let rules = folder.join("prometheus/dockerforge.rules.yml");
+    if let Ok(checked) = std::process::Command::new("promtool").args(["check", "rules"]).arg(&rules).output() {
+        assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
     }
 }

@@ -5,13 +5,16 @@ mod convert;
 mod live;
 
 use super::{
-    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Hint, Image, LabelMap, Network,
-    NewBuild, NewContainer, Output, Volume,
+    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Limits,
+    Network, NewBuild, NewContainer, NewExec, Output, Volume,
 };
+use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::models::{NetworkCreateRequest, VolumeCreateRequest};
+use bollard::exec::StartExecResults;
+use bollard::models::{ExecConfig, NetworkCreateRequest, VolumeCreateRequest};
 use bollard::query_parameters as query;
 use bollard::{ClientVersion, Docker};
+use bytes::Bytes;
 use dockerforge_protocol::inventory::DockerInfo;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use std::collections::HashMap;
@@ -130,7 +133,17 @@ impl Engine for UnixEngine {
                 (
                     "event".to_owned(),
                     list(&[
-                        "create", "start", "die", "destroy", "pause", "unpause", "restart", "rename", "tag", "untag",
+                        "create",
+                        "start",
+                        "die",
+                        "destroy",
+                        "pause",
+                        "unpause",
+                        "restart",
+                        "rename",
+                        "health_status",
+                        "tag",
+                        "untag",
                         "delete",
                     ]),
                 ),
@@ -294,6 +307,14 @@ impl Engine for UnixEngine {
         .boxed()
     }
 
+    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: Bytes) -> Call<'a, ()> {
+        let options = query::UploadToContainerOptions { path: folder.to_owned(), ..Default::default() };
+        self.call("container unpack", CHANGE, move |d| async move {
+            d.upload_to_container(id, Some(options), bollard::body_full(archive)).await
+        })
+        .boxed()
+    }
+
     fn container_start<'a>(&'a self, id: &'a str) -> Call<'a, ()> {
         self.call("container start", CHANGE, move |d| async move {
             d.start_container(id, None::<query::StartContainerOptions>).await
@@ -311,6 +332,51 @@ impl Engine for UnixEngine {
     fn container_remove<'a>(&'a self, id: &'a str) -> Call<'a, ()> {
         let options = query::RemoveContainerOptions { v: true, force: true, ..Default::default() };
         self.call("container remove", SLOW, move |d| async move { d.remove_container(id, Some(options)).await }).boxed()
+    }
+
+    fn container_rename<'a>(&'a self, id: &'a str, name: &'a str) -> Call<'a, ()> {
+        let options = query::RenameContainerOptions { name: name.to_owned() };
+        self.call("container rename", CHANGE, move |d| async move { d.rename_container(id, options).await }).boxed()
+    }
+
+    fn container_update<'a>(&'a self, id: &'a str, limits: &'a Limits) -> Call<'a, ()> {
+        let body = convert::update_body(limits);
+        self.call("container update", CHANGE, move |d| async move { d.update_container(id, body).await }).boxed()
+    }
+
+    fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {
+        let config = ExecConfig {
+            attach_stdout: Some(true),
+            attach_stderr: Some(true),
+            cmd: Some(exec.command.clone()),
+            env: Some(exec.env.clone()),
+            user: exec.user.clone(),
+            working_dir: exec.workdir.clone(),
+            ..Default::default()
+        };
+        self.call("exec create", CHANGE, move |d| async move { Ok(d.create_exec(container, config).await?.id) }).boxed()
+    }
+
+    fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>> {
+        async move {
+            let ask = |d: Docker| async move { d.start_exec(id, None).await };
+            match self.call("exec start", CHANGE, ask).await? {
+                StartExecResults::Attached { output, .. } => Ok(output
+                    .map(|item| item.map(LogOutput::into_bytes).map_err(|e| convert::error("exec output", e)))
+                    .boxed()),
+                StartExecResults::Detached => Ok(futures_util::stream::empty().boxed()),
+            }
+        }
+        .boxed()
+    }
+
+    fn exec_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Exec> {
+        async move {
+            let found = self.call("exec inspect", QUICK, |d| async move { d.inspect_exec(id).await }).await?;
+            let running = found.running.unwrap_or_default();
+            Ok(Exec { running, exit_code: found.exit_code.filter(|_| !running) })
+        }
+        .boxed()
     }
 
     fn container_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Container> {

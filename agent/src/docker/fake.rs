@@ -3,16 +3,20 @@
 //! before or after its effect, and can hold a build. Never in a shipped binary.
 
 mod live;
+mod world;
 
-pub use live::FakeExec;
+pub use live::FakeTerminal;
+pub use world::World;
+use world::{carries, conflict, missing};
 
 use super::{
-    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Hint, Image, LabelMap, Network,
-    NewBuild, NewContainer, Output, Volume,
+    Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Limits,
+    Network, NewBuild, NewContainer, NewExec, Output, Volume,
 };
+use bytes::Bytes;
+use dockerforge_protocol::command::labels;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
 use futures_util::{FutureExt, StreamExt};
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -24,33 +28,6 @@ pub enum Moment {
     Before,
     /// Docker did it, and the answer was lost.
     After,
-}
-
-/// What is on the fake host.
-#[derive(Debug, Default, Clone)]
-pub struct World {
-    /// By name.
-    pub networks: BTreeMap<String, Network>,
-    /// By name.
-    pub volumes: BTreeMap<String, Volume>,
-    /// Image id and what it is, by id.
-    pub images: BTreeMap<String, Image>,
-    /// By Docker id: the container, its name, its image's id.
-    pub containers: BTreeMap<String, (Container, NewContainer, String)>,
-    /// What registries have: reference → image id.
-    pub registry: BTreeMap<String, String>,
-    /// Programs that were run in containers, by their ids.
-    pub execs: BTreeMap<String, FakeExec>,
-    /// What [`FakeEngine::add_line`] wrote, by Docker id of the container.
-    logs: BTreeMap<String, Vec<dockerforge_protocol::stream::Line>>,
-    /// Readings of counters that are answered, whichever container is asked about.
-    pub counters: Vec<super::live::Counters>,
-    /// Every call, in order, with what it was about.
-    pub calls: Vec<String>,
-    fail: Option<(usize, Moment)>,
-    fails_for_good: bool,
-    down: bool,
-    next_id: u64,
 }
 
 /// A Docker Engine in memory. Clones are the same engine.
@@ -162,42 +139,6 @@ impl FakeEngine {
         // Without a listener there is nobody to tell.
         let _ = self.hints.send(Hint { id: id.to_owned() });
     }
-}
-
-impl World {
-    fn id(&mut self, prefix: &str) -> String {
-        self.next_id += 1;
-        format!("{prefix}{:064x}", self.next_id)
-    }
-
-    fn image(&self, reference: &str) -> Option<&Image> {
-        self.images.get(reference).or_else(|| self.images.values().find(|i| i.tags.iter().any(|t| t == reference)))
-    }
-
-    fn tag(&mut self, id: &str, tag: &str) {
-        for image in self.images.values_mut() {
-            image.tags.retain(|t| t != tag);
-        }
-        if let Some(image) = self.images.get_mut(id) {
-            image.tags.push(tag.to_owned());
-        }
-    }
-
-    fn container(&self, id: &str) -> Option<&(Container, NewContainer, String)> {
-        self.containers.get(id).or_else(|| self.containers.values().find(|(_, new, _)| new.name == id))
-    }
-}
-
-fn missing<T>(what: &str) -> Result<T, DockerError> {
-    Err(DockerError::NotFound { message: format!("No such object: {what}") })
-}
-
-fn conflict<T>(message: String) -> Result<T, DockerError> {
-    Err(DockerError::Conflict { message })
-}
-
-fn carries(labels: &LabelMap, filters: &[String]) -> bool {
-    filters.iter().all(|f| f.split_once('=').is_some_and(|(k, v)| labels.get(k).is_some_and(|found| found == v)))
 }
 
 impl Engine for FakeEngine {
@@ -381,7 +322,9 @@ impl Engine for FakeEngine {
                 id: id.clone(),
                 labels: new.labels.clone(),
                 state: ContainerState::Created,
+                health: None,
                 exit_code: None,
+                stop_timeout: None,
                 started_at: None,
                 volumes: new.volumes.iter().map(|(name, ..)| name.clone()).collect(),
             };
@@ -396,25 +339,51 @@ impl Engine for FakeEngine {
         .boxed()
     }
 
+    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: Bytes) -> Call<'a, ()> {
+        self.act("container unpack", id, move |w| match w.containers.get(id) {
+            None => missing(id),
+            Some((_, new, _)) if new.private != Some(folder) => missing(folder),
+            Some(_) => {
+                w.unpacked.insert(id.to_owned(), archive.to_vec());
+                Ok(())
+            }
+        })
+        .boxed()
+    }
+
     fn container_start<'a>(&'a self, id: &'a str) -> Call<'a, ()> {
         let started = self.act("container start", id, move |w| {
             let wanted: Vec<u16> = match w.container(id) {
-                Some((_, new, _)) => new.ports.iter().filter_map(|(.., host)| *host).collect(),
+                Some((_, new, _)) => new.ports.iter().map(|(.., host)| *host).collect(),
                 None => return missing(id),
             };
             let taken = w.containers.values().filter(|(c, ..)| c.state == ContainerState::Running && c.id != id);
-            let mut taken = taken.flat_map(|(_, new, _)| new.ports.iter().filter_map(|(.., host)| *host));
+            let taken = taken.flat_map(|(_, new, _)| new.ports.iter().map(|(.., host)| *host));
+            let mut taken = taken.chain(w.strangers_ports.iter().copied());
             if let Some(port) = taken.find(|port| wanted.contains(port)) {
                 let message = format!("Bind for 0.0.0.0:{port} failed: port is already allocated");
                 return Err(DockerError::Refused { status: 500, message });
             }
+            let own = w.container(id).and_then(|(c, ..)| c.labels.get(labels::CONTAINER).cloned());
+            let mut others = w.containers.values().filter(|(c, ..)| c.id != id && c.state == ContainerState::Running);
+            w.doubled |= others.any(|(c, ..)| c.labels.get(labels::CONTAINER) == own.as_ref());
             if let Some((container, new, _)) = w.containers.get_mut(id) {
                 if new.command.first().is_some_and(|c| c == "/does-not-exist") {
                     let message = "exec: \"/does-not-exist\": no such file or directory".to_owned();
                     return Err(DockerError::Refused { status: 400, message });
                 }
-                container.state = ContainerState::Running;
-                container.started_at = Some(1);
+                if container.state != ContainerState::Running {
+                    if new.command.first().is_some_and(|c| c == "/ends-at-once") {
+                        container.state = ContainerState::Exited;
+                        container.exit_code = Some(1);
+                        return Ok(());
+                    }
+                    w.next_id += 1;
+                    w.starts += 1;
+                    container.state = ContainerState::Running;
+                    container.exit_code = None;
+                    container.started_at = i64::try_from(w.next_id).ok();
+                }
             }
             Ok(())
         });
@@ -430,6 +399,9 @@ impl Engine for FakeEngine {
         self.act("container stop", id, move |w| match w.containers.get_mut(id) {
             None => missing(id),
             Some((container, ..)) => {
+                if container.state != ContainerState::Running {
+                    return Ok(());
+                }
                 container.state = ContainerState::Exited;
                 container.exit_code = Some(0);
                 Ok(())
@@ -448,6 +420,66 @@ impl Engine for FakeEngine {
         .boxed()
     }
 
+    fn container_rename<'a>(&'a self, id: &'a str, name: &'a str) -> Call<'a, ()> {
+        self.act("container rename", name, move |w| {
+            if w.container(name).is_some_and(|(found, ..)| found.id != id) {
+                return conflict(format!("the name {name} is in use"));
+            }
+            w.containers.get_mut(id).map_or_else(
+                || missing(id),
+                |(_, new, _)| {
+                    name.clone_into(&mut new.name);
+                    Ok(())
+                },
+            )
+        })
+        .boxed()
+    }
+
+    fn container_update<'a>(&'a self, id: &'a str, limits: &'a Limits) -> Call<'a, ()> {
+        self.act("container update", id, move |w| {
+            w.containers.get_mut(id).map_or_else(
+                || missing(id),
+                |(_, new, _)| {
+                    new.memory = limits.memory.or(new.memory);
+                    new.nano_cpus = limits.nano_cpus.or(new.nano_cpus);
+                    new.pids = limits.pids.or(new.pids);
+                    new.restart = limits.restart;
+                    Ok(())
+                },
+            )
+        })
+        .boxed()
+    }
+
+    fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {
+        self.act("exec create", container, move |w| match w.container(container).map(|(c, ..)| c.state) {
+            None => missing(container),
+            Some(ContainerState::Running) => {
+                let id = w.id("");
+                w.execs.insert(id.clone(), (exec.clone(), false));
+                Ok(id)
+            }
+            Some(_) => conflict(format!("Container {container} is not running")),
+        })
+        .boxed()
+    }
+
+    fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>> {
+        async move {
+            let held = self.act("exec start", id, move |w| w.begin_exec(id)).await?;
+            let said = futures_util::stream::iter([Ok(Bytes::from_static(b"output\n"))]);
+            let rest =
+                if held { futures_util::stream::pending().boxed() } else { futures_util::stream::empty().boxed() };
+            Ok(said.chain(rest).boxed())
+        }
+        .boxed()
+    }
+
+    fn exec_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Exec> {
+        self.act("exec inspect", id, move |w| w.exec(id)).boxed()
+    }
+
     fn container_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Container> {
         self.act("container inspect", id, move |w| w.container(id).map_or_else(|| missing(id), |(c, ..)| Ok(c.clone())))
             .boxed()
@@ -458,12 +490,13 @@ impl Engine for FakeEngine {
             let ours = w.containers.values().filter(|(c, ..)| carries(&c.labels, labels));
             let line = |(c, new, _): &(Container, NewContainer, String)| ContainerLine {
                 id: c.id.clone(),
+                name: new.name.clone(),
                 labels: c.labels.clone(),
                 state: c.state,
                 ports: new
                     .ports
                     .iter()
-                    .filter_map(|&(container, protocol, host)| Some(ObservedPort { container, host: host?, protocol }))
+                    .map(|&(container, protocol, host)| ObservedPort { container, host, protocol })
                     .collect(),
                 address: None,
             };

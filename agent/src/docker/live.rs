@@ -1,6 +1,6 @@
 //! What a person who looks at a container now asks of a Docker Engine: its log, its figures, a program with a terminal in
 //! it. Called by `streams` alone. What must hold: dropping what a call answered ends it on Docker's side too, except for a
-//! program, which [`Live::exec_state`] finds.
+//! program, which [`Live::terminal_state`] finds.
 
 use super::{Call, Events};
 use dockerforge_protocol::stream::{Line, TerminalSize};
@@ -81,13 +81,13 @@ pub trait Live: Send + Sync + 'static {
     /// A container's counters, about once a second, for as long as it runs.
     fn stats<'a>(&'a self, id: &'a str) -> Call<'a, Events<Counters>>;
     /// Prepares a program in a running container; answers Docker's id of it.
-    fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String>;
+    fn terminal_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String>;
     /// Starts it, with its terminal.
-    fn exec_start<'a>(&'a self, exec: &'a str) -> Call<'a, Box<dyn Terminal>>;
+    fn terminal_start<'a>(&'a self, exec: &'a str) -> Call<'a, Box<dyn Terminal>>;
     /// Starts it and leaves it alone.
-    fn exec_detached<'a>(&'a self, exec: &'a str) -> Call<'a, ()>;
+    fn terminal_detached<'a>(&'a self, exec: &'a str) -> Call<'a, ()>;
     /// Gives its terminal a size.
-    fn exec_resize<'a>(&'a self, exec: &'a str, size: TerminalSize) -> Call<'a, ()>;
+    fn terminal_resize<'a>(&'a self, exec: &'a str, size: TerminalSize) -> Call<'a, ()>;
     /// How it is.
-    fn exec_state<'a>(&'a self, exec: &'a str) -> Call<'a, ExecState>;
+    fn terminal_state<'a>(&'a self, exec: &'a str) -> Call<'a, ExecState>;
 }

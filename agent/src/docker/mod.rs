@@ -9,8 +9,8 @@ pub mod fake;
 pub mod live;
 
 use bytes::Bytes;
-use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
-use dockerforge_protocol::spec::PortProtocol;
+use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Health, ObservedPort};
+use dockerforge_protocol::spec::{Healthcheck, PortProtocol};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::collections::BTreeMap;
@@ -122,6 +122,8 @@ pub struct Image {
 pub struct ContainerLine {
     /// Docker's id.
     pub id: String,
+    /// Its Docker name.
+    pub name: String,
     /// Its labels.
     pub labels: LabelMap,
     /// Its state.
@@ -141,8 +143,12 @@ pub struct Container {
     pub labels: LabelMap,
     /// Its state.
     pub state: ContainerState,
+    /// How well it is, where it is checked.
+    pub health: Option<Health>,
     /// The exit code, once it has ended.
     pub exit_code: Option<i64>,
+    /// How long it may take to end, where it was made so.
+    pub stop_timeout: Option<Duration>,
     /// When it last started, microseconds since 1970-01-01 UTC.
     pub started_at: Option<i64>,
     /// The names of the volumes it mounts.
@@ -150,7 +156,7 @@ pub struct Container {
 }
 
 /// A container to make. Made by the executor alone, from a parsed spec: no field here comes from a user's JSON.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct NewContainer {
     /// Its Docker name.
     pub name: String,
@@ -166,8 +172,10 @@ pub struct NewContainer {
     pub network: String,
     /// Its DNS name there.
     pub alias: String,
-    /// Container port, protocol, host port (Docker chooses where absent).
-    pub ports: Vec<(u16, PortProtocol, Option<u16>)>,
+    /// Names of its own for other containers: the other's Docker name, the alias.
+    pub links: Vec<(String, String)>,
+    /// Container port, protocol, host port.
+    pub ports: Vec<(u16, PortProtocol, u16)>,
     /// Volume name, path in the container, whether read-only.
     pub volumes: Vec<(String, String, bool)>,
     /// Billionths of a processor.
@@ -176,8 +184,69 @@ pub struct NewContainer {
     pub memory: Option<i64>,
     /// Processes and threads.
     pub pids: Option<i64>,
+    /// A folder with a volume of the container's own, without a name, that goes with it.
+    pub private: Option<&'static str>,
     /// Docker's name of the restart policy.
     pub restart: &'static str,
+    /// The program before `command`; the image's own where absent.
+    pub entrypoint: Option<Vec<String>>,
+    /// Who it runs as; as the image says where absent.
+    pub user: Option<String>,
+    /// The folder it begins in; as the image says where absent.
+    pub workdir: Option<String>,
+    /// Its own name; Docker's short id where absent.
+    pub hostname: Option<String>,
+    /// Path and bytes of each file system in memory.
+    pub tmpfs: Vec<(String, Option<i64>)>,
+    /// Whether its root is read-only.
+    pub read_only: bool,
+    /// Whether Docker's init is its first process.
+    pub init: bool,
+    /// How it is checked; as the image says where absent.
+    pub healthcheck: Option<Healthcheck>,
+    /// The signal that asks it to end.
+    pub stop_signal: Option<String>,
+    /// Seconds that it may take to end.
+    pub stop_timeout: Option<i64>,
+    /// Whether no program of it may gain privileges that its parent did not have.
+    pub no_new_privileges: bool,
+    /// Which of Docker's default capabilities it does not have.
+    pub drop_capabilities: &'static [&'static str],
+}
+
+/// What can be changed of a container where it is; what is absent stays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Billionths of a processor.
+    pub nano_cpus: Option<i64>,
+    /// Bytes of memory; no swap on top.
+    pub memory: Option<i64>,
+    /// Processes and threads.
+    pub pids: Option<i64>,
+    /// Docker's name of the restart policy.
+    pub restart: &'static str,
+}
+
+/// A program to run in a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NewExec {
+    /// Program and arguments.
+    pub command: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
+    /// Who it runs as; as the container's own program where absent.
+    pub user: Option<String>,
+    /// The folder it begins in; the container's own where absent.
+    pub workdir: Option<String>,
+}
+
+/// A program in a container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exec {
+    /// Whether it runs.
+    pub running: bool,
+    /// What it ended with, once it has.
+    pub exit_code: Option<i64>,
 }
 
 /// An image to build.
@@ -253,12 +322,25 @@ pub trait Engine: live::Live {
 
     /// Makes a container and answers Docker's id; [`DockerError::Conflict`] where the name exists.
     fn container_create<'a>(&'a self, container: &'a NewContainer) -> Call<'a, String>;
+    /// Unpacks an archive (tar) into a folder that is in the container, or in a volume of it, whether it runs or not.
+    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: Bytes) -> Call<'a, ()>;
     /// Starts it; no error where it runs.
     fn container_start<'a>(&'a self, id: &'a str) -> Call<'a, ()>;
     /// Stops it, killing it after the grace; no error where it does not run.
     fn container_stop<'a>(&'a self, id: &'a str, grace: Duration) -> Call<'a, ()>;
     /// Removes it even if it runs, with its anonymous volumes.
     fn container_remove<'a>(&'a self, id: &'a str) -> Call<'a, ()>;
+    /// Gives it another name; [`DockerError::Conflict`] where the name exists.
+    fn container_rename<'a>(&'a self, id: &'a str, name: &'a str) -> Call<'a, ()>;
+    /// Changes its limits and its restart policy.
+    fn container_update<'a>(&'a self, id: &'a str, limits: &'a Limits) -> Call<'a, ()>;
+    /// Prepares a program in a running container and answers Docker's id of it; nothing runs yet.
+    /// [`DockerError::Conflict`] where the container does not run.
+    fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String>;
+    /// Begins a prepared program and answers what it writes, to both of its outputs. Dropping the stream does not stop it.
+    fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>>;
+    /// How a program stands.
+    fn exec_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Exec>;
     /// The container of that name or id.
     fn container_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Container>;
     /// The containers, running or not, that carry all these labels, each `key=value`.

@@ -2,11 +2,22 @@
 //! hold: running it again after any interruption gives the same one container, and a container of another cluster,
 //! another id or another specification under our name is left alone.
 
+use super::ports::{self, Published};
+use super::secrets::{self, Values};
 use super::work::{Work, failed};
-use super::{Ended, failure, network};
+use super::{Ended, failure, network, update};
 use crate::docker::{Container, DockerError, NewContainer};
-use dockerforge_protocol::command::{CreateContainer, docker_name, labels, local_tag};
+use dockerforge_protocol::command::{CreateContainer, Hardening, docker_name, labels, local_tag};
+use dockerforge_protocol::ids::{ContainerId, UserId};
 use dockerforge_protocol::report::{FailureKind, Product};
+use dockerforge_protocol::spec::{MilliCpus, SECRETS_FOLDER};
+use std::collections::BTreeSet;
+
+/// Of Docker's default capabilities (docs.docker.com/engine/security) those that a hosted program has no use for, and an
+/// attacker has: forging packets and names on the bridge, device files, other roots, and giving capabilities away.
+const POOL_DROPS: &[&str] = &["AUDIT_WRITE", "MKNOD", "NET_RAW", "SETFCAP", "SETPCAP", "SYS_CHROOT"];
+/// How many of the ports that we chose may turn out to be something else's.
+const PORT_CHOICES: usize = 20;
 
 /// Makes sure that the container exists as specified, and runs.
 pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result<Product, Ended> {
@@ -17,7 +28,26 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
             format!("the specification is not valid: {pointer}: {problem}"),
         ));
     }
+    hardened(command)?;
     within_policy(work, command).await?;
+    let (network, volumes) = prepare(work, command).await?;
+    let id = make(work, command, &network, &volumes, &[], true).await?;
+    Ok(Product::Container { docker_id: id })
+}
+
+/// What a container is made from.
+struct New<'a> {
+    command: &'a CreateContainer,
+    network: &'a str,
+    volumes: &'a [(String, String, bool)],
+    values: &'a Values,
+}
+
+/// What stands in a container from outside: volume name, path, whether read-only.
+type Volumes = Vec<(String, String, bool)>;
+
+/// Makes sure that all is there that the container needs: its user's network, its volumes, its image.
+pub(super) async fn prepare(work: &Work<'_>, command: &CreateContainer) -> Result<(String, Volumes), Ended> {
     work.step("preparing the network", Some(10))?;
     let network = network::ensure(work, command.user).await?;
     work.done("network");
@@ -42,17 +72,58 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
     }
     work.done("image");
 
-    work.step("creating", Some(50))?;
-    let new = body(work, command, network, volumes);
-    let id = ensure_created(work, command, &new).await?;
-    work.done("created");
+    Ok((network, volumes))
+}
 
-    work.step("starting", Some(80))?;
-    if let Err(error) = work.settings.engine.container_start(&id).await {
-        return Err(not_started(work, command, &id, &error).await);
+/// Makes sure that the container is there as specified, and runs if it is to; answers Docker's id of it. `before` are the
+/// ports that it had, which it keeps where it can.
+pub(super) async fn make(
+    work: &Work<'_>,
+    command: &CreateContainer,
+    network: &str,
+    volumes: &[(String, String, bool)],
+    before: &[Published],
+    run: bool,
+) -> Result<String, Ended> {
+    let values = secrets::fetch(work, &command.spec).await?;
+    let mut refused = BTreeSet::new();
+    loop {
+        work.step("creating", Some(60))?;
+        let new = New { command, network, volumes, values: &values };
+        let (id, ports) = ensure_created(work, &new, &refused, before).await?;
+        work.done("created");
+        if let Some(archive) = secrets::archive(&command.spec, &values)? {
+            work.settings.engine.container_unpack(&id, SECRETS_FOLDER, archive).await?;
+        }
+        if !run {
+            return Ok(id);
+        }
+        work.step("starting", Some(75))?;
+        let Err(error) = work.settings.engine.container_start(&id).await else {
+            work.done("started");
+            return Ok(id);
+        };
+        let ended = not_started(work, command, &id, &error).await;
+        // A port that we chose is something else's on this host: another one will do.
+        match ports::complained(&command.spec.ports, &ports, &error.to_string()) {
+            Some(port) if refused.len() < PORT_CHOICES && !retryable(&ended) => refused.insert(port),
+            _ => return Err(ended),
+        };
     }
-    work.done("started");
-    Ok(Product::Container { docker_id: id })
+}
+
+/// What must hold where many users share the host, whoever asks.
+fn hardened(command: &CreateContainer) -> Result<(), Ended> {
+    let limits = &command.spec.resources;
+    let limited = limits.cpus.is_some() && limits.memory.is_some() && limits.pids.is_some();
+    if command.hardening == Hardening::Docker || limited {
+        return Ok(());
+    }
+    Err(failed(FailureKind::DockerRefused, "a container on a shared host has limits: cpus, memory and pids"))
+}
+
+fn retryable(ended: &Ended) -> bool {
+    matches!(ended, Ended::Failed(failure) if failure.retryable())
 }
 
 /// The owner's limit on the number of containers, which only Docker can count.
@@ -89,6 +160,37 @@ pub(super) async fn undo(work: &Work<'_>, command: &CreateContainer) -> bool {
     }
 }
 
+/// What has a Docker name of one of our containers; `None` if nothing has. What is not ours is an error: it is neither
+/// used nor changed.
+pub(super) async fn look(
+    work: &Work<'_>,
+    name: &str,
+    container: ContainerId,
+    user: UserId,
+) -> Result<Option<Container>, Ended> {
+    match work.settings.engine.container_inspect(name).await {
+        Ok(found) => {
+            let same = found.labels.get(labels::CONTAINER) == Some(&container.to_string());
+            if same && work.is_ours(&found.labels, user) {
+                Ok(Some(found))
+            } else {
+                Err(failed(FailureKind::NameTaken, format!("what has the name {name} on the host is not ours")))
+            }
+        }
+        Err(DockerError::NotFound { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The container, which has to be there.
+pub(super) async fn there(work: &Work<'_>, id: ContainerId, user: UserId) -> Result<Container, Ended> {
+    // A job that was to make it anew and was given up on may have left it under another name.
+    update::put_back(work, id, user).await?;
+    look(work, &docker_name(id), id, user)
+        .await?
+        .ok_or_else(|| failed(FailureKind::ContainerNotFound, format!("{id} is not on the host")))
+}
+
 /// Whether a container found under the name is the one that was asked for.
 fn is_asked(work: &Work<'_>, command: &CreateContainer, found: &Container) -> bool {
     let has = |key: &str, value: String| found.labels.get(key) == Some(&value);
@@ -97,13 +199,24 @@ fn is_asked(work: &Work<'_>, command: &CreateContainer, found: &Container) -> bo
         && has(labels::SPEC_HASH, command.spec_hash())
 }
 
-async fn ensure_created(work: &Work<'_>, command: &CreateContainer, new: &NewContainer) -> Result<String, Ended> {
-    match work.settings.engine.container_create(new).await {
-        Ok(id) => Ok(id),
+/// The container, made or adopted, and the ports it was given. `refused` are those that are something else's.
+async fn ensure_created(
+    work: &Work<'_>,
+    new: &New<'_>,
+    refused: &BTreeSet<u16>,
+    before: &[Published],
+) -> Result<(String, Vec<Published>), Ended> {
+    // From the look at what others have to the container that has it: one choice at a time.
+    let _one_at_a_time = work.keys.lock("ports").await;
+    let command = new.command;
+    let ports = choose_ports(work, command, refused, before).await?;
+    let new = body(work, new, ports.clone());
+    match work.settings.engine.container_create(&new).await {
+        Ok(id) => Ok((id, ports)),
         Err(DockerError::Conflict { message }) => {
             let found = work.settings.engine.container_inspect(&new.name).await?;
             if is_asked(work, command, &found) {
-                Ok(found.id)
+                Ok((found.id, ports::of_labels(&found.labels)))
             } else {
                 let detail = format!("something else on the host has the name {}: {message}", new.name);
                 Err(failed(FailureKind::NameTaken, detail))
@@ -115,6 +228,23 @@ async fn ensure_created(work: &Work<'_>, command: &CreateContainer, new: &NewCon
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// A port of the host for each that is published.
+async fn choose_ports(
+    work: &Work<'_>,
+    command: &CreateContainer,
+    refused: &BTreeSet<u16>,
+    before: &[Published],
+) -> Result<Vec<Published>, Ended> {
+    let asked = &command.spec.ports;
+    let mut taken = refused.clone();
+    if asked.iter().any(|port| port.host.is_none()) {
+        let ours = [format!("{}={}", labels::CLUSTER, work.settings.cluster)];
+        taken.extend(ports::taken(&work.settings.engine.container_list(&ours).await?, command.container));
+    }
+    ports::choose(command.container, asked, before, &taken)
+        .ok_or_else(|| failed(FailureKind::PortTaken, "no port of the host is free"))
 }
 
 /// A container that does not start is removed, unless Docker's silence leaves open whether it did.
@@ -139,9 +269,14 @@ async fn not_started(work: &Work<'_>, command: &CreateContainer, id: &str, error
     }
 }
 
+/// Whether Docker's words complain about a port of the host.
+pub(super) fn is_port_taken(text: &str) -> bool {
+    text.contains("port is already allocated") || text.contains("address already in use")
+}
+
 /// The port of the host that Docker's words complain about.
 fn taken_port(command: &CreateContainer, text: &str) -> Option<String> {
-    if !text.contains("port is already allocated") && !text.contains("address already in use") {
+    if !is_port_taken(text) {
         return None;
     }
     let asked = command.spec.ports.iter().filter_map(|p| Some((p.host?.get(), p.protocol)));
@@ -149,12 +284,13 @@ fn taken_port(command: &CreateContainer, text: &str) -> Option<String> {
     named.or_else(|| asked.clone().next()).map(|(port, protocol)| format!("{port}/{protocol}"))
 }
 
-fn body(
-    work: &Work<'_>,
-    command: &CreateContainer,
-    network: String,
-    volumes: Vec<(String, String, bool)>,
-) -> NewContainer {
+/// Docker's measure of processor time.
+pub(super) fn nano_cpus(cpus: MilliCpus) -> i64 {
+    i64::from(cpus.get()) * 1_000_000
+}
+
+fn body(work: &Work<'_>, new: &New<'_>, ports: Vec<Published>) -> NewContainer {
+    let New { command, network, volumes, values } = new;
     let spec = &command.spec;
     // The user's labels cannot begin with our prefix, and ours are written last all the same.
     let mut all: crate::docker::LabelMap =
@@ -163,19 +299,43 @@ fn body(
     all.insert(labels::CONTAINER.to_owned(), command.container.to_string());
     all.insert(labels::IMAGE.to_owned(), command.image.to_string());
     all.insert(labels::SPEC_HASH.to_owned(), command.spec_hash());
+    if !ports.is_empty() {
+        all.insert(labels::PORTS.to_owned(), ports::to_label(&ports));
+    }
     NewContainer {
         name: docker_name(command.container),
         image: local_tag(command.image),
         command: spec.command.clone(),
-        env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+        env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).chain(secrets::env(spec, values)).collect(),
         labels: all,
-        network,
+        network: (*network).to_owned(),
         alias: command.name.to_string(),
-        ports: spec.ports.iter().map(|p| (p.container.get(), p.protocol, p.host.map(std::num::NonZero::get))).collect(),
-        volumes,
-        nano_cpus: spec.resources.cpus.map(|cpus| i64::from(cpus.get()) * 1_000_000),
+        links: spec.links.iter().map(|link| (docker_name(link.container), link.alias.to_string())).collect(),
+        ports,
+        volumes: volumes.to_vec(),
+        private: secrets::has_files(spec).then_some(SECRETS_FOLDER),
+        nano_cpus: spec.resources.cpus.map(nano_cpus),
         memory: spec.resources.memory.and_then(|memory| i64::try_from(memory.get()).ok()),
         pids: spec.resources.pids.map(|pids| i64::from(pids.get())),
         restart: spec.restart.as_str(),
+        entrypoint: spec.entrypoint.clone(),
+        user: spec.user.as_ref().map(ToString::to_string),
+        workdir: spec.workdir.as_ref().map(ToString::to_string),
+        hostname: spec.hostname.as_ref().map(ToString::to_string),
+        tmpfs: spec
+            .tmpfs
+            .iter()
+            .map(|mount| (mount.path.to_string(), mount.size.and_then(|size| i64::try_from(size.get()).ok())))
+            .collect(),
+        read_only: spec.read_only,
+        init: spec.init,
+        healthcheck: spec.healthcheck.clone(),
+        stop_signal: spec.stop_signal.as_ref().map(ToString::to_string),
+        stop_timeout: spec.stop_grace.map(|grace| grace.get().into()),
+        no_new_privileges: command.hardening == Hardening::Pool,
+        drop_capabilities: match command.hardening {
+            Hardening::Docker => &[],
+            Hardening::Pool => POOL_DROPS,
+        },
     }
 }

@@ -33,7 +33,7 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
     }
 
     work.step("fetching the context", Some(0))?;
-    let opened = work.unless_stopped(work.settings.contexts.open(work.attempt.job, &command.context)).await?;
+    let opened = work.unless_stopped(work.settings.supplies.context(work.attempt.job, &command.context)).await?;
     let context = opened.map_err(|error| failed(FailureKind::ContextUnavailable, error.to_string()))?;
     // The daemon's side of a broken context is a broken connection; what broke it is kept here.
     let broken = Arc::new(Mutex::new(None::<String>));
@@ -147,7 +147,7 @@ pub(super) async fn pull(work: &Work<'_>, command: &PullImage) -> Result<Product
     let key = turn_of(&reference);
     let turn = work.keys.lock(&key);
     // A stopped job whose earlier attempt left nothing ends here; another has to put back what it left.
-    let _turn = if work.noted().is_empty() { work.unless_stopped(turn).await? } else { turn.await };
+    let _turn = if work.noted::<Vec<String>>().is_none() { work.unless_stopped(turn).await? } else { turn.await };
     let before = Before::of(work, &reference).await?;
     let ended = pull_and_tag(work, command, &reference).await;
     let back = before.put_back(work, &reference).await;
@@ -185,7 +185,7 @@ struct Before(Option<String>);
 
 impl Before {
     fn noted(work: &Work<'_>) -> Option<Self> {
-        work.noted().into_iter().next().map(|id| Self(Some(id).filter(|id| !id.is_empty())))
+        work.noted::<Vec<String>>()?.into_iter().next().map(|id| Self(Some(id).filter(|id| !id.is_empty())))
     }
 
     async fn of(work: &Work<'_>, reference: &str) -> Result<Self, Ended> {

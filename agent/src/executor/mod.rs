@@ -4,18 +4,24 @@
 //! or image run one after the other.
 
 mod container;
+mod exec;
 mod image;
 mod keys;
 mod network;
+mod operate;
+mod ports;
 mod remove;
 mod run;
+mod secrets;
 mod table;
+mod update;
 mod work;
 
 pub use run::Executor;
 pub(crate) use run::now_us;
+pub use secrets::Values;
 pub use table::{JobView, Reason, Stop, Table};
-pub use work::{ContextError, Contexts};
+pub use work::{Supplies, SupplyError};
 
 use crate::docker::{DockerError, Engine};
 use crate::policy::Policy;
@@ -40,8 +46,8 @@ pub struct Settings {
     pub policy: Policy,
     /// The Docker Engine.
     pub engine: Arc<dyn Engine>,
-    /// Where build contexts come from.
-    pub contexts: Arc<dyn Contexts>,
+    /// Where build contexts and secrets come from.
+    pub supplies: Arc<dyn Supplies>,
     /// Whether Docker answers, as the inventory's watch sees it.
     pub docker_up: tokio::sync::watch::Receiver<bool>,
 }
@@ -88,6 +94,33 @@ pub const FAULT_POINTS: &[&str] = &[
     "agent.container.create.created",
     "agent.container.create.started",
     "agent.container.create.finished-journalled",
+    "agent.container.start.accepted",
+    "agent.container.start.started",
+    "agent.container.start.finished-journalled",
+    "agent.container.stop.accepted",
+    "agent.container.stop.stopped",
+    "agent.container.stop.finished-journalled",
+    "agent.container.restart.accepted",
+    "agent.container.restart.noted",
+    "agent.container.restart.stopped",
+    "agent.container.restart.started",
+    "agent.container.restart.finished-journalled",
+    "agent.container.exec.accepted",
+    "agent.container.exec.created",
+    "agent.container.exec.begun",
+    "agent.container.exec.ran",
+    "agent.container.exec.finished-journalled",
+    "agent.container.limit.accepted",
+    "agent.container.limit.updated",
+    "agent.container.limit.finished-journalled",
+    "agent.container.recreate.accepted",
+    "agent.container.recreate.stopped",
+    "agent.container.recreate.kept",
+    "agent.container.recreate.created",
+    "agent.container.recreate.started",
+    "agent.container.recreate.well",
+    "agent.container.recreate.removed",
+    "agent.container.recreate.finished-journalled",
     "agent.container.delete.accepted",
     "agent.container.delete.stopped",
     "agent.container.delete.removed",

@@ -4,7 +4,7 @@
 use super::keys::Keys;
 use super::table::{Held, Reason, State, Stop, Table};
 use super::work::{Work, fault, kind, note_path};
-use super::{Ended, Settings, container, image, network, remove};
+use super::{Ended, Settings, container, exec, image, network, operate, remove, update};
 use crate::journal::spool::Spool;
 use crate::journal::{Accepted, Entry, Journal};
 use crate::tasks::Tasks;
@@ -59,6 +59,10 @@ impl Executor {
             let log = Arc::new(Spool::open(&settings.spool, attempt, settings.spool_limit));
             let state = match entry.finished {
                 Some((outcome, log_end)) => State::Finished { outcome, log_end },
+                None if entry.begun => {
+                    let failure = exec::outcome_unknown("the agent was interrupted");
+                    State::Finished { outcome: Outcome::Failed { failure }, log_end: log.seal() }
+                }
                 None => State::Interrupted,
             };
             let held =
@@ -274,6 +278,7 @@ impl Executor {
             settings: &inner.settings,
             table: &inner.table,
             keys: &inner.keys,
+            journal: &inner.journal,
             attempt,
             log: &log,
             stop: &stop,
@@ -352,6 +357,12 @@ impl Inner {
         self.settings.policy.allows(command).map_err(Ended::Failed)?;
         let key = match command {
             Command::CreateContainer(c) => c.container.to_string(),
+            Command::StartContainer(c) => c.container.to_string(),
+            Command::StopContainer(c) | Command::RestartContainer(c) => c.container.to_string(),
+            // Programs run beside each other, and while their container is stopped; each is a thing of its own.
+            Command::ExecContainer(_) => work.attempt.job.to_string(),
+            Command::UpdateContainer(c) => c.container.to_string(),
+            Command::RecreateContainer(c) => c.create.container.to_string(),
             Command::RemoveContainer(c) => c.container.to_string(),
             Command::BuildImage(c) => c.image.to_string(),
             Command::PullImage(c) => c.image.to_string(),
@@ -363,6 +374,12 @@ impl Inner {
         let _slot = work.unless_stopped(self.slots.acquire()).await.ok();
         let ended = match command {
             Command::CreateContainer(c) => container::create(work, c).await,
+            Command::StartContainer(c) => operate::start(work, c).await,
+            Command::StopContainer(c) => operate::stop(work, c).await,
+            Command::RestartContainer(c) => operate::restart(work, c).await,
+            Command::ExecContainer(c) => exec::exec(work, c).await,
+            Command::UpdateContainer(c) => update::update(work, c).await,
+            Command::RecreateContainer(c) => update::recreate(work, c).await,
             Command::RemoveContainer(c) => remove::container(work, c).await,
             Command::BuildImage(c) => image::build(work, c).await,
             Command::PullImage(c) => image::pull(work, c).await,
@@ -390,6 +407,7 @@ impl Inner {
             table: &self.table,
             keys: &self.keys,
             attempt: held.accepted.attempt,
+            journal: &self.journal,
             log: &held.log,
             stop: &held.stop,
             kind: kind(&held.accepted.command),
@@ -406,6 +424,9 @@ impl Inner {
                 // A container that another attempt may adopt, or that the next life goes on with, stays.
                 (Command::CreateContainer(c), Err(Ended::Stopped), Some(Reason::Cancelled | Reason::Deadline)) => {
                     container::undo(work, c).await
+                }
+                (Command::RecreateContainer(c), Err(Ended::Stopped), Some(Reason::Cancelled | Reason::Deadline)) => {
+                    update::go_back(work, c).await.is_ok()
                 }
                 (Command::BuildImage(c), Err(_), _) => {
                     // A temporary tag that stays is removed by the next attempt, or with the image.

@@ -192,7 +192,8 @@ impl Table {
         self.lock().get(attempt).is_some()
     }
 
-    /// The assignments that were not taken, each once.
+    /// The assignments that were not taken, each once. A hello takes them away unsaid: what it does not name is assigned
+    /// again, and an answer to the assignment before would be taken for the answer to that.
     pub fn refusals(&self) -> Vec<(Attempt, Refusal)> {
         std::mem::take(&mut self.lock().refusals)
     }

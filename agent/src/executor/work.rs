@@ -3,29 +3,42 @@
 //! effect would be unknown); steps that only wait are.
 
 use super::keys::Keys;
+use super::secrets::Values;
 use super::{Ended, Settings, Stop, Table};
 use crate::docker::{ContextStream, LabelMap};
+use crate::journal::Journal;
 use crate::journal::spool::Spool;
 use dockerforge_protocol::command::{Command, ContextRef, labels};
 use dockerforge_protocol::ids::{JobId, UserId};
 use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Progress};
 use futures_util::future::BoxFuture;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-/// Why a build context could not be opened.
+/// Why something that a job needs could not be had.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct ContextError(pub String);
+pub struct SupplyError(pub String);
 
-/// Where build contexts come from: the coordinator, or a test.
-pub trait Contexts: Send + Sync + 'static {
-    /// The context of a job. The stream fails if what came is not what the reference names.
-    fn open<'a>(&'a self, job: JobId, context: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, ContextError>>;
+/// What a job asks for while it runs: of the coordinator, or of a test.
+pub trait Supplies: Send + Sync + 'static {
+    /// The build context of a job. The stream fails if what came is not what the reference names.
+    fn context<'a>(&'a self, job: JobId, context: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, SupplyError>>;
+
+    /// The secrets of a job's container.
+    fn secrets(&self, job: JobId) -> BoxFuture<'_, Result<Values, SupplyError>>;
 }
 
 /// The part of a fault point's name that says which job it is in.
 pub(crate) fn kind(command: &Command) -> &'static str {
     match command {
         Command::CreateContainer(_) => "container.create",
+        Command::StartContainer(_) => "container.start",
+        Command::StopContainer(_) => "container.stop",
+        Command::RestartContainer(_) => "container.restart",
+        Command::ExecContainer(_) => "container.exec",
+        Command::UpdateContainer(_) => "container.limit",
+        Command::RecreateContainer(_) => "container.recreate",
         Command::RemoveContainer(_) => "container.delete",
         Command::BuildImage(_) => "image.build",
         Command::PullImage(_) => "image.pull",
@@ -46,6 +59,7 @@ pub(crate) struct Work<'a> {
     pub(crate) settings: &'a Settings,
     pub(crate) table: &'a Table,
     pub(crate) keys: &'a Keys,
+    pub(crate) journal: &'a Journal,
     pub(crate) attempt: Attempt,
     pub(crate) log: &'a Spool,
     pub(crate) stop: &'a Stop,
@@ -86,22 +100,33 @@ impl Work<'_> {
 
     /// Writes to the job's log.
     pub(crate) fn say(&self, text: &str) {
-        self.log.write(text.as_bytes());
+        self.write(text.as_bytes());
+    }
+
+    /// Writes bytes, whatever they are, to the job's log.
+    pub(crate) fn write(&self, bytes: &[u8]) {
+        self.log.write(bytes);
         self.table.ring();
     }
 
+    /// Before what may be done only once: on the disk when this returns.
+    pub(crate) async fn begin_once(&self) -> Result<(), Ended> {
+        let written = self.journal.begin(self.attempt).await;
+        written.map_err(|error| failed(FailureKind::Internal, crate::report(&error)))
+    }
+
     /// Keeps what a later attempt must know and Docker will not tell any more. Removed with the job.
-    pub(crate) fn note(&self, names: &[String]) -> Result<(), Ended> {
-        let json = serde_json::to_vec(names).unwrap_or_default();
+    pub(crate) fn note(&self, what: &impl Serialize) -> Result<(), Ended> {
+        let json = serde_json::to_vec(what).unwrap_or_default();
         crate::state::replace_file(&note_path(self.settings, self.attempt.job), &json)
             .map(drop)
             .map_err(|error| failed(FailureKind::Internal, format!("the job's note cannot be written: {error}")))
     }
 
-    /// What an earlier attempt noted.
-    pub(crate) fn noted(&self) -> Vec<String> {
-        let bytes = std::fs::read(note_path(self.settings, self.attempt.job)).unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
+    /// What an earlier attempt noted, if one did.
+    pub(crate) fn noted<T: DeserializeOwned>(&self) -> Option<T> {
+        let bytes = std::fs::read(note_path(self.settings, self.attempt.job)).ok()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// The labels that every object of ours carries.

@@ -8,7 +8,9 @@ use crate::docker::{DockerError, Engine};
 use crate::jitter;
 use dockerforge_protocol::command::labels;
 use dockerforge_protocol::ids::{ClusterId, ContainerId, ImageId};
-use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Inventory, ObservedContainer, ObservedImage};
+use dockerforge_protocol::inventory::{
+    ContainerState, DockerInfo, Health, Inventory, ObservedContainer, ObservedImage,
+};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -126,6 +128,7 @@ pub struct Watcher {
 #[derive(Clone)]
 struct Detail {
     state: ContainerState,
+    health: Option<Health>,
     exit_code: Option<i64>,
     started_at: Option<i64>,
 }
@@ -212,7 +215,15 @@ impl Watcher {
         let mut inventory = Inventory::default();
         let lines = self.engine.container_list(&ours).await?;
         details.retain(|id, _| lines.iter().any(|line| line.id == *id));
-        for line in lines {
+        // While a container is made anew its predecessor stands beside it under another name.
+        let (named, kept): (Vec<_>, Vec<_>) = lines
+            .into_iter()
+            .partition(|line| line.labels.get(labels::CONTAINER).is_some_and(|id| line.name == format!("df-{id}")));
+        let kept = kept.into_iter().filter(|line| {
+            let id = line.labels.get(labels::CONTAINER);
+            !named.iter().any(|other| other.labels.get(labels::CONTAINER) == id)
+        });
+        for line in kept.collect::<Vec<_>>().into_iter().chain(named.clone()) {
             let Some(container) = line.labels.get(labels::CONTAINER).and_then(|id| id.parse::<ContainerId>().ok())
             else {
                 continue;
@@ -221,8 +232,12 @@ impl Watcher {
                 Some(detail) => detail.clone(),
                 None => match self.engine.container_inspect(&line.id).await {
                     Ok(found) => {
-                        let detail =
-                            Detail { state: found.state, exit_code: found.exit_code, started_at: found.started_at };
+                        let detail = Detail {
+                            state: found.state,
+                            health: found.health,
+                            exit_code: found.exit_code,
+                            started_at: found.started_at,
+                        };
                         details.insert(line.id.clone(), detail.clone());
                         detail
                     }
@@ -235,6 +250,7 @@ impl Watcher {
                 container,
                 docker_id: line.id,
                 state: detail.state,
+                health: detail.health,
                 exit_code: detail.exit_code,
                 started_at: detail.started_at,
                 ports: line.ports,

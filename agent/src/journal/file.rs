@@ -102,6 +102,9 @@ impl JournalFile {
         let mut lines = Vec::new();
         for entry in self.entries.values() {
             line(&Record::Accepted(entry.accepted.clone()), &mut lines);
+            if entry.begun {
+                line(&Record::Begun { attempt: entry.accepted.attempt }, &mut lines);
+            }
             if let Some((outcome, log_end)) = entry.finished.clone() {
                 line(&Record::Finished { attempt: entry.accepted.attempt, outcome, log_end }, &mut lines);
             }
@@ -161,7 +164,12 @@ fn apply(entries: &mut Entries, record: Record) {
     match record {
         Record::Accepted(accepted) => {
             // A later attempt takes the place of an earlier one.
-            entries.insert(accepted.attempt.job, Entry { accepted, finished: None });
+            entries.insert(accepted.attempt.job, Entry { accepted, begun: false, finished: None });
+        }
+        Record::Begun { attempt } => {
+            if let Some(entry) = entries.get_mut(&attempt.job).filter(|e| e.accepted.attempt == attempt) {
+                entry.begun = true;
+            }
         }
         Record::Finished { attempt, outcome, log_end } => {
             if let Some(entry) = entries.get_mut(&attempt.job).filter(|e| e.accepted.attempt == attempt) {

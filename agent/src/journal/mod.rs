@@ -46,8 +46,10 @@ pub enum JournalError {
 /// What is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "record", rename_all = "snake_case")]
+#[allow(clippy::large_enum_variant, reason = "each is written at once; none are kept in numbers")]
 enum Record {
     Accepted(Accepted),
+    Begun { attempt: Attempt },
     Finished { attempt: Attempt, outcome: Outcome, log_end: u64 },
     Forgotten { job: JobId },
 }
@@ -68,6 +70,8 @@ pub struct Accepted {
 pub struct Entry {
     /// What was accepted.
     pub accepted: Accepted,
+    /// Whether what may be done only once was begun.
+    pub begun: bool,
     /// How it ended and how long its log is, bytes, if it ended.
     pub finished: Option<(Outcome, u64)>,
 }
@@ -106,6 +110,11 @@ impl Journal {
     /// Promises an attempt: on the disk when this returns.
     pub async fn accept(&self, accepted: Accepted) -> Result<(), JournalError> {
         self.durable(Record::Accepted(accepted)).await
+    }
+
+    /// Says that what may be done only once is about to be: on the disk when this returns.
+    pub async fn begin(&self, attempt: Attempt) -> Result<(), JournalError> {
+        self.durable(Record::Begun { attempt }).await
     }
 
     /// Keeps a result until it is acknowledged: on the disk when this returns.

@@ -37,7 +37,10 @@ async fn what_was_promised_is_there_after_reopening() {
     let (_, _, entries) = open(folder.path()).unwrap();
     assert_eq!(
         entries,
-        [Entry { accepted: a, finished: None }, Entry { accepted: b, finished: Some((Outcome::Cancelled, 12)) }]
+        [
+            Entry { accepted: a, begun: false, finished: None },
+            Entry { accepted: b, begun: false, finished: Some((Outcome::Cancelled, 12)) }
+        ]
     );
 }
 
@@ -104,7 +107,7 @@ async fn a_journal_of_many_jobs_stays_small_and_keeps_what_is_held() {
     .await;
     let size = std::fs::metadata(folder.path().join("journal")).unwrap().len();
     assert!(size < 400 * 1024, "{size} bytes");
-    assert_eq!(open(folder.path()).unwrap().2, [Entry { accepted: held, finished: None }]);
+    assert_eq!(open(folder.path()).unwrap().2, [Entry { accepted: held, begun: false, finished: None }]);
 }
 
 #[tokio::test]
@@ -119,7 +122,7 @@ async fn a_later_attempt_takes_the_place_of_an_earlier_one() {
         journal.finish(first.attempt, Outcome::Cancelled, 0).await.unwrap();
     })
     .await;
-    assert_eq!(open(folder.path()).unwrap().2, [Entry { accepted: second, finished: None }]);
+    assert_eq!(open(folder.path()).unwrap().2, [Entry { accepted: second, begun: false, finished: None }]);
 }
 
 #[test]

@@ -1,83 +1,114 @@
-//! Fetches a build context from the coordinator, over a connection of its own with the agent's certificate. The
-//! executor reads it as a stream straight into Docker. What must hold: memory stays flat, and a context that is not the
+//! Fetches what a job needs from the coordinator, over a connection of its own with the agent's certificate: a build
+//! context, which the executor reads as a stream straight into Docker, and a container's secrets. What must hold: memory stays flat, and a context that is not the
 //! one that was named fails the stream at its end, so that Docker does not take it for whole.
 
 use crate::config::CoordinatorUrl;
 use crate::dial::connect;
 use crate::docker::ContextStream;
-use crate::executor::{ContextError, Contexts};
+use crate::executor::{Supplies, SupplyError, Values};
 use crate::identity::Identity;
 use bytes::Bytes;
 use dockerforge_protocol::command::ContextRef;
-use dockerforge_protocol::enrolment::CONTEXT_PATH;
-use dockerforge_protocol::ids::JobId;
+use dockerforge_protocol::enrolment::{CONTEXT_PATH, SECRETS_PATH};
+use dockerforge_protocol::ids::{JobId, SecretId};
+use dockerforge_protocol::spec::MAX_SECRET;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use http_body_util::{BodyExt, Empty};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use secrecy::SecretString;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Until the first byte of the answer.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Bytes of all secrets of one container, as JSON that escapes every character.
+const MAX_SECRETS: usize = 64 * 6 * MAX_SECRET;
 /// Between two pieces.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// Contexts from the coordinator.
-pub struct CoordinatorContexts {
+/// What the coordinator gives.
+pub struct CoordinatorSupplies {
     /// Where the coordinator is.
     pub url: CoordinatorUrl,
     /// Who asks.
     pub identity: Arc<Identity>,
 }
 
-impl Contexts for CoordinatorContexts {
-    fn open<'a>(&'a self, job: JobId, context: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, ContextError>> {
+impl Supplies for CoordinatorSupplies {
+    fn context<'a>(&'a self, job: JobId, context: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {
         async move {
-            let failed = |error: &dyn std::error::Error| {
-                ContextError(format!("the build context cannot be fetched: {}", crate::report(error)))
-            };
-            let name = self.identity.server_name().map_err(|e| failed(&e))?;
-            let stream = connect(&self.url, self.identity.tls(), name).await.map_err(|e| failed(&e))?;
-            let exchange = async {
-                let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
-                    .handshake(TokioIo::new(stream))
-                    .await
-                    .map_err(|e| failed(&e))?;
-                let request = Request::get(format!("{CONTEXT_PATH}/{job}"))
-                    .header("host", self.url.authority())
-                    .body(Empty::<Bytes>::new())
-                    .map_err(|e| failed(&e))?;
-                let mut connection: Connection = Box::pin(connection);
-                let mut answer = std::pin::pin!(sender.send_request(request));
-                // A short answer may come with the end of the connection, in one and the same poll.
-                tokio::select! {
-                    biased;
-                    response = &mut answer => Ok((response.map_err(|e| failed(&e))?, Some(connection))),
-                    _ = &mut connection => Ok((answer.await.map_err(|e| failed(&e))?, None)),
-                }
-            };
-            let (response, connection) = tokio::time::timeout(ANSWER, exchange).await.map_err(|e| failed(&e))??;
-            let status = response.status();
-            let mut driven = Driven { body: response.into_body(), connection };
-            if status != StatusCode::OK {
-                let mut words = Vec::new();
-                while let Some(Ok(bytes)) = driven.next().await {
-                    words.extend_from_slice(&bytes);
-                    if words.len() > 4096 {
-                        break;
-                    }
-                }
-                let words = String::from_utf8_lossy(&words);
-                return Err(ContextError(format!("the coordinator does not give the build context: {status} {words}")));
-            }
+            let driven = self.get(&format!("{CONTEXT_PATH}/{job}"), "the build context").await?;
             Ok(checked(driven, context.clone()).boxed())
         }
         .boxed()
+    }
+
+    fn secrets(&self, job: JobId) -> BoxFuture<'_, Result<Values, SupplyError>> {
+        async move {
+            let mut driven = self.get(&format!("{SECRETS_PATH}/{job}"), "the secrets").await?;
+            let unread = |why: &str| SupplyError(format!("the secrets cannot be read: {why}"));
+            let mut body = Vec::new();
+            while let Some(piece) = driven.next().await {
+                body.extend_from_slice(&piece.map_err(|error| unread(&error.to_string()))?);
+                if body.len() > MAX_SECRETS {
+                    return Err(unread("too many came"));
+                }
+            }
+            // Of what is wrong only the place is said: its words may hold a value.
+            serde_json::from_slice::<BTreeMap<SecretId, Box<str>>>(&body)
+                .map(|values| values.into_iter().map(|(id, value)| (id, SecretString::new(value))).collect())
+                .map_err(|error| unread(&format!("column {}", error.column())))
+        }
+        .boxed()
+    }
+}
+
+impl CoordinatorSupplies {
+    /// What the coordinator serves at a path to this host alone; `what` names it in errors.
+    async fn get(&self, path: &str, what: &str) -> Result<Driven, SupplyError> {
+        let failed =
+            |error: &dyn std::error::Error| SupplyError(format!("{what} cannot be fetched: {}", crate::report(error)));
+        let name = self.identity.server_name().map_err(|e| failed(&e))?;
+        let stream = connect(&self.url, self.identity.tls(), name).await.map_err(|e| failed(&e))?;
+        let exchange = async {
+            let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(|e| failed(&e))?;
+            let request = Request::get(path)
+                .header("host", self.url.authority())
+                .body(Empty::<Bytes>::new())
+                .map_err(|e| failed(&e))?;
+            let mut connection: Connection = Box::pin(connection);
+            let mut answer = std::pin::pin!(sender.send_request(request));
+            // A short answer may come with the end of the connection, in one and the same poll.
+            tokio::select! {
+                biased;
+                response = &mut answer => Ok((response.map_err(|e| failed(&e))?, Some(connection))),
+                _ = &mut connection => Ok((answer.await.map_err(|e| failed(&e))?, None)),
+            }
+        };
+        let (response, connection) = tokio::time::timeout(ANSWER, exchange).await.map_err(|e| failed(&e))??;
+        let status = response.status();
+        let mut driven = Driven { body: response.into_body(), connection };
+        if status == StatusCode::OK {
+            return Ok(driven);
+        }
+        let mut words = Vec::new();
+        while let Some(Ok(bytes)) = driven.next().await {
+            words.extend_from_slice(&bytes);
+            if words.len() > 4096 {
+                break;
+            }
+        }
+        let words = String::from_utf8_lossy(&words);
+        Err(SupplyError(format!("the coordinator does not give {what}: {status} {words}")))
     }
 }
 

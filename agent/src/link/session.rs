@@ -149,6 +149,7 @@ async fn open(link: &Link) -> Result<Socket, End> {
 
 async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Result<Welcome, End> {
     let (docker, up) = link.observed.docker();
+    drop(link.executor.table().refusals());
     let jobs = link.executor.table().held();
     outbound.begin(up);
     for job in &jobs {
@@ -277,10 +278,11 @@ impl Session<'_> {
                 Ok(()) => tracing::info!("the certificate was renewed"),
                 Err(error) => tracing::error!(error = crate::report(&error), "the renewed certificate is not usable"),
             },
-            ToAgent::OpenStream { stream, request } => match self.streams.open(stream, request) {
-                Some(refusal) => self.answer(refusal)?,
-                None => {}
-            },
+            ToAgent::OpenStream { stream, request } => {
+                if let Some(refusal) = self.streams.open(stream, request) {
+                    self.answer(refusal)?;
+                }
+            }
             ToAgent::StreamData { stream, piece } => self.streams.data(stream, piece),
             ToAgent::StreamCredit { stream, more } => self.streams.credit(stream, more),
             ToAgent::ResizeTerminal { stream, size } => self.streams.resize(stream, size),

@@ -15,7 +15,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Ends the program and what it started, first by SIGHUP, as a terminal that is closed does, then by SIGKILL.
 pub(super) async fn end_program(settings: &Settings, container: &str, exec: &str, mark: &str) {
     for signal in [Signal::HUP, Signal::KILL] {
-        match settings.engine.exec_state(exec).await {
+        match settings.engine.terminal_state(exec).await {
             Ok(state) if !state.running => return,
             Ok(state) => {
                 let signalled = state.pid.is_some_and(|pid| signal_directly(container, pid, signal));
@@ -31,7 +31,7 @@ pub(super) async fn end_program(settings: &Settings, container: &str, exec: &str
         let until = tokio::time::Instant::now() + GRACE;
         while tokio::time::Instant::now() < until {
             tokio::time::sleep(LOOK).await;
-            if settings.engine.exec_state(exec).await.is_ok_and(|state| !state.running) {
+            if settings.engine.terminal_state(exec).await.is_ok_and(|state| !state.running) {
                 return;
             }
         }
@@ -63,6 +63,6 @@ async fn signal_within(
         env: Vec::new(),
         tty: false,
     };
-    let exec = settings.engine.exec_create(container, &new).await?;
-    settings.engine.exec_detached(&exec).await
+    let exec = settings.engine.terminal_create(container, &new).await?;
+    settings.engine.terminal_detached(&exec).await
 }

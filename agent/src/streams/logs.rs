@@ -60,12 +60,11 @@ impl Reader<'_> {
         let mut begun = !cut;
         let mut batch = Batch::default();
         loop {
-            let next = match lines.next().now_or_never() {
-                Some(next) => next,
-                None => {
-                    self.flush(&mut batch).await?;
-                    lines.next().await
-                }
+            let next = if let Some(next) = lines.next().now_or_never() {
+                next
+            } else {
+                self.flush(&mut batch).await?;
+                lines.next().await
             };
             let Some(line) = next.transpose()? else { return self.flush(&mut batch).await };
             if !filter.admits(line.source, line.at) {

@@ -43,17 +43,17 @@ pub(super) async fn run(
         env: vec!["TERM=xterm-256color".to_owned(), format!("{MARK}={mark}")],
         tty: true,
     };
-    let exec = engine.exec_create(&container.id, &new).await.map_err(|e| refused(&e))?;
-    let terminal = engine.exec_start(&exec).await.map_err(|e| refused(&e))?;
+    let exec = engine.terminal_create(&container.id, &new).await.map_err(|e| refused(&e))?;
+    let terminal = engine.terminal_start(&exec).await.map_err(|e| refused(&e))?;
     // The size before the first output; a program that has ended already needs none.
-    let _ = engine.exec_resize(&exec, request.size).await;
+    let _ = engine.terminal_resize(&exec, request.size).await;
     let Some(input) = stream.input.take() else { return Err(Ended::Gone) };
     let over = converse(settings, stream, &exec, terminal, input).await;
     match over {
         Ok(Over::Program) => {
             let until = tokio::time::Instant::now() + ENDING;
             loop {
-                let state = engine.exec_state(&exec).await?;
+                let state = engine.terminal_state(&exec).await?;
                 if !state.running {
                     return Ok(StreamEnd::Done { exit_code: state.exit_code });
                 }
@@ -125,7 +125,7 @@ async fn feed(
     loop {
         match input.recv().await.ok_or(Gone)? {
             Input::Size(size) => {
-                let _ = settings.engine.exec_resize(exec, size).await;
+                let _ = settings.engine.terminal_resize(exec, size).await;
             }
             Input::Bytes(piece) => {
                 if let Piece::Bytes { bytes } = &piece {

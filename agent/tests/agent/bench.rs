@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use dockerforge_agent::docker::ContextStream;
 use dockerforge_agent::docker::fake::FakeEngine;
-use dockerforge_agent::executor::{ContextError, Contexts, Executor, Settings};
+use dockerforge_agent::executor::{Executor, Settings, Supplies, SupplyError, Values};
 use dockerforge_agent::journal;
 use dockerforge_agent::policy::Policy;
 use dockerforge_agent::tasks::Tasks;
@@ -18,12 +18,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Contexts of a few bytes.
-struct Given(Result<&'static str, &'static str>);
+/// Contexts of a few bytes, and some secrets.
+struct Given(Result<&'static str, &'static str>, Values);
 
-impl Contexts for Given {
-    fn open<'a>(&'a self, _: JobId, _: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, ContextError>> {
-        let answer = self.0.map_err(|why| ContextError(why.to_owned()));
+impl Supplies for Given {
+    fn secrets(&self, _: JobId) -> BoxFuture<'_, Result<Values, SupplyError>> {
+        std::future::ready(Ok(self.1.clone())).boxed()
+    }
+
+    fn context<'a>(&'a self, _: JobId, _: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {
+        let answer = self.0.map_err(|why| SupplyError(why.to_owned()));
         let stream = answer.map(|text| futures_util::stream::iter([Ok(Bytes::from_static(text.as_bytes()))]).boxed());
         async move { stream }.boxed()
     }
@@ -45,6 +49,7 @@ pub struct Options {
     pub policy: Policy,
     pub no_context: bool,
     pub latency: Duration,
+    pub secrets: Values,
 }
 
 impl Bench {
@@ -70,7 +75,7 @@ impl Bench {
             spool_limit: 1 << 20,
             policy: options.policy,
             engine: Arc::new(engine.clone()),
-            contexts: Arc::new(Given(if options.no_context { Err("gone") } else { Ok("a tar") })),
+            supplies: Arc::new(Given(if options.no_context { Err("gone") } else { Ok("a tar") }, options.secrets)),
             docker_up,
         };
         let executor = Executor::new(settings, journal, tasks.clone(), entries);
@@ -140,6 +145,7 @@ pub fn container(bench: &Bench, spec: &str) -> CreateContainer {
         name: "web".parse().unwrap(),
         image,
         spec: serde_json::from_str(spec).unwrap(),
+        hardening: dockerforge_protocol::command::Hardening::Docker,
     }
 }
 

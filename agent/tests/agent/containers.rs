@@ -3,7 +3,9 @@
 use crate::bench::{Bench, Options, container};
 use dockerforge_agent::docker::fake::{Moment, World};
 use dockerforge_agent::policy::Policy;
-use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer, RemoveUser, docker_name, labels};
+use dockerforge_protocol::command::{
+    Command, CreateContainer, Hardening, RemoveContainer, RemoveUser, docker_name, labels,
+};
 use dockerforge_protocol::handshake::{HeldState, JobVerdict, Verdict};
 use dockerforge_protocol::ids::{ContainerId, JobId, UserId};
 use dockerforge_protocol::inventory::ContainerState;
@@ -117,6 +119,54 @@ async fn a_taken_port_and_a_bad_command_leave_nothing_behind() {
     assert_eq!(failure(&outcome), FailureKind::DockerRefused);
     assert!(format!("{outcome:?}").contains("no such file"), "{outcome:?}");
     assert_one_running(&bench.engine.world(), &first, "afterwards");
+}
+
+#[tokio::test]
+async fn a_port_that_is_left_to_us_is_free_and_stays_the_same() {
+    let bench = Bench::new();
+    let spec = r#"{"ports":[{"container":80},{"container":443,"host":8443}]}"#;
+    let first = container(&bench, spec);
+    bench.run(JobId::new(), 1, &Command::CreateContainer(first.clone())).await;
+    let ports = |create: &CreateContainer| {
+        let world = bench.engine.world();
+        let name = docker_name(create.container);
+        let found = world.containers.values().find(|(_, new, _)| new.name == name);
+        found.map(|(_, new, _)| new.ports.iter().map(|(.., host)| *host).collect::<Vec<_>>()).unwrap()
+    };
+    let given = ports(&first);
+    assert!((20_000..=29_999).contains(&given[0]) && given[1] == 8443, "{given:?}");
+    // The next container wants the same number: it is somebody else's, and so is the one after it.
+    let second = CreateContainer {
+        container: first.container,
+        spec: serde_json::from_str(r#"{"ports":[{"container":80}]}"#).unwrap(),
+        ..first.clone()
+    };
+    let remove = RemoveContainer { container: first.container, user: first.user, volumes: false };
+    bench.run(JobId::new(), 1, &Command::RemoveContainer(remove)).await;
+    bench.engine.world().strangers_ports = vec![given[0], given[0] + 1];
+    let outcome = bench.run(JobId::new(), 1, &Command::CreateContainer(second.clone())).await;
+    assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
+    assert_eq!(ports(&second), [given[0] + 2]);
+    assert_eq!(bench.engine.world().containers.len(), 1);
+}
+
+#[tokio::test]
+async fn a_container_on_a_pool_host_gains_no_privileges() {
+    for hardening in [Hardening::Docker, Hardening::Pool] {
+        let bench = Bench::new();
+        let limits = r#"{"resources":{"cpus":100,"memory":67108864,"pids":10}}"#;
+        let create = CreateContainer { hardening, ..container(&bench, limits) };
+        bench.run(JobId::new(), 1, &Command::CreateContainer(create)).await;
+        let world = bench.engine.world();
+        let (_, new, _) = world.containers.values().next().unwrap();
+        assert_eq!(new.no_new_privileges, hardening == Hardening::Pool);
+        assert_eq!(new.drop_capabilities.contains(&"NET_RAW"), hardening == Hardening::Pool);
+    }
+    let bench = Bench::new();
+    let unlimited = CreateContainer { hardening: Hardening::Pool, ..container(&bench, "{}") };
+    let outcome = bench.run(JobId::new(), 1, &Command::CreateContainer(unlimited)).await;
+    assert_eq!(failure(&outcome), FailureKind::DockerRefused);
+    assert!(bench.engine.world().containers.is_empty());
 }
 
 #[tokio::test]

@@ -94,12 +94,13 @@ async fn the_real_engine_does_what_the_fake_one_claims() {
         labels,
         network: name.clone(),
         alias: "web".to_owned(),
-        ports: vec![(80, PortProtocol::Tcp, None)],
+        ports: vec![(80, PortProtocol::Tcp, 22_123)],
         volumes: vec![(name.clone(), "/data".to_owned(), true)],
         nano_cpus: Some(500_000_000),
         memory: Some(32 << 20),
         pids: Some(10),
         restart: "no",
+        ..NewContainer::default()
     };
     let id = engine.container_create(&new).await.unwrap();
     assert!(conflict(&engine.container_create(&new).await.unwrap_err()));

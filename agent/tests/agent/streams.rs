@@ -2,10 +2,10 @@
 //! terminals and their end, and what is refused.
 
 use crate::peer::{Peer, Running, Session};
-use dockerforge_agent::docker::fake::{FakeEngine, FakeExec};
+use dockerforge_agent::docker::fake::{FakeEngine, FakeTerminal};
 use dockerforge_agent::docker::live::Counters;
 use dockerforge_protocol::codec;
-use dockerforge_protocol::command::{Command, CreateContainer, local_tag};
+use dockerforge_protocol::command::{Command, CreateContainer, Hardening, local_tag};
 use dockerforge_protocol::ids::{ContainerId, ImageId, JobId, UserId};
 use dockerforge_protocol::message::{Assign, FromAgent, ToAgent};
 use dockerforge_protocol::report::{Attempt, Outcome};
@@ -54,6 +54,7 @@ async fn stage(policy: &str) -> (Stage, Session) {
         name: "blog".parse().unwrap(),
         image,
         spec: ContainerSpec::default(),
+        hardening: Hardening::Docker,
     };
     let attempt = Attempt { job: JobId::new(), number: 1 };
     let command = Command::CreateContainer(create);
@@ -86,9 +87,9 @@ impl Stage {
     }
 
     /// The program of the last terminal.
-    fn program(&self) -> (String, FakeExec, DuplexStream) {
+    fn program(&self) -> (String, FakeTerminal, DuplexStream) {
         let mut world = self.engine.world();
-        let (id, exec) = world.execs.iter_mut().next_back().unwrap();
+        let (id, exec) = world.terminals.iter_mut().next_back().unwrap();
         let terminal = exec.program.take().unwrap();
         (id.clone(), exec.clone(), terminal)
     }
@@ -256,7 +257,7 @@ async fn a_terminal_passes_bytes_both_ways_and_ends_with_its_program() {
     let mut typed = [0; 7];
     program.read_exact(&mut typed).await.unwrap();
     assert_eq!(&typed, b"exit 7\r");
-    assert_eq!(stage.engine.world().execs[&id].size, Some(size), "what came before is done before");
+    assert_eq!(stage.engine.world().terminals[&id].size, Some(size), "what came before is done before");
     stage.engine.exit_program(&id, 7);
     drop(program);
     assert_eq!(end(&mut session, ONE).await, StreamEnd::Done { exit_code: Some(7) });
@@ -270,14 +271,14 @@ async fn whoever_leaves_a_terminal_ends_its_program() {
     let (id, _, _program) = stage.program();
     session.send(ToAgent::StreamEnd { stream: ONE, end: StreamEnd::Left }).await;
     assert_eq!(end(&mut session, ONE).await, StreamEnd::Left);
-    assert!(!stage.engine.world().execs[&id].state.running);
+    assert!(!stage.engine.world().terminals[&id].state.running);
 
     // So does the end of the session.
     opened(&mut session, TWO, stage.shell()).await;
-    let id = stage.engine.world().execs.iter().find(|(_, e)| e.state.running).map(|(id, _)| id.clone()).unwrap();
+    let id = stage.engine.world().terminals.iter().find(|(_, e)| e.state.running).map(|(id, _)| id.clone()).unwrap();
     drop(session);
     let ended = async {
-        while stage.engine.world().execs[&id].state.running {
+        while stage.engine.world().terminals[&id].state.running {
             tokio::task::yield_now().await;
         }
     };
@@ -305,8 +306,15 @@ async fn the_owners_policy_stands_above_streams() {
         open(&mut session, ONE, request).await;
         assert!(matches!(refusal(&mut session, ONE).await, StreamRefusal::Policy { .. }));
     }
-    assert!(stage.engine.world().execs.is_empty());
+    assert!(stage.engine.world().terminals.is_empty());
     stage.agent.stop().await;
+}
+
+#[derive(serde::Serialize)]
+struct Future {
+    t: &'static str,
+    stream: StreamId,
+    request: std::collections::BTreeMap<&'static str, &'static str>,
 }
 
 #[tokio::test]
@@ -329,12 +337,6 @@ async fn what_is_not_there_not_known_or_too_much_is_refused() {
     assert_eq!(refusal(&mut session, ONE).await, StreamRefusal::NoContainer);
     labels(&ours);
 
-    #[derive(serde::Serialize)]
-    struct Future {
-        t: &'static str,
-        stream: StreamId,
-        request: std::collections::BTreeMap<&'static str, &'static str>,
-    }
     let request = [("what", "smell")].into();
     session.raw(codec::encode(&Future { t: "open_stream", stream: TWO, request }).unwrap()).await;
     assert_eq!(refusal(&mut session, TWO).await, StreamRefusal::Unsupported);

@@ -1,11 +1,12 @@
 //! The coordinator's store of build contexts: one canonical tar a file, named by its SHA-256, in a folder of its own.
-//! The images service puts uploads in; the agent port serves them to the agent that builds; a periodic sweep removes
-//! those that no job needs.
+//! The images service puts uploads in, and releases each once its request is decided; the agent port serves them to the
+//! agent that builds; a periodic sweep removes those that no job needs any more.
 //!
 //! What must hold: a file under its final name is complete, canonical and durable; a name that a client gives never
 //! reaches the file system; nothing younger than the sweep's age goes, because its job may not be committed yet.
 
 use super::archive::{self, ArchiveError, Limits, Summary};
+use super::claims::{Claim, Claims};
 use bytes::Bytes;
 use dockerforge_protocol::command::ContextRef;
 use futures_util::{Stream, StreamExt};
@@ -28,15 +29,18 @@ const BUFFER: usize = 256 * 1024;
 #[derive(Debug, Clone)]
 pub struct Contexts {
     folder: Arc<Path>,
+    claims: Claims,
 }
 
 /// A context that is in the store.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Received {
     /// What an agent fetches it by.
     pub context: ContextRef,
     /// What is in it.
     pub summary: Summary,
+    /// Keeps it from being removed until the request is decided; goes to [`Contexts::release`] then.
+    pub claim: Claim,
 }
 
 /// Why a context is not in the store, or does not come out.
@@ -107,7 +111,7 @@ impl Contexts {
     /// a folder belongs to one process at a time.
     pub fn new(folder: &Path) -> Result<Self, ContextError> {
         std::fs::create_dir_all(folder).map_err(|error| ContextError::file("create", folder, error))?;
-        let contexts = Self { folder: folder.into() };
+        let contexts = Self { folder: folder.into(), claims: Claims::default() };
         for (path, name, _) in contexts.files()? {
             if name.starts_with(UNFINISHED) {
                 std::fs::remove_file(&path).map_err(|error| ContextError::file("remove", &path, error))?;
@@ -139,7 +143,7 @@ impl Contexts {
     }
 
     /// Makes the context that holds one file, `Dockerfile`, with this text.
-    pub async fn from_dockerfile(&self, text: &str) -> Result<ContextRef, ContextError> {
+    pub async fn from_dockerfile(&self, text: &str) -> Result<(ContextRef, Claim), ContextError> {
         let (this, text) = (self.clone(), text.to_owned());
         blocking(move || {
             let mut file = this.unfinished()?;
@@ -173,13 +177,20 @@ impl Contexts {
         Ok(tokio::fs::File::from_std(file.await?))
     }
 
-    /// Removes a context. One that is not there is as good as removed.
-    pub async fn remove(&self, sha256: &str) -> Result<(), ContextError> {
-        let path = self.path(sha256)?;
-        match tokio::fs::remove_file(&path).await {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(ContextError::file("remove", &path, error)),
-            _ => Ok(()),
+    /// Ends a request's claim once the request is decided, and removes the context unless it is needed: by a job, as
+    /// `needed` says, or by another request that brought the same. Answers whether it was removed.
+    pub async fn release(&self, claim: Claim, needed: impl Future<Output = bool>) -> Result<bool, ContextError> {
+        // In this order: a request that is decided between the two has its job by then.
+        if !claim.is_alone() || needed.await {
+            return Ok(false);
         }
+        let path = self.path(claim.sha256())?;
+        blocking(move || match claim.if_last(|| std::fs::remove_file(&path)) {
+            None => Ok(false),
+            Some(Err(error)) if error.kind() != ErrorKind::NotFound => Err(ContextError::file("remove", &path, error)),
+            Some(_) => Ok(true),
+        })
+        .await
     }
 
     /// Removes the contexts, and the unfinished uploads, that are older than this and not among those to keep. Answers
@@ -237,18 +248,20 @@ impl Contexts {
         writer.flush().map_err(|error| ContextError::file("write", &self.folder, error))?;
         drop(writer);
         let context = ContextRef { sha256: summary.sha256.clone(), size: summary.size };
-        Ok(Received { context: self.keep(file, context)?, summary })
+        let (context, claim) = self.keep(file, context)?;
+        Ok(Received { context, summary, claim })
     }
 
     /// Gives a finished file its name, durably. A file that has the name already is replaced by its equal, which also
     /// makes it young again for the sweep.
-    fn keep(&self, file: NamedTempFile, context: ContextRef) -> Result<ContextRef, ContextError> {
+    fn keep(&self, file: NamedTempFile, context: ContextRef) -> Result<(ContextRef, Claim), ContextError> {
         let path = self.path(&context.sha256)?;
+        let claim = self.claims.claim(&context.sha256);
         file.as_file().sync_all().map_err(|error| ContextError::file("sync", &path, error))?;
         file.persist(&path).map_err(|error| ContextError::file("rename", &path, error.error))?;
         let synced = File::open(&self.folder).and_then(|folder| folder.sync_all());
         synced.map_err(|error| ContextError::file("sync", &self.folder, error))?;
-        Ok(context)
+        Ok((context, claim))
     }
 
     /// A new file that is deleted unless it is kept.

@@ -39,6 +39,11 @@ fn store() -> (tempfile::TempDir, Contexts) {
     (folder, contexts)
 }
 
+/// A context whose request is decided.
+async fn made(contexts: &Contexts, text: &str) -> ContextRef {
+    contexts.from_dockerfile(text).await.unwrap().0
+}
+
 fn age(path: &Path, hours: u64) {
     let then = SystemTime::now() - Duration::from_secs(hours * 3600);
     File::options().write(true).open(path).unwrap().set_modified(then).unwrap();
@@ -61,8 +66,8 @@ async fn an_upload_is_stored_under_its_hash_and_comes_out_whole() {
 async fn the_same_content_twice_is_one_file() {
     let (folder, contexts) = store();
     let uploaded = contexts.receive(upload(&archive_of("FROM a\n")), Limits::default()).await.unwrap().context;
-    let made = contexts.from_dockerfile("FROM a\n").await.unwrap();
-    let other = contexts.from_dockerfile("FROM b\n").await.unwrap();
+    let made = made(&contexts, "FROM a\n").await;
+    let other = self::made(&contexts, "FROM b\n").await;
     assert_eq!(uploaded, made);
     assert_ne!(uploaded, other);
     assert_eq!(names(folder.path()).len(), 2);
@@ -106,13 +111,13 @@ async fn only_hashes_are_names() {
         let context = ContextRef { sha256: name.to_owned(), size: 1 };
         assert!(matches!(contexts.open(&context).await, Err(ContextError::NotFound(_))), "{name:?}");
     }
-    assert!(contexts.remove("../x").await.is_err() && !outside.exists());
+    assert!(!outside.exists());
 }
 
 #[tokio::test]
 async fn a_file_of_another_size_is_not_served() {
     let (folder, contexts) = store();
-    let context = contexts.from_dockerfile("FROM a\n").await.unwrap();
+    let context = made(&contexts, "FROM a\n").await;
     let path = folder.path().join(format!("{}.tar", context.sha256));
     File::options().write(true).open(path).unwrap().set_len(5).unwrap();
     assert!(matches!(contexts.open(&context).await, Err(ContextError::Damaged { found: 5, .. })));
@@ -122,13 +127,12 @@ async fn a_file_of_another_size_is_not_served() {
 async fn the_sweep_takes_what_is_old_and_not_kept() {
     let (folder, contexts) = store();
     let file = |context: &ContextRef| folder.path().join(format!("{}.tar", context.sha256));
-    let (old, kept) = (contexts.from_dockerfile("old").await.unwrap(), contexts.from_dockerfile("kept").await.unwrap());
-    let (young, renewed) =
-        (contexts.from_dockerfile("young").await.unwrap(), contexts.from_dockerfile("renewed").await.unwrap());
+    let (old, kept) = (made(&contexts, "old").await, made(&contexts, "kept").await);
+    let (young, renewed) = (made(&contexts, "young").await, made(&contexts, "renewed").await);
     for context in [&old, &kept, &renewed] {
         age(&file(context), 2);
     }
-    contexts.from_dockerfile("renewed").await.unwrap();
+    made(&contexts, "renewed").await;
     let foreign = folder.path().join("foreign.tar");
     std::fs::write(&foreign, "").unwrap();
     age(&foreign, 2);
@@ -137,16 +141,39 @@ async fn the_sweep_takes_what_is_old_and_not_kept() {
     assert_eq!(contexts.sweep(keep, Duration::from_secs(3600)).await.unwrap(), 1);
     assert!(!file(&old).exists());
     assert!([file(&kept), file(&young), file(&renewed), foreign].iter().all(|path| path.exists()));
+}
 
-    contexts.remove(&young.sha256).await.unwrap();
-    contexts.remove(&young.sha256).await.unwrap();
-    assert!(!file(&young).exists());
+#[tokio::test]
+async fn a_context_that_nothing_needs_goes_with_the_last_request_that_brought_it() {
+    let (folder, contexts) = store();
+    let bring = || async { contexts.from_dockerfile("FROM a\n").await.unwrap().1 };
+    let release = |claim, needed: bool| contexts.release(claim, std::future::ready(needed));
+    assert!(!release(bring().await, true).await.unwrap(), "a job needs it");
+    let (first, second) = (bring().await, bring().await);
+    assert!(!release(first, false).await.unwrap(), "another request brought the same");
+    assert_eq!(names(folder.path()).len(), 1);
+    assert!(release(second, false).await.unwrap());
+    assert_eq!(names(folder.path()), Vec::<String>::new());
+    assert!(release(bring().await, false).await.unwrap(), "the next one begins anew");
+}
+
+#[tokio::test]
+async fn a_context_that_came_again_while_its_need_was_looked_up_stays() {
+    let (folder, contexts) = store();
+    let (_, refused) = contexts.from_dockerfile("FROM a\n").await.unwrap();
+    let again = async {
+        // Brought and decided meanwhile: its job is there now, and was not when it was looked for.
+        made(&contexts, "FROM a\n").await;
+        false
+    };
+    assert!(!contexts.release(refused, again).await.unwrap());
+    assert_eq!(names(folder.path()).len(), 1);
 }
 
 #[tokio::test]
 async fn what_an_earlier_process_left_unfinished_goes_at_the_start() {
     let (folder, contexts) = store();
-    let context = contexts.from_dockerfile("FROM a\n").await.unwrap();
+    let context = made(&contexts, "FROM a\n").await;
     std::fs::write(folder.path().join(format!("{UNFINISHED}abc")), "x").unwrap();
     let again = Contexts::new(folder.path()).unwrap();
     assert!(again.open(&context).await.is_ok());

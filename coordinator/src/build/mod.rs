@@ -2,6 +2,8 @@
 //! agent that builds has fetched it ([`Contexts`]). Called by the images service; imports only `protocol`.
 
 pub mod archive;
+mod claims;
 mod contexts;
 
+pub use claims::Claim;
 pub use contexts::{ContextError, Contexts, Received};

@@ -5,6 +5,8 @@ use dockerforge_protocol::spec::{
     AbsolutePath, Bytes, EnvName, HostPort, ImageRef, LabelKey, LabelValue, PortMapping, PortProtocol, VolumeMount,
     VolumeName,
 };
+use jiff::{Span, SpanRelativeTo, Timestamp};
+use serde_json::Value;
 use std::num::NonZeroU16;
 
 /// `KEY=VALUE`, a label.
@@ -94,6 +96,45 @@ pub(super) fn cpus(text: &str) -> Result<f64, String> {
     }
 }
 
+/// A time to come: RFC 3339, or a span from now (`30d`, `12h`), in which a day has 24 hours.
+pub(super) fn time_to_come(text: &str) -> Result<Timestamp, String> {
+    let span = || -> Result<Timestamp, jiff::Error> {
+        let span: Span = text.parse()?;
+        Timestamp::now().checked_add(span.to_duration(SpanRelativeTo::days_are_24_hours())?)
+    };
+    let time = text.parse().or_else(|_| span());
+    let time =
+        time.map_err(|_| format!("expected a time such as 2030-01-01T00:00:00Z, or a span such as 30d, not {text:?}"))?;
+    if time > Timestamp::now() { Ok(time) } else { Err("expected a time to come".to_owned()) }
+}
+
+/// A limit of a quota that is a number, or `default`.
+pub(super) fn limit(text: &str) -> Result<Value, String> {
+    number_or_default(text, |text| {
+        text.parse::<u64>().map(Value::from).map_err(|_| "expected a number, or default".to_owned())
+    })
+}
+
+/// A limit of processors, or `default`.
+pub(super) fn cpus_limit(text: &str) -> Result<Value, String> {
+    number_or_default(text, |text| match text.parse::<f64>() {
+        Ok(cpus) if (0.0..=1e9).contains(&cpus) => Ok(Value::from(cpus)),
+        _ => Err("expected a number of processors such as 1.5, or default".to_owned()),
+    })
+}
+
+/// A limit of memory with a unit, or `default`.
+pub(super) fn memory_limit(text: &str) -> Result<Value, String> {
+    number_or_default(
+        text,
+        |text| if text == "0" { Ok(Value::from(0)) } else { memory(text).map(|b| Value::from(b.get())) },
+    )
+}
+
+fn number_or_default(text: &str, number: impl Fn(&str) -> Result<Value, String>) -> Result<Value, String> {
+    if text == "default" { Ok(Value::Null) } else { number(text) }
+}
+
 /// An image reference; it comes back as it was.
 pub(super) fn reference(text: &str) -> Result<String, String> {
     text.parse::<ImageRef>().map(|_| text.to_owned()).map_err(said)
@@ -140,6 +181,12 @@ mod tests {
         }
         assert!(env("A").is_err() && env("1A=x").is_err() && env("A=b=c").is_ok());
         assert!(label("dev.dockerforge.user=x").is_err() && build_arg("=x").is_err());
+        for bad in ["", "yesterday", "2001-01-01T00:00:00Z", "-3d", "30"] {
+            assert!(time_to_come(bad).is_err(), "{bad:?} was accepted");
+        }
+        assert!(time_to_come("30d").is_ok() && time_to_come("9999-01-01T00:00:00Z").is_ok());
+        assert!(limit("-1").is_err() && cpus_limit("-1").is_err() && memory_limit("1x").is_err());
+        assert_eq!((limit("default"), cpus_limit("1.5")), (Ok(Value::Null), Ok(Value::from(1.5))));
         assert!(cpus("0").is_err() && cpus("NaN").is_err() && cpus("0.5").is_ok());
     }
 }

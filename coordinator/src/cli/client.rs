@@ -88,6 +88,13 @@ impl Client {
         self.repeated(Repeat::Always, request).await
     }
 
+    /// `PATCH` with JSON, with an idempotency key, repeated where the connection fails.
+    pub(super) async fn patch(&self, path: &str, body: &Value) -> Result<Answer, CliError> {
+        let key = Uuid::new_v4().to_string();
+        let request = || self.request(Method::PATCH, path).header("Idempotency-Key", &key).json(body).timeout(ANSWER);
+        self.repeated(Repeat::Always, request).await
+    }
+
     /// `POST` of a build context, packed anew for each attempt. There is no limit of time: it may be large.
     pub(super) async fn post_context(
         &self,

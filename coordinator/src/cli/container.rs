@@ -6,6 +6,7 @@ use super::{
     list::{self, ListOptions, age, named, number, text},
     live,
     resolve::{self, Kind},
+    secrets::Secrets,
     session::Session,
     table::{Cell, Table},
 };
@@ -34,6 +35,22 @@ pub enum ContainerCommand {
         /// Name or id
         container: String,
     },
+    /// Start a container
+    Start {
+        /// Name or id
+        container: String,
+        /// Follow the job until it is over
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Stop a container; it stays, and is not started again until somebody asks
+    Stop(Stop),
+    /// Stop a container and start it
+    Restart(Stop),
+    /// Run a program in a container; what it writes is the job's log
+    Exec(Exec),
+    /// Change what a container is; what is not named stays
+    Update(Box<Update>),
     /// Show what a container wrote
     Logs(live::Logs),
     /// Show what a container uses
@@ -59,26 +76,47 @@ pub enum ContainerCommand {
     },
 }
 
-/// What a container is to be.
+/// How a container is stopped.
 #[derive(Debug, clap::Args)]
-pub struct Create {
-    /// Its name
-    name: ResourceName,
-    /// The image to run, by name or id
+pub struct Stop {
+    /// Name or id
+    container: String,
+    /// Seconds it may take to end by itself before it is killed
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(..=300))]
+    grace: Option<u32>,
+    /// Follow the job until it is over
     #[arg(long)]
-    image: String,
-    /// The host to run on, by name or id
-    #[arg(long)]
-    host: String,
+    wait: bool,
+}
+
+/// A program to run in a container.
+#[derive(Debug, clap::Args)]
+pub struct Exec {
+    /// Name or id
+    container: String,
     /// An environment variable; may be repeated
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
     env: Vec<(EnvName, String)>,
-    /// A port to publish, [HOST:]CONTAINER[/udp]; may be repeated
-    #[arg(long = "publish", short, value_name = "PORT", value_parser = args::port)]
-    ports: Vec<PortMapping>,
-    /// A named volume to mount, VOLUME:TARGET[:ro]; may be repeated
-    #[arg(long = "volume", short, value_name = "VOLUME", value_parser = args::volume)]
-    volumes: Vec<VolumeMount>,
+    /// Who it runs as: user or user:group
+    #[arg(long, short)]
+    user: Option<String>,
+    /// The folder it begins in
+    #[arg(long, short, value_name = "PATH")]
+    workdir: Option<String>,
+    /// Seconds within which it has to begin, and that it may run
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    deadline: Option<u32>,
+    /// Follow the job until it is over
+    #[arg(long)]
+    wait: bool,
+    /// The program and its arguments
+    #[arg(last = true, required = true)]
+    command: Vec<String>,
+}
+
+/// What a container may use.
+#[derive(Debug, clap::Args)]
+struct Limits {
     /// At most this many processors, such as 0.5
     #[arg(long, value_name = "N", value_parser = args::cpus)]
     cpus: Option<f64>,
@@ -88,6 +126,119 @@ pub struct Create {
     /// At most this many processes and threads
     #[arg(long, value_name = "N", value_parser = pids)]
     pids: Option<PidsLimit>,
+}
+
+impl Limits {
+    /// Those that were named.
+    fn named(&self) -> Map<String, Value> {
+        let limits = [
+            ("cpus", self.cpus.map(|n| json!(n))),
+            ("memory", self.memory.map(|n| json!(n))),
+            ("pids", self.pids.map(|n| json!(n))),
+        ];
+        limits.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
+    }
+}
+
+/// What is to be another from now on.
+#[derive(Debug, clap::Args)]
+pub struct Update {
+    /// Name or id
+    container: String,
+    /// The image to run, by name or id
+    #[arg(long)]
+    image: Option<String>,
+    /// An environment variable; may be repeated; all of them are replaced
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
+    env: Vec<(EnvName, String)>,
+    /// Its secrets; those it has under other names stay.
+    #[command(flatten)]
+    secrets: Secrets,
+    /// A secret that it has no more; may be repeated
+    #[arg(long, value_name = "NAME")]
+    no_secret: Vec<EnvName>,
+    /// What it may use.
+    #[command(flatten)]
+    limits: Limits,
+    /// When Docker restarts it: no, unless-stopped, always or on-failure
+    #[arg(long, value_name = "POLICY", value_parser = str::parse::<RestartPolicy>)]
+    restart: Option<RestartPolicy>,
+    /// A label; may be repeated; all of them are replaced
+    #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = args::label)]
+    labels: Vec<(LabelKey, LabelValue)>,
+    /// Give up if its host does not take it within these seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
+    deadline: Option<u64>,
+    /// Follow the job until it is over
+    #[arg(long)]
+    wait: bool,
+    /// The program to run and its arguments, instead of those it has
+    #[arg(last = true)]
+    command: Vec<String>,
+}
+
+impl Update {
+    /// The body of the request; limits are replaced together, so those that are not named are taken from what is there.
+    fn body(self, image: Option<String>, before: &Value) -> Value {
+        let mut resources = before.get("resources").and_then(Value::as_object).cloned().unwrap_or_default();
+        let limits = self.limits.named();
+        let limited = !limits.is_empty();
+        resources.extend(limits);
+        let other_secrets = self.changes_secrets();
+        let mut secrets = before.get("secrets").and_then(Value::as_object).cloned().unwrap_or_default();
+        secrets.retain(|name, _| self.no_secret.iter().all(|gone| gone.to_string() != *name));
+        secrets.extend(self.secrets.named());
+        let optional = [
+            ("image", image.map(|image| json!(image))),
+            ("command", (!self.command.is_empty()).then(|| json!(self.command))),
+            ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
+            ("secrets", other_secrets.then_some(Value::Object(secrets))),
+            ("resources", limited.then_some(Value::Object(resources))),
+            ("restart", self.restart.map(|policy| json!(policy))),
+            ("labels", (!self.labels.is_empty()).then(|| json!(self.labels.into_iter().collect::<BTreeMap<_, _>>()))),
+            ("deadline", self.deadline.map(|seconds| json!(seconds))),
+        ];
+        let named = optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+        Value::Object(named.collect())
+    }
+
+    fn changes_secrets(&self) -> bool {
+        !self.no_secret.is_empty() || !self.secrets.named().is_empty()
+    }
+}
+
+/// What a container is to be.
+#[derive(Debug, clap::Args)]
+pub struct Create {
+    /// Its name
+    name: ResourceName,
+    /// The image to run, by name or id
+    #[arg(long)]
+    image: String,
+    /// The host to run on, by name or id; where absent, a host that users share
+    #[arg(long, conflicts_with_all = ["place", "place_labels"])]
+    host: Option<String>,
+    /// How one of the hosts that users share is chosen: spread, binpack or random
+    #[arg(long, value_name = "STRATEGY", value_parser = ["spread", "binpack", "random"])]
+    place: Option<String>,
+    /// A label that such a host must have; may be repeated
+    #[arg(long = "place-label", value_name = "KEY=VALUE", value_parser = args::label)]
+    place_labels: Vec<(LabelKey, LabelValue)>,
+    /// An environment variable; may be repeated
+    #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
+    env: Vec<(EnvName, String)>,
+    /// A port to publish, [HOST:]CONTAINER[/udp]; may be repeated
+    #[arg(long = "publish", short, value_name = "PORT", value_parser = args::port)]
+    ports: Vec<PortMapping>,
+    /// A named volume to mount, VOLUME:TARGET[:ro]; may be repeated
+    #[arg(long = "volume", short, value_name = "VOLUME", value_parser = args::volume)]
+    volumes: Vec<VolumeMount>,
+    /// Its secrets.
+    #[command(flatten)]
+    secrets: Secrets,
+    /// What it may use.
+    #[command(flatten)]
+    limits: Limits,
     /// When Docker restarts it: no, unless-stopped, always or on-failure
     #[arg(long, value_name = "POLICY", value_parser = str::parse::<RestartPolicy>)]
     restart: Option<RestartPolicy>,
@@ -112,14 +263,20 @@ fn pids(text: &str) -> Result<PidsLimit, String> {
 
 impl Create {
     /// The body of the request; what was not asked for is not in it, so that the server's defaults hold.
-    fn body(self, image: &str, host: &str) -> Value {
-        let mut resources = Map::new();
-        resources.extend(self.cpus.map(|n| ("cpus".to_owned(), json!(n))));
-        resources.extend(self.memory.map(|n| ("memory".to_owned(), json!(n))));
-        resources.extend(self.pids.map(|n| ("pids".to_owned(), json!(n))));
+    fn body(self, image: &str, host: Option<&str>) -> Value {
+        let mut placement = Map::new();
+        placement.extend(self.place.map(|strategy| ("strategy".to_owned(), json!(strategy))));
+        if !self.place_labels.is_empty() {
+            let labels = self.place_labels.into_iter().collect::<BTreeMap<_, _>>();
+            placement.insert("labels".to_owned(), json!(labels));
+        }
+        let (resources, secrets) = (self.limits.named(), self.secrets.named());
         let optional = [
+            ("host", host.map(|host| json!(host))),
+            ("placement", (!placement.is_empty()).then_some(Value::Object(placement))),
             ("command", (!self.command.is_empty()).then(|| json!(self.command))),
             ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
+            ("secrets", (!secrets.is_empty()).then_some(Value::Object(secrets))),
             ("ports", (!self.ports.is_empty()).then(|| json!(self.ports))),
             ("volumes", (!self.volumes.is_empty()).then(|| json!(self.volumes))),
             ("resources", (!resources.is_empty()).then_some(Value::Object(resources))),
@@ -127,7 +284,7 @@ impl Create {
             ("labels", (!self.labels.is_empty()).then(|| json!(self.labels.into_iter().collect::<BTreeMap<_, _>>()))),
             ("deadline", self.deadline.map(|seconds| json!(seconds))),
         ];
-        let mut body = json!({ "name": self.name, "image": image, "host": host });
+        let mut body = json!({ "name": self.name, "image": image });
         for (name, value) in optional {
             if let Some(value) = value {
                 body[name] = value;
@@ -143,8 +300,11 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
         ContainerCommand::Create(create) => {
             let wait = create.wait;
             let image = session.id(Kind::Image, &create.image).await?;
-            let host = session.id(Kind::Host, &create.host).await?;
-            let answer = session.client.post("/containers", &create.body(&image, &host)).await?;
+            let host = match &create.host {
+                Some(host) => Some(session.id(Kind::Host, host).await?),
+                None => None,
+            };
+            let answer = session.client.post("/containers", &create.body(&image, host.as_deref())).await?;
             session.accepted(&answer, wait).await
         }
         ContainerCommand::Ls { host, list } => {
@@ -158,6 +318,38 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
             let id = session.id(Kind::Container, &container).await?;
             let answer = session.client.get(&format!("/containers/{id}"), &[]).await?;
             session.show(&answer)
+        }
+        ContainerCommand::Start { container, wait } => ask(session, &container, "start", &json!({}), wait).await,
+        ContainerCommand::Stop(stop) => stop.ask(session, "stop").await,
+        ContainerCommand::Restart(stop) => stop.ask(session, "restart").await,
+        ContainerCommand::Exec(exec) => {
+            let env: BTreeMap<_, _> = exec.env.into_iter().collect();
+            let mut body = json!({ "command": exec.command });
+            for (name, value) in [
+                ("env", (!env.is_empty()).then(|| json!(env))),
+                ("user", exec.user.map(|user| json!(user))),
+                ("workdir", exec.workdir.map(|path| json!(path))),
+                ("deadline", exec.deadline.map(|seconds| json!(seconds))),
+            ] {
+                if let Some(value) = value {
+                    body[name] = value;
+                }
+            }
+            ask(session, &exec.container, "exec", &body, exec.wait).await
+        }
+        ContainerCommand::Update(update) => {
+            let wait = update.wait;
+            let id = session.id(Kind::Container, &update.container).await?;
+            let image = match &update.image {
+                Some(image) => Some(session.id(Kind::Image, image).await?),
+                None => None,
+            };
+            let path = format!("/containers/{id}");
+            // What is said of some limits or secrets leaves the others.
+            let partial = !update.limits.named().is_empty() || update.changes_secrets();
+            let before = if partial { session.client.get(&path, &[]).await?.value()? } else { Value::Null };
+            let answer = session.client.patch(&path, &update.body(image, &before)).await?;
+            session.accepted(&answer, wait).await
         }
         ContainerCommand::Logs(options) => {
             let id = session.id(Kind::Container, &options.container).await?;
@@ -180,6 +372,20 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
     }
 }
 
+impl Stop {
+    async fn ask(self, session: &mut Session, what: &str) -> Result<(), CliError> {
+        let body = self.grace.map_or_else(|| json!({}), |grace| json!({ "grace": grace }));
+        ask(session, &self.container, what, &body, self.wait).await
+    }
+}
+
+/// Asks for something to be done with a container that is there.
+async fn ask(session: &mut Session, container: &str, what: &str, body: &Value, wait: bool) -> Result<(), CliError> {
+    let id = session.id(Kind::Container, container).await?;
+    let answer = session.client.post(&format!("/containers/{id}/{what}"), body).await?;
+    session.accepted(&answer, wait).await
+}
+
 async fn ls(session: &mut Session, options: &ListOptions, host: Option<String>) -> Result<(), CliError> {
     let Some(items) = list::fetch(session, "/containers", options, &[("host", host)]).await? else { return Ok(()) };
     let hosts = resolve::names(&session.client, Kind::Host, &items, "/host").await;
@@ -196,7 +402,10 @@ async fn ls(session: &mut Session, options: &ListOptions, host: Option<String>) 
             Cell::text(text(item, "/id")),
             Cell::state(&state),
             Cell::text(named(&images, text(item, "/image"))),
-            Cell::text(named(&hosts, text(item, "/host"))),
+            Cell::text(match item.pointer("/placement/pool").and_then(Value::as_bool) {
+                Some(true) if text(item, "/host").is_empty() => "pool",
+                _ => named(&hosts, text(item, "/host")),
+            }),
             Cell::text(&ports(item)),
             Cell::text(&age(item, "/created_at")),
         ]);

@@ -141,7 +141,6 @@ impl CliError {
             // As a shell reports a process that SIGPIPE ended.
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => 141,
             Self::Exit(code) => *code,
-            Self::TerminalClosed(_) => 4,
             Self::Usage(_) | Self::BadUrl { .. } | Self::KeyFile { .. } | Self::BadKey | Self::CaFile { .. } => 2,
             Self::Client(_)
             | Self::Refused { .. }
@@ -153,7 +152,7 @@ impl CliError {
             | Self::NotCancelled(_)
             | Self::Output(_) => 1,
             Self::JobCancelled(_) => 3,
-            Self::Unreachable { .. } | Self::Lost { .. } | Self::LostJob { .. } => 4,
+            Self::Unreachable { .. } | Self::Lost { .. } | Self::LostJob { .. } | Self::TerminalClosed(_) => 4,
             Self::Interrupted { .. } => 130,
         }
     }

@@ -24,6 +24,23 @@ pub enum HostCommand {
         /// A label; may be repeated
         #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = args::label)]
         labels: Vec<(LabelKey, LabelValue)>,
+        /// Place containers of all users on it; for administrators
+        #[arg(long)]
+        pool: bool,
+    },
+    /// Change a host's labels, or whether it takes anything new
+    Update {
+        /// Name or id
+        host: String,
+        /// A label; may be repeated. What is given here replaces all that it has
+        #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = args::label)]
+        labels: Vec<(LabelKey, LabelValue)>,
+        /// Take no new containers and images; what runs goes on
+        #[arg(long, conflicts_with = "undrain")]
+        drain: bool,
+        /// Take new containers and images again
+        #[arg(long, required_unless_present_any = ["labels", "drain"])]
+        undrain: bool,
     },
     /// List hosts
     Ls {
@@ -57,10 +74,13 @@ pub enum HostCommand {
 /// Runs one of them.
 pub(super) async fn run(command: HostCommand, session: &mut Session) -> Result<(), CliError> {
     match command {
-        HostCommand::Create { name, labels } => {
+        HostCommand::Create { name, labels, pool } => {
             let mut body = json!({ "name": name });
             if !labels.is_empty() {
                 body["labels"] = json!(labels.into_iter().collect::<BTreeMap<_, _>>());
+            }
+            if pool {
+                body["pool"] = json!(true);
             }
             let answer = session.client.post("/hosts", &body).await?;
             if session.console.json {
@@ -69,6 +89,18 @@ pub(super) async fn run(command: HostCommand, session: &mut Session) -> Result<(
             let host = answer.value()?;
             session.console.line(&format!("host  {}", text(&host, "/id")))?;
             join(session, host.get("join").unwrap_or(&Value::Null))
+        }
+        HostCommand::Update { host, labels, drain, undrain } => {
+            let id = session.id(Kind::Host, &host).await?;
+            let mut body = json!({});
+            if !labels.is_empty() {
+                body["labels"] = json!(labels.into_iter().collect::<BTreeMap<_, _>>());
+            }
+            if drain || undrain {
+                body["draining"] = json!(drain);
+            }
+            let answer = session.client.patch(&format!("/hosts/{id}"), &body).await?;
+            session.show(&answer)
         }
         HostCommand::Ls { list } => ls(session, &list).await,
         HostCommand::Show { host } => {

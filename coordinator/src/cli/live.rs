@@ -212,13 +212,11 @@ pub(super) async fn terminal(session: &mut Session, id: &str, options: &Terminal
                     return Err(CliError::TerminalClosed("the connection was lost".to_owned()));
                 }
             },
-            bytes = typed.recv(), if open => match bytes {
-                Some(bytes) => { let _ = sink.send(Message::Binary(bytes.into())).await; }
+            bytes = typed.recv(), if open => {
+                open = bytes.is_some();
                 // What was piped in has ended: the program is told as a keyboard would.
-                None => {
-                    open = false;
-                    let _ = sink.send(Message::Binary(vec![4].into())).await;
-                }
+                let bytes = bytes.unwrap_or_else(|| vec![4]);
+                let _ = sink.send(Message::Binary(bytes.into())).await;
             },
             _ = resized.recv() => if let Some((cols, rows)) = size() {
                 let text = json!({ "resize": { "cols": cols, "rows": rows } }).to_string();

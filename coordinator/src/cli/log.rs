@@ -78,11 +78,15 @@ pub(super) async fn stream(
         for event in events {
             match event.name.as_str() {
                 "log" => {
+                    let text: String = serde_json::from_slice(&event.data).map_err(|_| CliError::NotUnderstood {
+                        url: path(job),
+                        reason: "an event of the log is not a JSON string".to_owned(),
+                    })?;
                     let end = event.id.and_then(|id| id.parse().ok());
-                    let end = end.unwrap_or(position.offset + event.data.len() as u64);
+                    let end = end.unwrap_or(position.offset + text.len() as u64);
                     // What was shown before a disconnect may come once more.
                     if end > position.offset {
-                        show(&event.data)?;
+                        show(text.as_bytes())?;
                         position.offset = end;
                     }
                 }

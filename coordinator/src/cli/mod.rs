@@ -5,6 +5,7 @@
 //! everything said to the person; no write panics on a closed pipe; the exit code says how it ended ([`EXIT_CODES`]).
 
 mod args;
+mod audit;
 mod client;
 mod connect;
 mod console;
@@ -25,6 +26,7 @@ mod log;
 mod problem;
 mod progress;
 mod resolve;
+mod secrets;
 mod session;
 mod sse;
 mod table;
@@ -66,6 +68,9 @@ pub enum Command {
     /// The queue: asynchronous operations, their progress and logs
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// Who did what (administrators)
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
 }
 
 /// Runs a client command to its end, tells the person about a failure on stderr, and gives the process's exit code.
@@ -88,6 +93,7 @@ pub async fn execute(command: Command, globals: &Globals) -> Result<(), CliError
         Command::Image(command) => image::run(command, &mut session).await?,
         Command::Container(command) => container::run(command, &mut session).await?,
         Command::Job(command) => job::run(command, &mut session).await?,
+        Command::Audit(command) => audit::run(command, &mut session).await?,
     }
     session.close();
     Ok(())

@@ -11,6 +11,7 @@ use crate::domain::job::{Decision, Job, JobState, on_hello};
 use crate::pki::Peer;
 use crate::queue;
 use crate::store::{self, Conn};
+use dockerforge_protocol::command::Command;
 use dockerforge_protocol::handshake::{
     HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Version, Welcome,
 };
@@ -144,6 +145,7 @@ async fn conflict(
             let (user, id, detail) = (host.user, host.id.uuid(), Some(reason.clone()));
             let event = Event { user, kind: "host.conflict", resource: Kind::Host, id, detail };
             store::records::event(conn, &event, now).await?;
+            queue::examine(conn, host.id, now).await?;
             tracing::error!(host = %host.id, reason, "a host is in conflict");
             Ok(Some(reason))
         }
@@ -181,6 +183,9 @@ async fn compare(
 /// The message that gives a job's current attempt to its agent.
 pub(super) fn assignment(job: &Job) -> Option<Assign> {
     let command = job.command.clone()?;
-    let limit = u64::try_from(job.kind.time_limit().as_millis()).unwrap_or(u64::MAX);
+    let limit = match &command {
+        Command::ExecContainer(exec) => u64::from(exec.limit_s) * 1000,
+        _ => u64::try_from(job.kind.time_limit().as_millis()).unwrap_or(u64::MAX),
+    };
     Some(Assign { attempt: job.current(), command, deadline_ms: limit })
 }

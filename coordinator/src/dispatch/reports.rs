@@ -6,6 +6,7 @@ use crate::domain::Timestamp;
 use crate::domain::container::{DesiredState, INVENTORY_RACE, reconcile};
 use crate::domain::image::PresenceState;
 use crate::domain::job::{Decision, Job, on_finished, on_not_taken};
+use crate::metrics;
 use crate::pki::Authority;
 use crate::queue;
 use crate::store::{self, Conn};
@@ -93,7 +94,10 @@ pub(super) async fn apply(
             | FromAgent::StreamCredit { .. }
             | FromAgent::StreamEnd { .. } => {}
             FromAgent::Accepted { attempt } => {
-                if own(conn, host, attempt).await?.is_some() && store::jobs::set_running(conn, attempt, now).await? {
+                if let Some(job) = own(conn, host, attempt).await?
+                    && job.attempt == attempt.number
+                    && queue::apply(conn, &job, Decision::Run, now).await?
+                {
                     effects.changed.push(attempt.job);
                 }
             }
@@ -114,7 +118,10 @@ pub(super) async fn apply(
                 finished(conn, host, attempt, outcome, now, &mut effects).await?;
             }
             FromAgent::Inventory(inventory) => inventory_of(conn, host, &inventory, now).await?,
-            FromAgent::Heartbeat(beat) => store::hosts::heard(conn, host, &beat, now).await?,
+            FromAgent::Heartbeat(beat) => {
+                store::hosts::heard(conn, host, &beat, now).await?;
+                queue::examine(conn, host, now).await?;
+            }
             FromAgent::Docker { docker } => {
                 store::hosts::set_docker(conn, host, docker.as_ref().map(clean_docker).as_ref()).await?;
             }
@@ -206,6 +213,7 @@ async fn log(
     let mut upto = have;
     if offset <= have && known < bytes.len() && store::logs::append(conn, attempt, size, &bytes[known..]).await? {
         upto = offset + bytes.len() as u64;
+        metrics::job_logged(upto - have);
         effects.changed.push(attempt.job);
     }
     effects.replies.push(ToAgent::LogAck { attempt, upto });

@@ -2,6 +2,7 @@
 
 use super::admission::{self, assignment};
 use super::{DispatchError, Dispatcher, reports};
+use crate::domain::share::Places;
 use crate::hub::{Inbound, Knock, SessionHandle};
 use crate::store;
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
@@ -50,7 +51,7 @@ pub(super) async fn serve(dispatcher: Dispatcher, knock: Knock) {
     }
     dispatcher.signals.wake_conductor();
     // Registered before the first look.
-    let wake = dispatcher.signals.attend_host(host);
+    let wake = dispatcher.signals.attend_host(host, epoch);
     if knock.answer.send(Ok(admitted.welcome)).is_err() {
         dispatcher.signals.leave_host(host, &wake);
         return;
@@ -127,7 +128,7 @@ impl Session {
 
     /// Claims what the host can take, sends it, and passes on cancellations.
     async fn look(&mut self) -> Result<(), DispatchError> {
-        let (host, epoch, slots) = (self.host, self.epoch, self.slots);
+        let (host, epoch, places) = (self.host, self.epoch, Places::of_slots(self.slots));
         let mut conn = self.dispatcher.store.read().await?;
         let cancelling = store::jobs::cancelling_on_host(&mut conn, host).await?;
         let queued = store::jobs::any_queued(&mut conn, host).await?;
@@ -149,7 +150,7 @@ impl Session {
                     if !store::hosts::fence(conn, host, epoch).await? {
                         return Err(DispatchError::Superseded);
                     }
-                    Ok(store::jobs::claim(conn, host, slots, crate::clock::now()).await?)
+                    Ok(store::jobs::claim(conn, host, places, crate::clock::now()).await?)
                 })
             })
             .await?;

@@ -4,8 +4,8 @@
 use super::Timestamp;
 use core::net::IpAddr;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
-use dockerforge_protocol::inventory::{ContainerState, ObservedContainer, ObservedPort};
-use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
+use dockerforge_protocol::inventory::{ContainerState, Health, ObservedContainer, ObservedPort};
+use dockerforge_protocol::spec::{ContainerSpec, PortMapping, ResourceName, Seconds};
 use jiff::SignedDuration;
 
 /// How long after a result an inventory that lacks the container proves nothing: it may have been read before.
@@ -34,11 +34,24 @@ pub struct Container {
     pub created_at: Timestamp,
 }
 
+/// Seconds that a container may take to end, where nobody says.
+const GRACE: u32 = 10;
+
+impl Container {
+    /// Seconds that it may take to end before it is killed.
+    #[must_use]
+    pub fn grace(&self) -> u32 {
+        self.spec.stop_grace.map_or(GRACE, Seconds::get)
+    }
+}
+
 /// What a container is meant to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DesiredState {
     /// Run.
     Running,
+    /// Be there, and not run.
+    Stopped,
     /// Be gone.
     Removed,
 }
@@ -49,6 +62,7 @@ impl DesiredState {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Running => "running",
+            Self::Stopped => "stopped",
             Self::Removed => "removed",
         }
     }
@@ -56,7 +70,7 @@ impl DesiredState {
     /// The state a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Running, Self::Removed].into_iter().find(|s| s.as_str() == word)
+        [Self::Running, Self::Stopped, Self::Removed].into_iter().find(|s| s.as_str() == word)
     }
 }
 
@@ -65,6 +79,8 @@ impl DesiredState {
 pub struct Observed {
     /// Its state.
     pub state: ObservedState,
+    /// How well it is, where it is checked.
+    pub health: Option<Health>,
     /// Docker's id of it.
     pub docker_id: Option<String>,
     /// The exit code, once it has ended.
@@ -115,11 +131,70 @@ impl ObservedState {
     }
 }
 
+/// The first of the ports that a container is to publish, by their numbers, that another on its host has: because it was
+/// asked for, or because it was chosen for it. One that is meant to be gone has none any more.
+#[must_use]
+pub fn port_conflict(
+    asked: &ContainerSpec,
+    except: ContainerId,
+    on_host: &[Container],
+) -> Option<(PortMapping, ContainerId)> {
+    let others = || on_host.iter().filter(|c| c.id != except && c.desired != DesiredState::Removed);
+    asked.ports.iter().find_map(|port| {
+        let host = port.host?.get();
+        let has = |other: &&Container| {
+            let asked = other.spec.ports.iter().any(|p| p.protocol == port.protocol && p.host == port.host);
+            asked || other.observed.ports.iter().any(|p| p.protocol == port.protocol && p.host == host)
+        };
+        others().find(has).map(|other| (*port, other.id))
+    })
+}
+
+/// Whether Docker can make the one of the other where it is: only limits and the restart policy differ, and no limit is
+/// taken away.
+#[must_use]
+pub fn changes_in_place(before: &ContainerSpec, after: &ContainerSpec) -> bool {
+    let (old, new) = (&before.resources, &after.resources);
+    let kept = ContainerSpec { resources: *new, restart: after.restart, ..before.clone() } == *after;
+    let taken_away = (old.cpus.is_some() && new.cpus.is_none())
+        || (old.memory.is_some() && new.memory.is_none())
+        || (old.pids.is_some() && new.pids.is_none());
+    kept && !taken_away
+}
+
+/// What a container is meant to do once something that was to change it was cancelled: go on as it was seen.
+#[must_use]
+pub const fn left_as(seen: ObservedState) -> DesiredState {
+    match seen {
+        ObservedState::Docker(ContainerState::Created | ContainerState::Exited | ContainerState::Dead) => {
+            DesiredState::Stopped
+        }
+        _ => DesiredState::Running,
+    }
+}
+
+/// What is seen of a container after a job of this name has succeeded, as long as its host says nothing newer; `None`
+/// where it was seen so already.
+#[must_use]
+pub fn operated(known: &Observed, running: bool, docker_id: &str, now: Timestamp) -> Option<Observed> {
+    let state = if running { ContainerState::Running } else { ContainerState::Exited };
+    let seen = known.state == ObservedState::Docker(state) && known.docker_id.as_deref() == Some(docker_id);
+    let stays = !running && known.docker_id.as_deref() == Some(docker_id);
+    (!seen).then(|| Observed {
+        state: ObservedState::Docker(state),
+        docker_id: Some(docker_id.to_owned()),
+        started_at: known.started_at.filter(|_| stays),
+        at: Some(now),
+        ..Observed::default()
+    })
+}
+
 /// What a report says of a container, in our terms.
 #[must_use]
 pub fn observe(seen: &ObservedContainer, now: Timestamp) -> Observed {
     Observed {
         state: ObservedState::Docker(seen.state),
+        health: seen.health,
         docker_id: Some(seen.docker_id.clone()),
         exit_code: seen.exit_code,
         started_at: seen.started_at.and_then(|us| Timestamp::from_microsecond(us).ok()),
@@ -142,6 +217,7 @@ pub fn reconcile(known: &Observed, seen: Option<&ObservedContainer>, now: Timest
             ObservedState::Docker(_) if known.at.is_some_and(|at| now.duration_since(at) < INVENTORY_RACE) => None,
             ObservedState::Docker(_) => Some(Observed {
                 state: ObservedState::Missing,
+                health: None,
                 ports: Vec::new(),
                 address: None,
                 at: Some(now),
@@ -164,6 +240,7 @@ mod tests {
             container: ContainerId::new(),
             docker_id: "d".to_owned(),
             state,
+            health: None,
             exit_code: None,
             started_at: None,
             ports: vec![],
@@ -184,6 +261,34 @@ mod tests {
         let known = observe(&seen(ContainerState::Running), at(0));
         assert_eq!(reconcile(&known, None, at(1)), None);
         assert_eq!(reconcile(&Observed::default(), None, at(60)), None);
+    }
+
+    #[test]
+    fn what_was_cancelled_leaves_the_container_as_it_is_seen() {
+        assert_eq!(left_as(ObservedState::Docker(ContainerState::Exited)), DesiredState::Stopped);
+        assert_eq!(left_as(ObservedState::Docker(ContainerState::Restarting)), DesiredState::Running);
+        assert_eq!(left_as(ObservedState::Pending), DesiredState::Running);
+    }
+
+    #[test]
+    fn only_limits_that_stay_and_the_restart_policy_change_in_place() {
+        let spec = |text: &str| serde_json::from_str::<ContainerSpec>(text).unwrap();
+        let before = spec(r#"{"env":{"A":"b"},"resources":{"pids":10}}"#);
+        assert!(changes_in_place(
+            &before,
+            &spec(r#"{"env":{"A":"b"},"resources":{"pids":20,"cpus":500},"restart":"no"}"#)
+        ));
+        assert!(!changes_in_place(&before, &spec(r#"{"env":{"A":"b"}}"#)), "a limit is taken away");
+        assert!(!changes_in_place(&before, &spec(r#"{"env":{"A":"c"},"resources":{"pids":10}}"#)));
+    }
+
+    #[test]
+    fn a_report_that_came_before_the_jobs_end_is_kept() {
+        let known = Observed { exit_code: Some(3), ..observe(&seen(ContainerState::Exited), at(0)) };
+        assert_eq!(operated(&known, false, "d", at(1)), None);
+        let running = operated(&known, true, "d", at(1)).unwrap();
+        assert_eq!((running.state, running.exit_code), (ObservedState::Docker(ContainerState::Running), None));
+        assert!(operated(&known, false, "another", at(1)).is_some());
     }
 
     #[test]

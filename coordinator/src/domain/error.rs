@@ -1,8 +1,12 @@
 //! The one error of the rules: why something that was asked is refused. Free of transport: `http::error` alone knows
 //! what status each becomes.
 
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use super::Timestamp;
+use super::quota::Counted;
+use super::user::Scope;
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, TokenId, UserId, WebhookId};
 use std::fmt;
+use uuid::Uuid;
 
 /// The kinds of things that can be named, missing or taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +23,8 @@ pub enum Kind {
     Container,
     /// A job.
     Job,
+    /// A webhook.
+    Webhook,
 }
 
 impl Kind {
@@ -32,17 +38,39 @@ impl Kind {
             Self::Image => "image",
             Self::Container => "container",
             Self::Job => "job",
+            Self::Webhook => "webhook",
         }
     }
 
     /// The kind a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job]
+        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job, Self::Webhook]
             .into_iter()
             .find(|k| k.as_str() == word)
     }
 }
+
+macro_rules! ids {
+    ($($kind:ident $id:ident),*) => {
+        impl Kind {
+            /// An id of a thing of this kind, in its printed form.
+            #[must_use]
+            pub fn print_id(self, id: Uuid) -> String {
+                match self {
+                    $(Self::$kind => $id::from_uuid(id).to_string(),)*
+                }
+            }
+
+            /// The thing that a printed id names.
+            #[must_use]
+            pub fn parse_id(text: &str) -> Option<(Self, Uuid)> {
+                None$(.or_else(|| text.parse::<$id>().ok().map(|id| (Self::$kind, id.uuid()))))*
+            }
+        }
+    };
+}
+ids! { User UserId, Token TokenId, Host HostId, Image ImageId, Container ContainerId, Job JobId, Webhook WebhookId }
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -91,58 +119,115 @@ pub enum Refusal {
         image: ImageId,
     },
     /// Containers use the image.
-    #[error("{image} is used by {}", list(containers))]
+    #[error("{image} is used by {}", users(containers, *others))]
     ImageInUse {
         /// Which.
         image: ImageId,
-        /// By which containers.
+        /// By which containers of the user's.
         containers: Vec<ContainerId>,
+        /// By how many of others, who are nobody's business.
+        others: u64,
     },
+    /// A port of the host is another container's.
+    #[error("port {port} of the host is {}", owner.map_or_else(|| "taken by another container".to_owned(), |id| format!("{id}'s")))]
+    PortTaken {
+        /// Which: `8080/tcp`.
+        port: String,
+        /// Whose it is, where that is the user's own.
+        owner: Option<ContainerId>,
+    },
+    /// A container that its user stopped runs nothing.
+    #[error("{0} is stopped; start it first")]
+    NotRunning(ContainerId),
+    /// Another change of it is not finished.
+    #[error("{0} changes this container already; wait for it to end, or cancel it")]
+    BeingChanged(JobId),
+    /// It changed while a change of it was worked out.
+    #[error("this {0} was changed at the same time; look again")]
+    Changed(Kind),
     /// It is on its way out.
     #[error("this {0} is being deleted")]
     BeingDeleted(Kind),
     /// A job that is over cannot be cancelled.
     #[error("{0} has ended already")]
     JobEnded(JobId),
+    /// What a job wrote is not kept for ever.
+    #[error("the log of {0} was removed: logs are kept for a while after a job has ended")]
+    LogRemoved(JobId),
     /// A job that the coordinator itself carries out cannot be cancelled.
     #[error("{0} cannot be cancelled: what it takes out of service stays out of service")]
     NotCancellable(JobId),
     /// The system user stays.
-    #[error("the system user cannot be deleted")]
+    #[error("the system user stays in service")]
     SystemUser,
     /// The host has its agent already.
     #[error("{0} is connected; a join token would replace a working agent. Delete the host first, or stop its agent")]
     HostConnected(HostId),
+    /// No host has room for it: each host, and why not.
+    #[error("{}", nothing_fits(.0))]
+    NothingFits(Vec<Violation>),
+    /// Others may see it and use it, and only its owner may delete it.
+    #[error("this {0} is public, and another user's")]
+    NotOwner(Kind),
+    /// Others use what is the user's.
+    #[error("this user has pool hosts or public images, which others use: delete those first")]
+    Shares,
+    /// The host takes nothing new.
+    #[error("{0} is draining: what it runs goes on, and it takes no new containers and images")]
+    HostDraining(HostId),
     /// The same key came with another request before.
     #[error("this Idempotency-Key was used for another request")]
     IdempotencyMismatch,
-    /// The user has as many unfinished jobs as he may.
-    #[error("{limit} jobs are waiting or in work already; try again when some have ended")]
-    QueueFull {
+    /// The user has as much of something as he may.
+    #[error("this needs {asked} more of {}, of which {used} of at most {limit} are used", .counted.as_str())]
+    QuotaExceeded {
+        /// Of what.
+        counted: Counted,
+        /// How much he may have. Of processors thousandths, of memory bytes.
+        limit: u64,
+        /// How much he has.
+        used: u64,
+        /// How much more was asked for.
+        asked: u64,
+    },
+    /// The user has as many of these as he may.
+    #[error("{limit} of this kind are there already: {kind}")]
+    TooMany {
+        /// Of which kind.
+        kind: Kind,
         /// How many he may have.
         limit: u32,
     },
     /// Who asks may not do that.
     #[error("this needs an administrator")]
     AdminOnly,
+    /// The token may not do that, though its user may.
+    #[error("this needs a token with the scope {0}")]
+    ScopeMissing(Scope),
+    /// The token's time is over.
+    #[error("this token expired at {at}")]
+    TokenExpired {
+        /// When.
+        at: Timestamp,
+    },
+    /// The user is suspended.
+    #[error("this user is suspended; an administrator can resume him")]
+    Suspended,
     /// Nothing can be seen of a container now: its host has no session with this coordinator.
-    #[error("{0} is not connected to this coordinator now")]
-    HostOffline(HostId),
+    #[error("the host of {0} is not connected to this coordinator now")]
+    HostOffline(ContainerId),
     /// Docker does not answer on the host.
-    #[error("Docker does not answer on {0}")]
-    HostDockerDown(HostId),
+    #[error("Docker does not answer on the host of {0}")]
+    HostDockerDown(ContainerId),
     /// As many streams are open from the host as may be.
-    #[error("{0} has as many streams open as it may; try again when some have ended")]
-    HostStreamsFull(HostId),
+    #[error("the host of {0} has as many streams open as it may; try again when some have ended")]
+    HostStreamsFull(ContainerId),
     /// The host's agent cannot do that.
-    #[error("the agent on {0} is too old for this: update it")]
-    AgentTooOld(HostId),
+    #[error("the agent on the host of {0} is too old for this: update it")]
+    AgentTooOld(ContainerId),
     /// The host's owner does not allow it; the agent's words.
     #[error("{0}")]
     HostPolicy(String),
-    /// The container does not run.
-    #[error("{0} does not run")]
-    NotRunning(ContainerId),
     /// The container is not on its host: not yet, or not any more.
     #[error("{0} is not on its host: it is not made yet, or was removed")]
     NotOnHost(ContainerId),
@@ -168,6 +253,15 @@ impl Refusal {
     }
 }
 
-fn list(containers: &[ContainerId]) -> String {
-    containers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+fn users(containers: &[ContainerId], others: u64) -> String {
+    let own = containers.iter().map(ToString::to_string);
+    let others = (others > 0).then(|| format!("{others} containers of other users"));
+    own.chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn nothing_fits(hosts: &[Violation]) -> String {
+    if hosts.is_empty() {
+        return "there is no host to place it on".to_owned();
+    }
+    hosts.iter().map(|host| format!("{}: {}", host.pointer, host.detail)).collect::<Vec<_>>().join("; ")
 }

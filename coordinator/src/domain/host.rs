@@ -1,6 +1,7 @@
 //! A machine with an agent.
 
 use super::Timestamp;
+use super::diagnosis::Known;
 use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
 use dockerforge_protocol::inventory::{Capacity, DockerInfo, Usage};
 use dockerforge_protocol::spec::{Labels, ResourceName};
@@ -42,8 +43,18 @@ pub struct Host {
     pub docker_ping_age_ms: Option<u64>,
     /// What it used at the last heartbeat.
     pub usage: Option<Usage>,
+    /// When the certificate that its agent holds ends.
+    pub certificate_ends_at: Option<Timestamp>,
+    /// How far its clock was ahead of ours at the last heartbeat of this session, milliseconds.
+    pub clock_offset_ms: Option<i64>,
+    /// What is known to be wrong with it.
+    pub faults: Vec<Known>,
     /// Why it is in conflict, if it is.
     pub conflict: Option<String>,
+    /// Whether the strategist places containers of all users on it.
+    pub pool: bool,
+    /// Whether it takes no new containers and images.
+    pub draining: bool,
 }
 
 /// What an agent tells of itself and its machine.
@@ -81,12 +92,6 @@ pub enum HostState {
 }
 
 impl HostState {
-    /// Whether nobody can know how its containers are.
-    #[must_use]
-    pub const fn is_silent(self) -> bool {
-        matches!(self, Self::Unreachable | Self::Conflict)
-    }
-
     /// The name in the API and in the database.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -108,7 +113,40 @@ impl HostState {
     }
 }
 
+/// Whether a host is silent, so that nobody knows how what is on it does. While it is being deleted its state does not
+/// say so, but the time it was last heard of does.
+#[must_use]
+pub fn is_silent(state: HostState, last_seen: Option<Timestamp>, now: Timestamp) -> bool {
+    match state {
+        HostState::Unreachable | HostState::Conflict => true,
+        HostState::Deleting => last_seen.is_none_or(|seen| now.duration_since(seen) > UNREACHABLE_AFTER),
+        HostState::Pending | HostState::Online => false,
+    }
+}
+
 impl Host {
+    /// How long ago it was heard of, if it ever was.
+    #[must_use]
+    pub fn silence(&self, now: Timestamp) -> Option<SignedDuration> {
+        self.last_seen_at.map(|seen| now.duration_since(seen).max(SignedDuration::ZERO))
+    }
+
+    /// How long ago its Docker answered its agent, as far as that was told.
+    #[must_use]
+    pub fn docker_silence(&self, now: Timestamp) -> Option<SignedDuration> {
+        let age = SignedDuration::from_millis(i64::try_from(self.docker_ping_age_ms?).unwrap_or(i64::MAX));
+        Some(self.silence(now)?.saturating_add(age))
+    }
+
+    /// The part of the disk with Docker's data that is free, from 0 to 1.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss, reason = "a ratio")]
+    pub fn disk_free_ratio(&self) -> Option<f64> {
+        let free = self.usage?.disk_free?;
+        let disk = self.agent.as_ref()?.capacity.disk.filter(|disk| *disk > 0)?;
+        Some(free as f64 / disk as f64)
+    }
+
     /// Why nothing can run there now, in words for its owner; `None` if something can.
     #[must_use]
     pub fn unusable(&self) -> Option<String> {
@@ -124,8 +162,26 @@ impl Host {
                 (Some(_), Some(age)) if age > DOCKER_STALE_MS => {
                     Some(format!("its agent is connected, but Docker has not answered for {} s", age / 1000))
                 }
+                (Some(_), _) if self.draining => {
+                    Some("it is draining: what it runs goes on, and it takes nothing new".to_owned())
+                }
                 (Some(_), _) => None,
             },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_being_deleted_falls_silent_like_any_other() {
+        let at = |seconds| Timestamp::from_second(seconds).unwrap();
+        let silent = |state, now| is_silent(state, Some(at(100)), at(now));
+        assert!(!silent(HostState::Deleting, 115) && silent(HostState::Deleting, 116));
+        assert!(is_silent(HostState::Deleting, None, at(0)));
+        // Of the others the reaper has decided it.
+        assert!(silent(HostState::Unreachable, 100) && !silent(HostState::Online, 1000));
     }
 }

@@ -27,6 +27,17 @@ pub struct Image {
     pub created_at: Timestamp,
 }
 
+impl Image {
+    /// What to pull where it is not yet. What was built cannot be had elsewhere.
+    #[must_use]
+    pub fn obtainable(&self) -> Option<&ImageRef> {
+        match &self.source {
+            ImageSource::Reference(reference) if self.state == ImageState::Ready => Some(reference),
+            _ => None,
+        }
+    }
+}
+
 /// Where an image comes from.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ImageSource {
@@ -140,7 +151,10 @@ pub fn usable_on(image: &Image, presence: Option<&ImageOnHost>, host: HostId) ->
     }
 }
 
-/// Whether the image can be deleted while these containers were made of it.
-pub fn deletable(image: &Image, used_by: Vec<ContainerId>) -> Result<(), Refusal> {
-    if used_by.is_empty() { Ok(()) } else { Err(Refusal::ImageInUse { image: image.id, containers: used_by }) }
+/// Whether the image can be deleted while these containers of its owner, and so many of others, were made of it.
+pub fn deletable(image: &Image, containers: Vec<ContainerId>, others: u64) -> Result<(), Refusal> {
+    if containers.is_empty() && others == 0 {
+        return Ok(());
+    }
+    Err(Refusal::ImageInUse { image: image.id, containers, others })
 }

@@ -7,12 +7,17 @@
 //!   └──retryable failure, interrupted──────────────────┘
 //! assigned, running, unknown ──user──▶ cancelling ──report──▶ cancelled (or what the report says)
 //! ```
-//! Terminal never changes. Every write names the attempt it is about, so a late report of an earlier attempt is void.
+//! Terminal never changes. Every write names the attempt it is about, so a late report of an earlier attempt is void. A
+//! number is never given to a second attempt, not even when the first was not taken.
+
+mod kind;
+
+pub use kind::{JobKind, Subject};
 
 use super::Timestamp;
 use dockerforge_protocol::command::Command;
 use dockerforge_protocol::handshake::{HeldState, Verdict};
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
+use dockerforge_protocol::ids::{HostId, JobId, UserId};
 use dockerforge_protocol::report::{
     AgentFailure, Attempt, FailureKind, Outcome, Product, Progress, Refusal as NotTaken,
 };
@@ -24,8 +29,8 @@ pub const MAX_ATTEMPTS: u32 = 5;
 pub const DEFAULT_WAIT: SignedDuration = SignedDuration::from_hours(24);
 /// How long after its deadline a job of an unreachable host is given up as lost.
 pub const LOST_AFTER: SignedDuration = SignedDuration::from_hours(24);
-/// Unfinished jobs that a user may have.
-pub const QUEUE_LIMIT: u32 = 10_000;
+/// The error of a job whose host was deleted without being asked.
+pub const HOST_DELETED: &str = "host-deleted";
 
 /// A job.
 #[derive(Debug, Clone, PartialEq)]
@@ -46,6 +51,8 @@ pub struct Job {
     pub state: JobState,
     /// The number of the attempt in work, or of the last; 0 before the first.
     pub attempt: u32,
+    /// How many of the attempts no agent took.
+    pub refusals: u32,
     /// What the agent is asked to do.
     pub command: Option<Command>,
     /// How far it is.
@@ -66,6 +73,8 @@ pub struct Job {
     pub ended_at: Option<Timestamp>,
     /// When it ends by itself if nobody could take it.
     pub deadline_at: Timestamp,
+    /// When its log was removed, if that is so.
+    pub log_removed_at: Option<Timestamp>,
 }
 
 impl Job {
@@ -75,11 +84,30 @@ impl Job {
         Attempt { job: self.id, number: self.attempt }
     }
 
-    /// Whether no attempt came before the one in work: what an earlier one did may be there in part, whatever the agent
-    /// says of the last.
+    /// How many attempts count: those that an agent took, and the one that is given out now.
+    #[must_use]
+    pub const fn tries(&self) -> u32 {
+        self.attempt.saturating_sub(self.refusals)
+    }
+
+    /// Whether no agent has ever taken it: it has left nothing anywhere.
+    #[must_use]
+    pub const fn is_untouched(&self) -> bool {
+        self.tries() == 0
+    }
+
+    /// Whether no attempt that was taken came before the one in work: what an earlier one did may be there in part,
+    /// whatever the agent says of the last.
     #[must_use]
     pub const fn is_first_attempt(&self) -> bool {
-        self.attempt <= 1
+        self.tries() <= 1
+    }
+
+    /// Whether a job that this is a part of may go on: it did what it should, or its host was deleted without being
+    /// asked, and what it was to remove there is nobody's business any more.
+    #[must_use]
+    pub fn is_done_for_parent(&self) -> bool {
+        self.state == JobState::Succeeded || self.error.as_ref().is_some_and(|error| error.kind == HOST_DELETED)
     }
 }
 
@@ -104,101 +132,6 @@ pub struct NewJob {
     pub created_at: Timestamp,
     /// When it ends by itself if nobody could take it.
     pub deadline_at: Timestamp,
-}
-
-/// What a job does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum JobKind {
-    /// Make a container and start it.
-    ContainerCreate,
-    /// Stop a container and remove it.
-    ContainerDelete,
-    /// Build an image.
-    ImageBuild,
-    /// Pull an image.
-    ImagePull,
-    /// Remove an image from one host; a part of another job.
-    ImageRemove,
-    /// Remove what is left of a user on one host; a part of another job.
-    UserRemove,
-    /// Remove an image everywhere; carried out by the coordinator.
-    ImageDelete,
-    /// Take a host out of service; carried out by the coordinator.
-    HostDelete,
-    /// Take all that is a user's out of service; carried out by the coordinator.
-    UserDelete,
-}
-
-impl JobKind {
-    /// All of them.
-    pub const ALL: [Self; 9] = [
-        Self::ContainerCreate,
-        Self::ContainerDelete,
-        Self::ImageBuild,
-        Self::ImagePull,
-        Self::ImageRemove,
-        Self::UserRemove,
-        Self::ImageDelete,
-        Self::HostDelete,
-        Self::UserDelete,
-    ];
-
-    /// The name in the API and in the database.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ContainerCreate => "container.create",
-            Self::ContainerDelete => "container.delete",
-            Self::ImageBuild => "image.build",
-            Self::ImagePull => "image.pull",
-            Self::ImageRemove => "image.remove",
-            Self::UserRemove => "user.remove",
-            Self::ImageDelete => "image.delete",
-            Self::HostDelete => "host.delete",
-            Self::UserDelete => "user.delete",
-        }
-    }
-
-    /// The kind a stored word stands for.
-    #[must_use]
-    pub fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|k| k.as_str() == word)
-    }
-
-    /// Whether the coordinator carries it out by means of other jobs.
-    #[must_use]
-    pub const fn is_conducted(self) -> bool {
-        matches!(self, Self::ImageDelete | Self::HostDelete | Self::UserDelete)
-    }
-
-    /// Whether its success makes the thing it is about.
-    #[must_use]
-    pub const fn creates(self) -> bool {
-        matches!(self, Self::ContainerCreate | Self::ImageBuild | Self::ImagePull)
-    }
-
-    /// How long an agent may work on one attempt.
-    #[must_use]
-    pub const fn time_limit(self) -> SignedDuration {
-        match self {
-            Self::ImageBuild => SignedDuration::from_hours(1),
-            Self::ImagePull => SignedDuration::from_mins(30),
-            _ => SignedDuration::from_mins(10),
-        }
-    }
-}
-
-/// What a job is about.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Subject {
-    /// A container.
-    Container(ContainerId),
-    /// An image.
-    Image(ImageId),
-    /// A host.
-    Host(HostId),
-    /// A user.
-    User(UserId),
 }
 
 /// How a job stands.
@@ -266,7 +199,7 @@ impl JobState {
 /// Why a job failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JobError {
-    /// What to branch on: a failure of the agent's, or one of `lost`, `deadline`, `part-failed`.
+    /// What to branch on: a failure of the agent's, or one of `lost`, `deadline`, `part-failed`, `host-deleted`.
     pub kind: String,
     /// What to show.
     pub detail: String,
@@ -355,13 +288,13 @@ pub fn on_finished(job: &Job, attempt: u32, outcome: Outcome, jitter: f64) -> De
         Outcome::Failed { failure } if job.state == JobState::Cancelling => {
             Decision::End(Ending::Cancelled { confirmed: job.is_first_attempt() && leaves_nothing(&failure) })
         }
-        Outcome::Failed { failure } if failure.retryable() && attempt < MAX_ATTEMPTS => {
-            Decision::Requeue { delay: retry_delay(attempt + 1, jitter), counts: true }
+        Outcome::Failed { failure } if failure.retryable() && job.tries() < MAX_ATTEMPTS => {
+            Decision::Requeue { delay: retry_delay(job.tries() + 1, jitter), counts: true }
         }
         Outcome::Failed { failure } => {
             let confirmed = job.is_first_attempt() && leaves_nothing(&failure);
             let error = if failure.retryable() {
-                let detail = format!("{} (given up after {attempt} attempts)", failure.detail);
+                let detail = format!("{} (given up after {} attempts)", failure.detail, job.tries());
                 JobError::new(failure.kind.as_str(), detail)
             } else {
                 failure.into()
@@ -425,6 +358,12 @@ pub fn on_hello(job: &Job, held: Option<HeldState>) -> (Verdict, Decision) {
         // Never reached the agent: the assignment is sent again with the same attempt.
         (JobState::Assigned, None) => (Verdict::Forget, Decision::Ignore),
         (JobState::Cancelling, None) => (Verdict::Forget, Decision::End(Ending::Cancelled { confirmed: false })),
+        // An agent that has lost its journal cannot say whether it was begun.
+        (JobState::Running | JobState::Unknown, None) if job.kind.at_most_once() => {
+            let detail = "its host no longer knows of it: whether the program ran is not known";
+            let error = JobError::new(FailureKind::OutcomeUnknown.as_str(), detail);
+            (Verdict::Forget, Decision::End(Ending::Failed { error, confirmed: false }))
+        }
         (_, Some(HeldState::Interrupted)) | (JobState::Running | JobState::Unknown, None) => {
             (Verdict::Forget, again(job))
         }
@@ -432,8 +371,8 @@ pub fn on_hello(job: &Job, held: Option<HeldState>) -> (Verdict, Decision) {
 }
 
 fn again(job: &Job) -> Decision {
-    if job.attempt >= MAX_ATTEMPTS {
-        let detail = format!("the agent was interrupted in each of {} attempts", job.attempt);
+    if job.tries() >= MAX_ATTEMPTS {
+        let detail = format!("the agent was interrupted in each of {} attempts", job.tries());
         return Decision::End(Ending::Failed { error: JobError::new("interrupted", detail), confirmed: false });
     }
     Decision::Requeue { delay: SignedDuration::ZERO, counts: true }

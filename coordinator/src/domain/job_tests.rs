@@ -1,6 +1,7 @@
 //! The rules of the job's life, one test a rule.
 
 use super::*;
+use dockerforge_protocol::ids::ContainerId;
 
 fn job(state: JobState, attempt: u32) -> Job {
     let now = Timestamp::from_second(0).unwrap();
@@ -13,6 +14,7 @@ fn job(state: JobState, attempt: u32) -> Job {
         subject: Subject::Container(ContainerId::new()),
         state,
         attempt,
+        refusals: 0,
         command: None,
         progress: None,
         error: None,
@@ -23,6 +25,7 @@ fn job(state: JobState, attempt: u32) -> Job {
         started_at: None,
         ended_at: None,
         deadline_at: now,
+        log_removed_at: None,
     }
 }
 
@@ -40,6 +43,20 @@ fn terminal_is_final_and_a_late_attempt_is_void() {
         }
     }
     assert_eq!(on_finished(&job(JobState::Running, 2), 1, Outcome::Cancelled, 0.5), Decision::Ignore);
+}
+
+#[test]
+fn what_is_begun_at_most_once_is_not_tried_again_by_a_host_that_has_forgotten_it() {
+    for state in [JobState::Running, JobState::Unknown] {
+        let exec = Job { kind: JobKind::ContainerExec, ..job(state, 1) };
+        let (verdict, decision) = on_hello(&exec, None);
+        assert_eq!(verdict, Verdict::Forget);
+        let Decision::End(Ending::Failed { error, .. }) = decision else { panic!("{decision:?}") };
+        assert_eq!(error.kind, "outcome-unknown");
+        // One that its agent holds and has not begun is begun by the next attempt.
+        assert!(matches!(on_hello(&exec, Some(HeldState::Interrupted)).1, Decision::Requeue { counts: true, .. }));
+        assert!(matches!(on_hello(&job(state, 1), None).1, Decision::Requeue { .. }));
+    }
 }
 
 #[test]
@@ -126,4 +143,37 @@ fn a_final_failure_after_an_earlier_attempt_may_have_left_something() {
     assert_eq!(decision, Decision::End(Ending::Cancelled { confirmed: false }));
     let decision = on_finished(&job(JobState::Running, 1), 1, failed(FailureKind::Deadline), 0.5);
     assert!(matches!(decision, Decision::End(Ending::Failed { confirmed: false, .. })), "{decision:?}");
+}
+
+#[test]
+fn an_attempt_that_was_not_taken_keeps_its_number_and_counts_for_nothing() {
+    // Three assignments were refused: the fourth is the first try.
+    let refused = Job { refusals: 3, ..job(JobState::Running, 4) };
+    assert!(refused.is_first_attempt() && !refused.is_untouched());
+    assert!(Job { refusals: 3, ..job(JobState::Queued, 3) }.is_untouched());
+    for late in 1..4 {
+        assert_eq!(on_finished(&refused, late, Outcome::Cancelled, 0.5), Decision::Ignore, "attempt {late}");
+        let assigned = Job { refusals: 3, ..job(JobState::Assigned, 4) };
+        assert_eq!(on_not_taken(&assigned, late, &NotTaken::Busy), Decision::Ignore, "attempt {late}");
+    }
+    // The limit is of tries, not of numbers.
+    let retried = |attempt| {
+        on_finished(
+            &Job { refusals: 3, ..job(JobState::Running, attempt) },
+            attempt,
+            failed(FailureKind::DockerUnavailable),
+            0.5,
+        )
+    };
+    assert!(matches!(retried(7), Decision::Requeue { counts: true, .. }));
+    assert!(matches!(retried(8), Decision::End(Ending::Failed { .. })));
+}
+
+#[test]
+fn a_part_whose_host_was_deleted_without_asking_is_done_for_its_parent() {
+    let failed = |kind| Job { error: Some(JobError::new(kind, "x")), ..job(JobState::Failed, 1) };
+    assert!(failed(HOST_DELETED).is_done_for_parent());
+    assert!(job(JobState::Succeeded, 1).is_done_for_parent());
+    assert!(!failed("lost").is_done_for_parent());
+    assert!(!job(JobState::Cancelled, 1).is_done_for_parent());
 }

@@ -3,6 +3,7 @@
 
 pub mod arrival;
 pub mod container;
+pub mod diagnosis;
 pub mod error;
 pub mod event;
 pub mod host;
@@ -10,7 +11,11 @@ pub mod image;
 pub mod job;
 pub mod log_position;
 pub mod page;
+pub mod placement;
+pub mod quota;
+pub mod share;
 pub mod user;
+pub mod webhook;
 
 pub use error::{Kind, Refusal, Violation};
 pub use jiff::Timestamp;

@@ -1,15 +1,21 @@
-//! What the agent port serves beside the websocket: enrolment, and the build contexts of a host's own jobs.
+//! What the agent port serves beside the websocket: enrolment, and what a host's own jobs need: build contexts and
+//! secrets.
 
 use super::State;
 use crate::pki::{Conversation, Peer};
 use axum::body::Body;
-use axum::extract::{Extension, Path, State as Shared};
+use axum::extract::{ConnectInfo, Extension, Path, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use dockerforge_protocol::enrolment::{CONTEXT_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest};
+use dockerforge_protocol::enrolment::{
+    CONTEXT_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest, SECRETS_PATH,
+};
 use dockerforge_protocol::ids::JobId;
+use secrecy::ExposeSecret;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use tokio_util::io::ReaderStream;
 
 /// An enrolment's body is a token and a signing request.
@@ -20,6 +26,7 @@ pub fn routes(state: State) -> Router {
     Router::new()
         .route(ENROLL_PATH, post(enrol))
         .route(&format!("{CONTEXT_PATH}/{{job}}"), get(context))
+        .route(&format!("{SECRETS_PATH}/{{job}}"), get(secrets))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_ENROLMENT))
         .with_state(state)
 }
@@ -27,6 +34,7 @@ pub fn routes(state: State) -> Router {
 async fn enrol(
     Shared(state): Shared<State>,
     Extension(conversation): Extension<Conversation>,
+    ConnectInfo(remote): ConnectInfo<SocketAddr>,
     request: Result<Json<EnrolRequest>, axum::extract::rejection::JsonRejection>,
 ) -> Response {
     let refuse = |status, reason, detail: &str| {
@@ -38,7 +46,7 @@ async fn enrol(
     let Ok(Json(request)) = request else {
         return refuse(StatusCode::BAD_REQUEST, EnrolRefusal::Invalid, "this is not an enrolment");
     };
-    match state.services.enrol(request).await {
+    match state.services.enrol(request, remote.ip()).await {
         Ok(Ok(enrolled)) => Json(enrolled).into_response(),
         Ok(Err(refused)) => {
             tracing::info!(reason = ?refused.reason, "an enrolment was refused");
@@ -56,7 +64,7 @@ async fn context(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Pa
     let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    match state.services.image_context(&peer.serial, peer.host, job).await {
+    match state.services.job_context(&peer.serial, peer.host, job).await {
         Ok(Some(context)) => match state.services.contexts.open(&context).await {
             Ok(file) => {
                 let mut response = Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024)).into_response();
@@ -72,6 +80,24 @@ async fn context(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Pa
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => {
             tracing::error!(%job, error = &error as &dyn std::error::Error, "a build context cannot be served");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+/// The secrets of a job that this very host has in work.
+async fn secrets(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
+    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match state.services.job_secrets(&peer.serial, peer.host, job).await {
+        Ok(Some(values)) => {
+            let values = values.iter().map(|secret| (secret.id, secret.value.expose_secret()));
+            Json(values.collect::<BTreeMap<_, _>>()).into_response()
+        }
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "the secrets of a job cannot be given");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }

@@ -1,44 +1,78 @@
 //! Who a request is from: `Authorization: Basic name:key`, or `Bearer key`. Both carry one of our own random keys, which
-//! is looked up by its hash; nothing about a wrong one says whether its name exists.
+//! is looked up by its hash; nothing about a wrong one says whether its name exists. Who is wrong again and again is slowed
+//! down (see `slow_down`).
 
 use super::error::ApiError;
 use super::{Context, State};
-use crate::access::Principal;
-use crate::domain::Kind;
-use crate::domain::Refusal;
+use crate::access::{Administer, Principal, authorize};
+use crate::domain::{Kind, Refusal};
+use crate::service::Services;
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
-use dockerforge_protocol::ids::UserId;
+use dockerforge_protocol::ids::{TokenId, UserId};
+use futures_util::{Stream, StreamExt};
+use std::time::{Duration, Instant};
 
 /// Acts for a user; for administrators.
 const ACTING_FOR: &str = "dockerforge-user";
 
+/// How soon a stream ends once its token is not good any more.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
 /// Signs a request in.
 pub(super) async fn principal(state: &State, headers: &HeaderMap, context: &Context) -> Result<Principal, ApiError> {
     let (name, key) = credentials(headers)?;
-    let user = state.services.sign_in(&key).await?;
-    let user = user
-        .filter(|user| name.as_deref().is_none_or(|name| name == user.name.as_str()))
-        .ok_or_else(|| ApiError::unauthorized("this name and key do not sign anybody in"))?;
-    let acting_for = match headers.get(ACTING_FOR) {
-        None => user.id,
-        Some(_) if !user.admin => return Err(Refusal::AdminOnly.into()),
-        Some(value) => {
-            let id = value.to_str().ok().and_then(|text| text.parse::<UserId>().ok());
-            let named = match id {
-                Some(id) => state.services.user_acted_for(id).await?,
-                None => None,
-            };
-            named.ok_or(Refusal::NotFound(Kind::User))?.id
-        }
+    let (name, failures, now) = (name.as_deref(), &state.failures, Instant::now());
+    if let Some(wait) = failures.wait_of_name(name, context.remote, now) {
+        return Err(ApiError::slowed(wait));
+    }
+    let Some((user, token)) = state.services.sign_in(name, &key).await? else {
+        let wait = failures.wait_of_address(context.remote, now);
+        failures.failed(name, context.remote, now);
+        let wrong = || ApiError::unauthorized("this name and key do not sign anybody in");
+        return Err(wait.map_or_else(wrong, ApiError::slowed));
     };
-    Ok(Principal {
+    failures.succeeded(name, context.remote);
+    let principal = Principal {
         actor: user.id,
         admin: user.admin,
-        user: acting_for,
+        token: token.id,
+        scopes: token.scopes,
+        expires_at: token.expires_at,
+        user: user.id,
+        state: user.state,
         request: context.request,
         remote: context.remote,
-    })
+    };
+    let Some(value) = headers.get(ACTING_FOR) else { return Ok(principal) };
+    authorize(&principal, Administer)?;
+    let id = value.to_str().ok().and_then(|text| text.parse::<UserId>().ok());
+    let named = match id {
+        Some(id) => state.services.user_acted_for(id).await?,
+        None => None,
+    };
+    let named = named.ok_or(Refusal::NotFound(Kind::User))?;
+    Ok(Principal { user: named.id, state: named.state, ..principal })
+}
+
+/// A stream that ends when its reader's token is revoked or expires, or its user is suspended or deleted.
+pub(super) fn while_signed_in<S: Stream>(
+    state: &State,
+    principal: &Principal,
+    stream: S,
+) -> impl Stream<Item = S::Item> + use<S> {
+    stream.take_until(signed_out(state.services.clone(), principal.actor, principal.token))
+}
+
+/// Waits until a token is revoked or expires, or its user is suspended or deleted.
+pub(super) async fn signed_out(services: Services, user: UserId, token: TokenId) {
+    loop {
+        tokio::time::sleep(LOOK_AGAIN).await;
+        // A database that does not answer says nothing of the token; the stream has nothing to show then either.
+        if matches!(services.still_signed_in(user, token).await, Ok(false)) {
+            return;
+        }
+    }
 }
 
 fn credentials(headers: &HeaderMap) -> Result<(Option<String>, String), ApiError> {

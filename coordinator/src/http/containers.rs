@@ -5,21 +5,20 @@ use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing};
-use super::values::{labels, parse_labels, wait};
+use super::secrets::SecretBody;
+use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, SpecBody, TmpfsBody, VolumeBody};
+use super::values::{parse_labels_at, wait};
 use crate::access::{Read, Write};
 use crate::domain::container::ObservedState;
+use crate::domain::placement::{Place, Strategy, Wish};
 use crate::service::containers::{Filter, NewContainer, Seen};
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use dockerforge_protocol::ids::ContainerId;
-use dockerforge_protocol::spec::ResourceName;
-use dockerforge_protocol::spec::{
-    Bytes, ContainerSpec, MilliCpus, PidsLimit, PortMapping, PortProtocol, Resources, RestartPolicy, VolumeMount,
-};
+use dockerforge_protocol::inventory::Health;
+use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-use std::num::NonZeroU16;
 use utoipa::{IntoParams, ToSchema};
 
 /// A container to be made. What is not named here cannot be asked for.
@@ -32,83 +31,103 @@ pub struct NewContainerBody {
     /// The id of an image that is on the host.
     #[schema(example = "img_0192f0c1a2b37c4d8e5f60718293a4b5")]
     image: String,
-    /// The id of one of your hosts.
+    /// The id of one of your hosts. Without it, it is placed on one of the hosts that users share, if there are any.
     #[schema(example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
-    host: String,
+    host: Option<String>,
+    /// Instead of `host`: how one of the hosts that users share is chosen. A container there has limits in any case, is held
+    /// back more, and gets its ports.
+    placement: Option<WishBody>,
     /// The program and its arguments; the image's own where absent.
-    #[serde(default)]
-    command: Vec<String>,
+    command: Option<Vec<String>>,
     /// Environment variables.
-    #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
-    env: Object<String>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    env: Option<Object<String>>,
     /// Published ports.
-    #[serde(default)]
-    ports: Vec<PortBody>,
+    ports: Option<Vec<PortBody>>,
     /// Named volumes.
-    #[serde(default)]
-    volumes: Vec<VolumeBody>,
+    volumes: Option<Vec<VolumeBody>>,
     /// Limits.
-    #[serde(default)]
-    resources: ResourcesBody,
+    resources: Option<ResourcesBody>,
     /// `no`, `on-failure`, `always` or `unless-stopped`, which is what it is where absent.
     restart: Option<String>,
     /// Labels of your own.
-    #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
-    labels: Object<String>,
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    labels: Option<Object<String>>,
+    /// The program before `command`; the image's own where absent.
+    entrypoint: Option<Vec<String>>,
+    /// Who it runs as: `user`, or `user:group`, by name or number; as the image says where absent.
+    user: Option<String>,
+    /// The folder it begins in: an absolute path; as the image says where absent.
+    workdir: Option<String>,
+    /// The name it has for itself: a DNS label.
+    hostname: Option<String>,
+    /// File systems in memory.
+    tmpfs: Option<Vec<TmpfsBody>>,
+    /// Whether it can write to its volumes and file systems in memory alone.
+    read_only: Option<bool>,
+    /// Whether a small init is its first process.
+    init: Option<bool>,
+    /// How one knows that it is well; the image's own check where absent, none with `"none"`.
+    healthcheck: Option<HealthcheckBody>,
+    /// The signal that asks it to end, as `SIGTERM`.
+    stop_signal: Option<String>,
+    /// Seconds that it may take to end: 1 to 300; 10 where absent.
+    stop_grace: Option<u64>,
+    /// Containers of yours on the same host, by names of this container's own.
+    links: Option<Vec<LinkBody>>,
+    /// Secrets, by the names of their files or variables.
+    #[schema(value_type = Option<BTreeMap<String, SecretBody>>)]
+    secrets: Option<Object<SecretBody>>,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
     deadline: Option<i64>,
 }
 
-/// A published port.
-#[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct PortBody {
-    /// In the container: 1 to 65535.
-    #[schema(example = 80)]
-    container: i64,
-    /// On the host: 1 to 65535; Docker chooses where absent.
-    #[schema(example = 8080)]
-    host: Option<i64>,
-    /// `tcp`, or `udp`.
-    #[serde(default = "tcp")]
-    #[schema(example = "tcp")]
-    protocol: String,
+impl NewContainerBody {
+    /// What it says of the container's being.
+    fn spec(self) -> Change {
+        Change {
+            command: self.command.into(),
+            env: self.env.into(),
+            ports: self.ports.into(),
+            volumes: self.volumes.into(),
+            resources: self.resources.into(),
+            restart: self.restart.into(),
+            labels: self.labels.into(),
+            entrypoint: self.entrypoint.into(),
+            user: self.user.into(),
+            workdir: self.workdir.into(),
+            hostname: self.hostname.into(),
+            tmpfs: self.tmpfs.into(),
+            read_only: self.read_only.into(),
+            init: self.init.into(),
+            healthcheck: self.healthcheck.into(),
+            stop_signal: self.stop_signal.into(),
+            stop_grace: self.stop_grace.into(),
+            links: self.links.into(),
+            secrets: self.secrets.into(),
+        }
+    }
 }
 
-fn tcp() -> String {
-    PortProtocol::Tcp.to_string()
-}
-
-/// A named volume in a container.
-#[derive(Serialize, Deserialize, ToSchema)]
+/// How a host is chosen.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct VolumeBody {
-    /// Its name among your volumes on that host; made where it is absent.
-    #[schema(example = "data")]
-    volume: String,
-    /// Where it appears: an absolute path.
-    #[schema(example = "/var/lib/data")]
-    target: String,
-    /// Whether the container may only read it.
+pub struct WishBody {
+    /// `spread`: the host with the most room left; `binpack`: the one with the least; `random`. As the operator says where
+    /// absent.
+    #[schema(example = "spread")]
+    strategy: Option<String>,
+    /// Labels that the host must have.
     #[serde(default)]
-    read_only: bool,
+    #[schema(value_type = BTreeMap<String, String>)]
+    labels: Object<String>,
 }
 
-/// Limits.
-#[derive(Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ResourcesBody {
-    /// Processors: 0.01 to 1024.
-    #[schema(example = 0.5)]
-    cpus: Option<f64>,
-    /// Memory, bytes: at least 6 MiB.
-    #[schema(example = 134_217_728)]
-    memory: Option<u64>,
-    /// Processes.
-    #[schema(example = 100)]
-    pids: Option<u64>,
+/// What is told of where a container is.
+#[derive(Serialize, ToSchema)]
+pub struct PlacementBody {
+    /// Whether it is on a host that users share.
+    pub pool: bool,
 }
 
 /// A container.
@@ -120,26 +139,17 @@ pub struct ContainerBody {
     pub name: String,
     /// What it runs.
     pub image: String,
-    /// Where.
-    pub host: String,
-    /// What it is meant to do: `running`, or `removed`.
+    /// Where, if on a host of yours; null on one that users share.
+    pub host: Option<String>,
+    /// What else is told of where it is.
+    pub placement: PlacementBody,
+    /// What it is meant to do: `running`, `stopped` or `removed`.
     pub desired_state: &'static str,
     /// What its host shows.
     pub observed: ObservedBody,
-    /// The program and its arguments.
-    pub command: Vec<String>,
-    /// Environment variables.
-    pub env: BTreeMap<String, String>,
-    /// Published ports, as asked for.
-    pub ports: Vec<PortBody>,
-    /// Named volumes.
-    pub volumes: Vec<VolumeBody>,
-    /// Limits.
-    pub resources: ResourcesBody,
-    /// When Docker starts it again.
-    pub restart: &'static str,
-    /// Its labels.
-    pub labels: BTreeMap<String, String>,
+    /// What it is to be.
+    #[serde(flatten)]
+    pub spec: SpecBody,
     /// When it was asked for.
     pub created_at: String,
 }
@@ -150,6 +160,8 @@ pub struct ObservedBody {
     /// `pending` before its first report; Docker's `created`, `running`, `paused`, `restarting`, `exited`, `removing`, `dead`;
     /// `missing` if it was removed by hand; `unknown` while its host is silent.
     pub state: &'static str,
+    /// `starting`, `healthy` or `unhealthy`, where it is checked.
+    pub health: Option<&'static str>,
     /// Docker's id of it.
     pub docker_id: Option<String>,
     /// How it ended, if it has.
@@ -177,17 +189,19 @@ pub struct ObservedPortBody {
 
 impl ContainerBody {
     fn of(seen: &Seen) -> Self {
-        let (container, spec) = (&seen.container, &seen.container.spec);
+        let container = &seen.container;
         let observed = &container.observed;
         let known = observed.state != ObservedState::Pending;
         Self {
             id: container.id.to_string(),
             name: container.name.to_string(),
             image: container.image.to_string(),
-            host: container.host.to_string(),
+            host: seen.host.map(|host| host.to_string()),
+            placement: PlacementBody { pool: seen.pool },
             desired_state: container.desired.as_str(),
             observed: ObservedBody {
                 state: if seen.unknown && known { "unknown" } else { observed.state.as_str() },
+                health: observed.health.map(Health::as_str),
                 docker_id: observed.docker_id.clone(),
                 exit_code: observed.exit_code,
                 started_at: observed.started_at.map(|t| t.to_string()),
@@ -203,99 +217,19 @@ impl ContainerBody {
                 address: observed.address.map(|a| a.to_string()),
                 observed_at: observed.at.map(|t| t.to_string()),
             },
-            command: spec.command.clone(),
-            env: spec.env.iter().map(|(name, value)| (name.to_string(), value.clone())).collect(),
-            ports: spec
-                .ports
-                .iter()
-                .map(|p| PortBody {
-                    container: p.container.get().into(),
-                    host: p.host.map(|h| h.get().into()),
-                    protocol: p.protocol.to_string(),
-                })
-                .collect(),
-            volumes: spec
-                .volumes
-                .iter()
-                .map(|m| VolumeBody {
-                    volume: m.volume.to_string(),
-                    target: m.target.to_string(),
-                    read_only: m.read_only,
-                })
-                .collect(),
-            resources: ResourcesBody {
-                cpus: spec.resources.cpus.map(|c| f64::from(c.get()) / 1000.0),
-                memory: spec.resources.memory.map(Bytes::get),
-                pids: spec.resources.pids.map(|p| p.get().into()),
-            },
-            restart: spec.restart.as_str(),
-            labels: labels(&spec.labels),
+            spec: SpecBody::of(&container.spec),
             created_at: container.created_at.to_string(),
         }
     }
 }
 
-fn port(check: &mut Check, pointer: &str, value: i64) -> Option<NonZeroU16> {
-    let port = u16::try_from(value).ok().and_then(NonZeroU16::new);
-    check.take(pointer, port.ok_or("expected a port: 1 to 65535"))
-}
-
-fn spec(check: &mut Check, body: &NewContainerBody) -> ContainerSpec {
-    let mut spec = ContainerSpec { command: body.command.clone(), ..ContainerSpec::default() };
-    for (name, value) in &body.env.0 {
-        let name = check.parse(&format!("/env/{}", name.replace('~', "~0").replace('/', "~1")), name);
-        spec.env.extend(name.map(|name| (name, value.clone())));
-    }
-    for (i, p) in body.ports.iter().enumerate() {
-        let container = port(check, &format!("/ports/{i}/container"), p.container);
-        let host = p.host.map(|host| port(check, &format!("/ports/{i}/host"), host));
-        let protocol = match p.protocol.as_str() {
-            "tcp" => Some(PortProtocol::Tcp),
-            "udp" => Some(PortProtocol::Udp),
-            _ => check.take(&format!("/ports/{i}/protocol"), Err("expected tcp or udp")),
-        };
-        if let (Some(container), Some(protocol), false) = (container, protocol, host == Some(None)) {
-            spec.ports.push(PortMapping { container, host: host.flatten(), protocol });
-        }
-    }
-    for (i, v) in body.volumes.iter().enumerate() {
-        let volume = check.parse(&format!("/volumes/{i}/volume"), &v.volume);
-        let target = check.parse(&format!("/volumes/{i}/target"), &v.target);
-        spec.volumes.extend(volume.zip(target).map(|(volume, target)| VolumeMount {
-            volume,
-            target,
-            read_only: v.read_only,
-        }));
-    }
-    let cpus = body.resources.cpus.map(|cpus| {
-        // Out of range becomes 0, which is out of range there too.
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-        let milli = if (0.0..=1_024.0).contains(&cpus) { (cpus * 1000.0).round() as u64 } else { 0 };
-        check.take("/resources/cpus", MilliCpus::try_from(milli))
-    });
-    let memory = body.resources.memory.map(|memory| check.take("/resources/memory", Bytes::try_from(memory)));
-    let pids = body.resources.pids.map(|pids| check.take("/resources/pids", PidsLimit::try_from(pids)));
-    spec.resources = Resources { cpus: cpus.flatten(), memory: memory.flatten(), pids: pids.flatten() };
-    if let Some(restart) = &body.restart {
-        spec.restart = check.parse::<RestartPolicy>("/restart", restart).unwrap_or_default();
-    }
-    spec.labels = parse_labels(check, &body.labels).unwrap_or_default();
-    // Only where nothing was left out, so that what is said of an element points at that element.
-    if spec.ports.len() == body.ports.len() && spec.volumes.len() == body.volumes.len() {
-        for (pointer, detail) in spec.problems() {
-            check.refuse(&pointer, detail);
-        }
-    }
-    spec
-}
-
-/// Asks for a container: it is made on its host and started. On a host that is offline, when that returns.
+/// Asks for a container: it is made on its host and started. On a host that is offline, when that returns. On a host that
+/// users share, which fits now or not at all: then `errors` names each host (by a number, not by its id), and why not.
 #[utoipa::path(post, operation_id = "container_create", path = "/containers", tag = "containers", request_body = NewContainerBody, responses(
     (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem),
-    (status = 409, description = "The name is taken, or the image is not there yet", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem),
-    (status = 429, description = "Too many jobs are waiting", body = Problem)))]
+    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
+    (status = 409, description = "The name or a port is taken, the image is not there yet, the host is draining, or no host has room", body = Problem), (status = 413, description = "Too large", body = Problem),
+    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem)))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -303,16 +237,34 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let mut check = Check::default();
-    let (name, image, host) = (
-        check.parse("/name", &body.value.name),
-        check.parse("/image", &body.value.image),
-        check.parse("/host", &body.value.host),
-    );
-    let (spec, wait) = (spec(&mut check, &body.value), wait(&mut check, body.value.deadline));
-    let ((name, image), host) = check.finish(name.zip(image).zip(host))?;
-    let new = NewContainer { name, image, host, spec, wait };
-    let job = state.services.container_create(&permit, caller.key(body.digest).as_ref(), new).await?;
+    let key = caller.key(body.digest);
+    let (name, image) = (check.parse("/name", &body.value.name), check.parse("/image", &body.value.image));
+    let place = place(&mut check, body.value.host.as_deref(), body.value.placement.as_ref());
+    let wait = wait(&mut check, body.value.deadline);
+    let (spec, secrets) = body.value.spec().apply(&mut check, ContainerSpec::default());
+    let ((name, image), place) = check.finish(name.zip(image).zip(place))?;
+    let new = NewContainer { name, image, place, spec, secrets, wait };
+    let job = state.services.container_create(&permit, key.as_ref(), new).await?;
     started(&state, &caller, job).await
+}
+
+/// Where it is to go: exactly one way of saying it, or none.
+fn place(check: &mut Check, host: Option<&str>, wish: Option<&WishBody>) -> Option<Place> {
+    match (host, wish) {
+        (Some(_), Some(_)) => {
+            check.refuse("/placement", "expected either host or placement, not both");
+            None
+        }
+        (Some(host), None) => check.parse("/host", host).map(Place::Host),
+        (None, None) => Some(Place::Open),
+        (None, Some(wish)) => {
+            let strategy = wish.strategy.as_deref().map(|word| {
+                check.take("/placement/strategy", Strategy::parse(word).ok_or("expected spread, binpack or random"))
+            });
+            let labels = parse_labels_at(check, "/placement/labels", &wish.labels)?;
+            Some(Place::Pool(Wish { strategy: strategy.flatten(), labels }))
+        }
+    }
 }
 
 /// Which containers.
@@ -336,7 +288,7 @@ pub(super) struct ContainerQuery {
 
 /// The user's containers, newest first.
 #[utoipa::path(get, operation_id = "container_list", path = "/containers", tag = "containers", params(ContainerQuery), responses(
-    (status = 200, description = "A page of containers", body = Listing<ContainerBody>), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "A page of containers", body = Listing<ContainerBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
@@ -360,7 +312,7 @@ pub(super) async fn list(
 
 /// One container: what it is meant to do, and what its host shows, side by side.
 #[utoipa::path(get, operation_id = "container_get", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id")), responses(
-    (status = 200, description = "The container", body = ContainerBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "The container", body = ContainerBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such container", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
@@ -382,7 +334,7 @@ pub(super) struct DeleteQuery {
 
 /// Stops a container and removes it. Its volumes stay unless asked otherwise.
 #[utoipa::path(delete, operation_id = "container_delete", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id"), DeleteQuery), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such container", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,

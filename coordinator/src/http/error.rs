@@ -2,11 +2,13 @@
 //! carries its parts to the outermost layer, which knows the request and writes the document.
 
 use crate::domain::{Refusal, Violation};
+use crate::events::FeedError;
 use crate::service::images::{ArchiveError, ContextError};
 use crate::service::{Constraint, ServiceError, StoreError};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use std::time::Duration;
 use utoipa::ToSchema;
 
 /// An error answer (RFC 9457, `application/problem+json`).
@@ -29,6 +31,26 @@ pub struct Problem {
     /// All values that cannot be accepted.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemItem>,
+    /// What of the quota is exceeded, in a problem of type `quota-exceeded`.
+    #[serde(flatten)]
+    pub excess: Option<Box<Excess>>,
+}
+
+/// More was asked for than there may be; in the units of the quota.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct Excess {
+    /// Of what.
+    #[schema(example = "containers")]
+    pub quota: &'static str,
+    /// How much there may be.
+    #[schema(value_type = f64)]
+    pub limit: serde_json::Number,
+    /// How much there is.
+    #[schema(value_type = f64)]
+    pub used: serde_json::Number,
+    /// How much more was asked for.
+    #[schema(value_type = f64)]
+    pub asked: serde_json::Number,
 }
 
 /// One value that cannot be accepted.
@@ -48,13 +70,14 @@ pub struct ApiError {
     pub(super) title: &'static str,
     pub(super) detail: String,
     pub(super) errors: Vec<ProblemItem>,
+    pub(super) excess: Option<Box<Excess>>,
     pub(super) retry_after: Option<u32>,
 }
 
 impl ApiError {
     /// A problem of a kind.
     pub(super) fn new(status: StatusCode, name: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, name, title, detail: detail.into(), errors: Vec::new(), retry_after: None }
+        Self { status, name, title, detail: detail.into(), errors: Vec::new(), excess: None, retry_after: None }
     }
 
     /// A problem that may be over after so many seconds.
@@ -80,6 +103,18 @@ impl ApiError {
 
     pub(super) fn unauthorized(detail: &str) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "unauthorized", "Authentication is needed", detail)
+    }
+
+    /// Somebody who failed to sign in again and again.
+    pub(super) fn slowed(wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX);
+        let problem = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too-many-failures",
+            "Too many failed sign-ins",
+            format!("wrong keys came from here again and again; try again in {seconds} s"),
+        );
+        Self { retry_after: Some(seconds), ..problem }
     }
 
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
@@ -145,6 +180,7 @@ impl ApiError {
             instance: instance.to_owned(),
             request_id: request_id.to_owned(),
             errors: self.errors,
+            excess: self.excess,
         };
         let mut response = (self.status, axum::Json(problem)).into_response();
         let headers = response.headers_mut();
@@ -154,6 +190,10 @@ impl ApiError {
                 header::WWW_AUTHENTICATE,
                 HeaderValue::from_static("Basic realm=\"dockerforge\", Bearer realm=\"dockerforge\""),
             );
+        }
+        if self.status == StatusCode::PAYLOAD_TOO_LARGE {
+            // The rest of the body may still be on its way: nothing else is asked on this connection.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
@@ -180,19 +220,44 @@ impl From<Refusal> for ApiError {
             Refusal::NameTaken { .. } => (S::CONFLICT, "name-taken", "The name is taken"),
             Refusal::ImageNotReady { .. } => (S::CONFLICT, "image-not-ready", "The image is not there yet"),
             Refusal::ImageInUse { .. } => (S::CONFLICT, "image-in-use", "Containers use the image"),
+            Refusal::PortTaken { .. } => (S::CONFLICT, "port-taken", "The port is taken"),
+            Refusal::NotRunning(_) => (S::CONFLICT, "container-not-running", "The container does not run"),
+            Refusal::BeingChanged(_) => (S::CONFLICT, "being-changed", "It is being changed"),
+            Refusal::Changed(_) => (S::CONFLICT, "conflict", "It changed meanwhile"),
             Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
+            Refusal::LogRemoved(_) => (S::GONE, "log-removed", "The log was removed"),
             Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),
             Refusal::NotCancellable(_) => (S::CONFLICT, "not-cancellable", "The job cannot be cancelled"),
             Refusal::SystemUser => (S::CONFLICT, "system-user", "The system user stays"),
             Refusal::HostConnected(_) => (S::CONFLICT, "host-connected", "The host has its agent already"),
+            Refusal::NothingFits(hosts) => {
+                let errors = hosts.into_iter().map(|h| ProblemItem { pointer: h.pointer, detail: h.detail }).collect();
+                return Self { errors, ..Self::new(S::CONFLICT, "nothing-fits", "No host has room for it", detail) };
+            }
+            Refusal::NotOwner(_) => (S::FORBIDDEN, "not-owner", "It is another user's"),
+            Refusal::Shares => (S::CONFLICT, "shares", "Others use what is this user's"),
+            Refusal::HostDraining(_) => (S::CONFLICT, "host-draining", "The host is draining"),
             Refusal::IdempotencyMismatch => {
                 (S::UNPROCESSABLE_ENTITY, "idempotency-mismatch", "The Idempotency-Key was used for another request")
             }
-            Refusal::QueueFull { .. } => {
-                let full = Self::new(S::TOO_MANY_REQUESTS, "queue-full", "Too many jobs are waiting", detail);
-                return Self { retry_after: Some(30), ..full };
+            Refusal::QuotaExceeded { counted, limit, used, asked } => {
+                let number = |amount| super::values::amount(counted, amount);
+                let excess =
+                    Excess { quota: counted.as_str(), limit: number(limit), used: number(used), asked: number(asked) };
+                let Excess { quota, limit, used, asked } = &excess;
+                let detail = format!("this needs {asked} more of {quota}, of which {used} of at most {limit} are used");
+                let exceeded = Self::new(S::FORBIDDEN, "quota-exceeded", "The quota is used up", detail);
+                return Self { excess: Some(Box::new(excess)), ..exceeded };
+            }
+            Refusal::TooMany { kind, limit } => {
+                let excess = Excess { quota: kind.as_str(), limit: limit.into(), used: limit.into(), asked: 1.into() };
+                let exceeded = Self::new(S::FORBIDDEN, "quota-exceeded", "There are too many already", detail);
+                return Self { excess: Some(Box::new(excess)), ..exceeded };
             }
             Refusal::AdminOnly => (S::FORBIDDEN, "forbidden", "This is for administrators"),
+            Refusal::ScopeMissing(_) => (S::FORBIDDEN, "scope-missing", "The token may not do that"),
+            Refusal::Suspended => (S::FORBIDDEN, "suspended", "The user is suspended"),
+            Refusal::TokenExpired { .. } => (S::UNAUTHORIZED, "token-expired", "The token has expired"),
             Refusal::HostOffline(_) => {
                 return Self::later(S::SERVICE_UNAVAILABLE, "host-offline", "The host is offline", detail, 10);
             }
@@ -207,7 +272,6 @@ impl From<Refusal> for ApiError {
             }
             Refusal::AgentTooOld(_) => (S::CONFLICT, "agent-too-old", "The agent is too old"),
             Refusal::HostPolicy(_) => (S::FORBIDDEN, "host-policy", "The host's owner does not allow it"),
-            Refusal::NotRunning(_) => (S::CONFLICT, "not-running", "The container does not run"),
             Refusal::NotOnHost(_) => (S::CONFLICT, "not-on-host", "The container is not on its host"),
             Refusal::DockerRefused(_) => (S::CONFLICT, "docker-refused", "Docker refused"),
         };
@@ -273,10 +337,31 @@ impl From<ServiceError> for ApiError {
         match error {
             ServiceError::Refused(refusal) => refusal.into(),
             ServiceError::Store(error) => error.into(),
-            ServiceError::Pki(_) | ServiceError::Random(_) => {
+            ServiceError::Outrun => Self::new(
+                StatusCode::CONFLICT,
+                "conflict",
+                "It changed meanwhile",
+                "the host that was chosen changed at the same time; ask again",
+            ),
+            ServiceError::Pki(_) | ServiceError::Vault(_) | ServiceError::Random(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::internal()
             }
+        }
+    }
+}
+
+impl From<FeedError> for ApiError {
+    fn from(error: FeedError) -> Self {
+        match error {
+            FeedError::Forgotten(_) => Self::new(
+                StatusCode::GONE,
+                "events-forgotten",
+                "These events are not kept any more",
+                format!("{error}; look at the resources themselves, and watch from now on"),
+            ),
+            FeedError::Stopped => StoreError::Stopped.into(),
+            FeedError::Store(error) => error.into(),
         }
     }
 }

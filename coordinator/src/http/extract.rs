@@ -49,6 +49,12 @@ impl Caller {
         Ok(authorize(&self.principal, action)?)
     }
 
+    /// The same caller on his own behalf: what an administrator does to a user is his own, also where he acts for somebody.
+    pub(super) fn on_own_behalf(mut self) -> Self {
+        self.principal.user = self.principal.actor;
+        self
+    }
+
     /// The Idempotency-Key, bound to this request. `digest` is of the body.
     pub(super) fn key(&self, digest: [u8; 32]) -> Option<Key> {
         let key = self.idempotency.as_deref()?;
@@ -87,12 +93,37 @@ pub(super) struct Json<T> {
 impl<T: DeserializeOwned> FromRequest<State> for Json<T> {
     type Rejection = ApiError;
     async fn from_request(request: Request, _state: &State) -> Result<Self, ApiError> {
-        let kind = media_type(request.headers());
-        if kind.as_deref() != Some("application/json") {
-            return Err(ApiError::unsupported("send JSON, with Content-Type: application/json"));
-        }
+        is_json(media_type(request.headers()).as_deref())?;
         let bytes = body(request, MAX_JSON).await?;
         Ok(Self { value: parse(&bytes)?, digest: Sha256::digest(&bytes).into() })
+    }
+}
+
+/// A JSON body that may be absent: no bytes are the type's default.
+pub(super) struct MaybeJson<T> {
+    pub(super) value: T,
+    pub(super) digest: [u8; 32],
+}
+
+impl<T: DeserializeOwned + Default> FromRequest<State> for MaybeJson<T> {
+    type Rejection = ApiError;
+    async fn from_request(request: Request, _state: &State) -> Result<Self, ApiError> {
+        let kind = media_type(request.headers());
+        let bytes = body(request, MAX_JSON).await?;
+        let digest = Sha256::digest(&bytes).into();
+        if bytes.is_empty() {
+            return Ok(Self { value: T::default(), digest });
+        }
+        is_json(kind.as_deref())?;
+        Ok(Self { value: parse(&bytes)?, digest })
+    }
+}
+
+fn is_json(kind: Option<&str>) -> Result<(), ApiError> {
+    if kind == Some("application/json") {
+        Ok(())
+    } else {
+        Err(ApiError::unsupported("send JSON, with Content-Type: application/json"))
     }
 }
 
@@ -185,6 +216,30 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Object<V> {
     }
 }
 
+/// A member of a patch (RFC 7396): what is absent stays.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) enum Patched<T> {
+    /// It stays as it is.
+    #[default]
+    Absent,
+    /// `null`.
+    Null,
+    /// This from now on.
+    Value(T),
+}
+
+impl<T> From<Option<T>> for Patched<T> {
+    fn from(said: Option<T>) -> Self {
+        said.map_or(Self::Null, Self::Value)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patched<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(Option::deserialize(deserializer)?.into())
+    }
+}
+
 /// Collects all that is wrong with a body before any of it is answered.
 #[derive(Default)]
 pub(super) struct Check {
@@ -214,6 +269,11 @@ impl Check {
             _ => Err(ApiError::invalid(self.violations)),
         }
     }
+}
+
+/// Where the reader of a live stream was, as an event source says it when it comes back.
+pub(super) fn last_event_id<T: FromStr<Err: std::fmt::Display>>(check: &mut Check, headers: &HeaderMap) -> Option<T> {
+    check.parse("Last-Event-ID", headers.get("last-event-id")?.to_str().unwrap_or_default())
 }
 
 /// An id in a path. One that is not even an id names nothing.
@@ -258,6 +318,34 @@ impl<T: DeserializeOwned> FromRequestParts<State> for Query<T> {
     }
 }
 
+/// Reads `limit`.
+pub(super) fn limit(check: &mut Check, limit: Option<u32>) -> u32 {
+    let limit = limit.unwrap_or(Page::DEFAULT);
+    if !(1..=Page::MAX).contains(&limit) {
+        check.refuse("limit", format!("expected 1 to {}", Page::MAX));
+    }
+    limit
+}
+
+/// A query string as it was written, for parameters that may be repeated. Those that may not be are not.
+pub(super) struct Pairs(pub(super) Vec<(String, String)>);
+
+impl FromRequestParts<State> for Pairs {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
+        let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&parts.uri)
+            .map_err(|_| ApiError::bad_request("the query cannot be read"))?
+            .0;
+        let doubled = |(i, (key, _)): (usize, &(String, String))| {
+            (key != "label" && pairs[..i].iter().any(|(earlier, _)| earlier == key)).then(|| key.clone())
+        };
+        match pairs.iter().enumerate().find_map(doubled) {
+            Some(key) => Err(ApiError::invalid(vec![Violation::new(key, "this parameter is given twice")])),
+            None => Ok(Self(pairs)),
+        }
+    }
+}
+
 /// Reads `limit` and `after`, where `after` is an id of the listed kind.
 pub(super) fn page<T: FromStr<Err: std::fmt::Display>>(
     check: &mut Check,
@@ -265,10 +353,7 @@ pub(super) fn page<T: FromStr<Err: std::fmt::Display>>(
     after: Option<&str>,
     uuid: impl Fn(T) -> uuid::Uuid,
 ) -> Page {
-    let limit = limit.unwrap_or(Page::DEFAULT);
-    if !(1..=Page::MAX).contains(&limit) {
-        check.refuse("limit", format!("expected 1 to {}", Page::MAX));
-    }
+    let limit = self::limit(check, limit);
     let after = after.and_then(|text| check.parse::<T>("after", text)).map(uuid);
     Page { limit, after }
 }

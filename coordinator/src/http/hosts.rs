@@ -2,19 +2,21 @@
 
 use super::State;
 use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
+use super::extract::{Caller, Check, Id, Json as Body, Object, Pairs, Query, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing, with_location};
-use super::values::{labels, parse_labels};
-use crate::access::{Read, Write};
+use super::values::{label, labels, parse_labels};
+use crate::access::{Administer, Read, Write};
+use crate::domain::Timestamp;
+use crate::domain::diagnosis::diagnose;
 use crate::domain::host::{Host, HostState};
-use crate::service::hosts::Join;
+use crate::service::hosts::{Filter, HostChange, Join, NewHost};
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::HostId;
-use dockerforge_protocol::spec::ResourceName;
+use dockerforge_protocol::spec::{Labels, ResourceName};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -31,6 +33,20 @@ pub struct NewHostBody {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
     labels: Object<String>,
+    /// Whether containers of all users are placed on it; for administrators. Nobody else sees it.
+    #[serde(default)]
+    pool: bool,
+}
+
+/// What is to change of a host; what is absent stays.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HostChangeBody {
+    /// Labels of your own, all of them.
+    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    labels: Option<Object<String>>,
+    /// Whether it takes no new containers and images. What it runs goes on, and what waits waits on.
+    draining: Option<bool>,
 }
 
 /// A host.
@@ -44,6 +60,10 @@ pub struct HostBody {
     pub state: &'static str,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Whether containers of all users are placed on it.
+    pub pool: bool,
+    /// Whether it takes no new containers and images.
+    pub draining: bool,
     /// When it was registered.
     pub created_at: String,
     /// When an agent got its identity.
@@ -62,9 +82,26 @@ pub struct HostBody {
     pub usage: Option<UsageBody>,
     /// Why nothing can run there now, if so. In conflict: which machines came with its identity.
     pub unusable: Option<String>,
+    /// What is wrong with it now.
+    pub diagnosis: Vec<DiagnosisBody>,
     /// What makes a machine this host; at the registering alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub join: Option<JoinBody>,
+}
+
+/// One thing that is wrong with a host. Its beginning and its end are events, `host.diagnosed` and `host.recovered`.
+#[derive(Serialize, ToSchema)]
+pub struct DiagnosisBody {
+    /// `agent-silent`, `docker-hung`, `disk-nearly-full`, `clock-off`, `certificate-near-its-end`, `duplicate-machine` or
+    /// `agent-outdated`. Branch on this.
+    pub kind: &'static str,
+    /// `critical` where nothing can run there now, else `warning`.
+    pub severity: &'static str,
+    /// When it was noted; absent if it began just now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// What to show.
+    pub detail: String,
 }
 
 /// A Docker Engine.
@@ -124,6 +161,8 @@ impl HostBody {
             name: host.name.to_string(),
             state: host.state.as_str(),
             labels: labels(&host.labels),
+            pool: host.pool,
+            draining: host.draining,
             created_at: time(&host.created_at),
             enrolled_at: host.enrolled_at.as_ref().map(time),
             last_seen_at: host.last_seen_at.as_ref().map(time),
@@ -141,14 +180,22 @@ impl HostBody {
                 disk: a.capacity.disk,
             }),
             usage: host.usage.map(|usage| UsageBody {
-                // At most a few thousand: exact in a double.
-                #[allow(clippy::cast_precision_loss)]
+                #[allow(clippy::cast_precision_loss, reason = "at most a few thousand: exact in a double")]
                 load: usage.load_milli as f64 / 1000.0,
                 memory_used: usage.memory_used,
                 disk_free: usage.disk_free,
                 containers_running: usage.containers_running,
             }),
             unusable: host.unusable(),
+            diagnosis: diagnose(host, Timestamp::now(), env!("CARGO_PKG_VERSION"))
+                .into_iter()
+                .map(|found| DiagnosisBody {
+                    kind: found.fault.as_str(),
+                    severity: found.fault.severity().as_str(),
+                    since: found.since.as_ref().map(time),
+                    detail: found.detail,
+                })
+                .collect(),
             join: None,
         }
     }
@@ -164,14 +211,16 @@ fn join_body(state: &State, join: &Join) -> JoinBody {
 }
 
 /// Which hosts.
-#[derive(Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct HostQuery {
+#[expect(dead_code, reason = "documents the query, which is read pair by pair because label may be repeated")]
+struct HostQuery {
     /// Only the one of this name.
     name: Option<String>,
     /// Only those in this state.
     state: Option<String>,
+    /// Only those with this label, `key=value`; may be repeated.
+    label: Option<String>,
     /// Rows of a page: 1 to 200, 50 where absent.
     limit: Option<u32>,
     /// The `next` of the page before.
@@ -181,7 +230,7 @@ pub(super) struct HostQuery {
 /// Registers a host. The join token is shown here alone.
 #[utoipa::path(post, operation_id = "host_create", path = "/hosts", tag = "hosts", request_body = NewHostBody, responses(
     (status = 201, description = "The host, with what makes a machine it", body = HostBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 409, description = "The name is taken", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, his quota is used up, or pool hosts are for administrators", body = Problem), (status = 409, description = "The name is taken", body = Problem),
     (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
     (status = 422, description = "A value cannot be", body = Problem)))]
 pub(super) async fn create(
@@ -194,7 +243,9 @@ pub(super) async fn create(
     let name = check.parse("/name", &body.value.name);
     let labels = parse_labels(&mut check, &body.value.labels);
     let (name, labels) = check.finish(name.zip(labels))?;
-    let (host, join) = state.services.host_create(&permit, caller.key(body.digest).as_ref(), name, labels).await?;
+    let pool = if body.value.pool { Some(caller.may(Administer)?) } else { None };
+    let new = NewHost { name, labels, pool };
+    let (host, join) = state.services.host_create(&permit, caller.key(body.digest).as_ref(), new).await?;
     let location = format!("{}/hosts/{}", caller.context.mount, host.id);
     let body = HostBody { join: Some(join_body(&state, &join)), ..HostBody::of(&host) };
     Ok(with_location((StatusCode::CREATED, Json(body)).into_response(), &location))
@@ -202,31 +253,42 @@ pub(super) async fn create(
 
 /// The user's hosts, newest first.
 #[utoipa::path(get, operation_id = "host_list", path = "/hosts", tag = "hosts", params(HostQuery), responses(
-    (status = 200, description = "A page of hosts", body = Listing<HostBody>), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "A page of hosts", body = Listing<HostBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
-    Query(query): Query<HostQuery>,
+    Pairs(pairs): Pairs,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
-    let page = page(&mut check, query.limit, query.after.as_deref(), HostId::uuid);
-    let of_state = query.state.as_deref().map(HostState::parse);
-    if of_state == Some(None) {
-        check.refuse("state", "expected pending, online, unreachable, conflict or deleting");
+    let (mut limit, mut after, mut name, mut of_state) = (None, None, None, None);
+    let mut wanted = BTreeMap::new();
+    for (key, value) in pairs {
+        match key.as_str() {
+            "name" => name = check.parse::<ResourceName>("name", &value),
+            "state" => {
+                of_state = HostState::parse(&value);
+                if of_state.is_none() {
+                    check.refuse("state", "expected pending, online, unreachable, conflict or deleting");
+                }
+            }
+            "label" => wanted.extend(label(&mut check, &value)),
+            "limit" => limit = check.parse("limit", &value),
+            "after" => after = Some(value),
+            other => check.refuse(other, "there is no such parameter"),
+        }
     }
-    let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
-    check.finish(Some(()))?;
-    let hosts = state
-        .services
-        .host_list(&caller.may(Read)?, name.as_ref().map(ResourceName::as_str), of_state.flatten(), page)
-        .await?;
+    let page = page(&mut check, limit, after.as_deref(), HostId::uuid);
+    let labels = check.take("label", Labels::try_from(wanted));
+    let labels = check.finish(labels)?;
+    let filter = Filter { name: name.map(|name| name.to_string()), state: of_state, labels };
+    let hosts = state.services.host_list(&caller.may(Read)?, &filter, page).await?;
     Ok(listing(&caller.context, hosts.iter().map(HostBody::of).collect(), page.limit, |host| host.id.clone()))
 }
 
 /// One host: its heartbeat, its Docker, what it has and uses, and why it is not usable if so.
 #[utoipa::path(get, operation_id = "host_get", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id")), responses(
-    (status = 200, description = "The host", body = HostBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "The host", body = HostBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such host", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
@@ -236,10 +298,30 @@ pub(super) async fn get(
     Ok(Json(HostBody::of(&state.services.host_get(&caller.may(Read)?, id).await?)))
 }
 
+/// Changes a host's labels, or begins or ends its draining.
+#[utoipa::path(patch, operation_id = "host_update", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id")), request_body = HostChangeBody, responses(
+    (status = 200, description = "The host as it is now", body = HostBody), (status = 400, description = "Not JSON", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such host", body = Problem),
+    (status = 409, description = "It is being deleted", body = Problem), (status = 413, description = "Too large", body = Problem),
+    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "A value cannot be", body = Problem)))]
+pub(super) async fn update(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Id(id): Id<HostId>,
+    body: Body<HostChangeBody>,
+) -> Result<Json<HostBody>, ApiError> {
+    let permit = caller.may(Write)?;
+    let mut check = Check::default();
+    let labels = body.value.labels.as_ref().map(|labels| parse_labels(&mut check, labels));
+    let labels = check.finish(Some(labels.flatten()))?;
+    let change = HostChange { labels, draining: body.value.draining };
+    Ok(Json(HostBody::of(&state.services.host_update(&permit, id, change).await?)))
+}
+
 /// A fresh join token for a host whose agent is not connected; earlier ones are void. It keeps its id and history. The
 /// machine that redeems it gets an identity of its own; the one before is void, and a conflict of copies ends with that.
 #[utoipa::path(post, operation_id = "host_token", path = "/hosts/{id}/token", tag = "hosts", params(("id" = String, Path, description = "The host's id")), responses(
-    (status = 201, description = "What makes a machine this host", body = JoinBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 201, description = "What makes a machine this host", body = JoinBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such host", body = Problem), (status = 409, description = "Its agent is connected, or it is being deleted", body = Problem)))]
 pub(super) async fn token(
     Shared(state): Shared<State>,
@@ -262,7 +344,7 @@ pub(super) struct DeleteQuery {
 
 /// Takes a host out of service: what is ours on it, then its identity, and its live connection with it.
 #[utoipa::path(delete, operation_id = "host_delete", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id"), DeleteQuery), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such host", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,

@@ -5,10 +5,11 @@ use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Query, media_type, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing};
+use super::upload::Upload;
 use super::values::{labels, parse_labels, wait};
-use crate::access::{Permit, Read, Write};
+use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
-use crate::service::images::{Limits, NewImage, Placed};
+use crate::service::images::{Claim, ContextError, NewImage, Placed, Received};
 use axum::Json;
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
@@ -49,6 +50,9 @@ pub struct NewImageBody {
     #[serde(default)]
     #[schema(value_type = BTreeMap<String, String>)]
     labels: Object<String>,
+    /// Whether every user sees it and may use it; for administrators.
+    #[serde(default)]
+    public: bool,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
     deadline: Option<i64>,
 }
@@ -68,6 +72,8 @@ struct ArchiveQuery {
     build_arg: Option<String>,
     /// With an archive: whether to leave the build cache alone.
     no_cache: Option<bool>,
+    /// With an archive: whether every user sees it and may use it; for administrators.
+    public: Option<bool>,
     /// With an archive: seconds that it may wait for its host.
     deadline: Option<i64>,
 }
@@ -163,25 +169,37 @@ impl ImageBody {
 #[utoipa::path(post, operation_id = "image_create", path = "/images", tag = "images", params(ArchiveQuery),
     request_body(content((NewImageBody = "application/json"), (Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
     (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON, or the upload broke off", body = Problem), (status = 401, description = "Not signed in", body = Problem),
-    (status = 409, description = "The name is taken", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Neither JSON nor an archive by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem),
-    (status = 429, description = "Too many jobs are waiting", body = Problem), (status = 507, description = "The coordinator's disk is full", body = Problem)))]
+    (status = 400, description = "Not JSON, or the upload broke off", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, his quota is used up, or public images are for administrators", body = Problem),
+    (status = 409, description = "The name is taken, or the host is draining", body = Problem), (status = 413, description = "Too large", body = Problem),
+    (status = 415, description = "Neither JSON nor an archive by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem), (status = 507, description = "The coordinator's disk is full", body = Problem)))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
     request: Request,
 ) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
-    let (new, digest) = match media_type(request.headers()).as_deref() {
-        Some("application/json") => from_json(&state, request).await?,
+    let Asked { new, digest, claim } = match media_type(request.headers()).as_deref() {
+        Some("application/json") => from_json(&state, &caller, request).await?,
         Some("application/x-tar" | "application/gzip" | "application/x-gzip" | "application/tar+gzip") => {
-            from_archive(&state, &permit, request).await?
+            from_archive(&state, &caller, &permit, request).await?
         }
         _ => return Err(ApiError::unsupported("send JSON, or an archive as application/x-tar or application/gzip")),
     };
-    let job = state.services.image_create(&permit, caller.key(digest).as_ref(), new).await?;
-    started(&state, &caller, job).await
+    let job = state.services.image_create(&permit, caller.key(digest).as_ref(), new).await;
+    // Refused or a repeat: what came with it is not kept.
+    if let Some(claim) = claim {
+        state.services.context_release(claim).await;
+    }
+    started(&state, &caller, job?).await
+}
+
+/// What is asked for.
+struct Asked {
+    new: NewImage,
+    /// Of the body, for the Idempotency-Key.
+    digest: [u8; 32],
+    /// On the context that came with it.
+    claim: Option<Claim>,
 }
 
 fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
@@ -204,13 +222,14 @@ fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)
     map
 }
 
-async fn from_json(state: &State, request: Request) -> Result<(NewImage, [u8; 32]), ApiError> {
+async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<Asked, ApiError> {
     let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
     let mut check = Check::default();
     let (name, host) = (check.parse("/name", &body.name), check.parse("/host", &body.host));
     let labels = parse_labels(&mut check, &body.labels);
     let wait = wait(&mut check, body.deadline);
     let build_args = build_args(&mut check, body.build_args.0);
+    let public = if body.public { Some(caller.may(Administer)?) } else { None };
     let pulled = body.reference.as_deref().map(|text| check.parse("/reference", text));
     match (&pulled, &body.dockerfile) {
         (None, None) => check.refuse("", "expected either reference or dockerfile"),
@@ -224,39 +243,38 @@ async fn from_json(state: &State, request: Request) -> Result<(NewImage, [u8; 32
         _ => {}
     }
     let ((name, host), labels) = check.finish(name.zip(host).zip(labels))?;
-    let source = match (pulled.flatten(), body.dockerfile) {
-        (Some(reference), _) => ImageSource::Reference(reference),
+    let (source, claim) = match (pulled.flatten(), body.dockerfile) {
+        (Some(reference), _) => (ImageSource::Reference(reference), None),
         (None, text) => {
-            let context = state.services.contexts.from_dockerfile(&text.unwrap_or_default()).await?;
-            ImageSource::Dockerfile(Recipe {
-                context,
-                dockerfile: DOCKERFILE.to_owned(),
-                build_args,
-                no_cache: body.no_cache,
-            })
+            let (context, claim) = state.services.contexts.from_dockerfile(&text.unwrap_or_default()).await?;
+            let dockerfile = DOCKERFILE.to_owned();
+            let recipe = Recipe { context, dockerfile, build_args, no_cache: body.no_cache };
+            (ImageSource::Dockerfile(recipe), Some(claim))
         }
     };
-    Ok((NewImage { name, host, source, labels, wait }, digest))
+    Ok(Asked { new: NewImage { name, host, source, labels, public, wait }, digest, claim })
 }
 
 async fn from_archive(
     state: &State,
+    caller: &Caller,
     permit: &Permit<Write>,
     request: Request,
-) -> Result<(NewImage, [u8; 32]), ApiError> {
+) -> Result<Asked, ApiError> {
     let query = request.uri().query().unwrap_or_default().to_owned();
     let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(request.uri())
         .map_err(|_| ApiError::bad_request("the query cannot be read"))?
         .0;
     let given: Vec<String> = pairs.iter().map(|(key, _)| key.clone()).collect();
     let mut check = Check::default();
-    let (mut name, mut host, mut deadline) = (None, None, None);
+    let (mut name, mut host, mut deadline, mut public) = (None, None, None, false);
     let (mut dockerfile, mut no_cache, mut args) = (DOCKERFILE.to_owned(), false, Vec::new());
     for (key, value) in pairs {
         match key.as_str() {
             "name" => name = check.parse("name", &value),
             "host" => host = check.parse::<HostId>("host", &value),
             "dockerfile" => dockerfile = value,
+            "public" => public = check.parse("public", &value).unwrap_or_default(),
             "no_cache" => no_cache = check.parse("no_cache", &value).unwrap_or_default(),
             "deadline" => deadline = check.parse("deadline", &value),
             "build_arg" => match value.split_once('=') {
@@ -274,17 +292,49 @@ async fn from_archive(
     let wait = wait(&mut check, deadline);
     let build_args = build_args(&mut check, args);
     let (name, host) = check.finish(name.zip(host))?;
-    // Before a gigabyte is received for a host that is not there.
-    state.services.image_expect(permit, host).await?;
-    let received = state.services.contexts.receive(request.into_body().into_data_stream(), Limits::default()).await?;
+    let public = if public { Some(caller.may(Administer)?) } else { None };
+    let received = receive(state, caller, permit, host, request).await?;
     if !received.summary.has(&dockerfile) {
+        state.services.context_release(received.claim).await;
         let mut check = Check::default();
         check.refuse("dockerfile", format!("the archive holds no file {dockerfile:?}"));
         return check.finish(None);
     }
     let digest = Sha256::new().chain_update(&query).chain_update(&received.context.sha256).finalize().into();
     let source = ImageSource::Dockerfile(Recipe { context: received.context, dockerfile, build_args, no_cache });
-    Ok((NewImage { name, host, source, labels: Labels::default(), wait }, digest))
+    Ok(Asked {
+        new: NewImage { name, host, source, labels: Labels::default(), public, wait },
+        digest,
+        claim: Some(received.claim),
+    })
+}
+
+/// Takes the archive, unless it is clear beforehand that it is of no use. Where it is not taken to its end, the rest is
+/// taken and dropped beside, so that the answer that says why is heard.
+async fn receive(
+    state: &State,
+    caller: &Caller,
+    permit: &Permit<Write>,
+    host: HostId,
+    request: Request,
+) -> Result<Received, ApiError> {
+    let (parts, body) = request.into_parts();
+    let mut upload = Upload::new(&parts.headers, body);
+    let limits = state.services.upload_limits;
+    let received = async {
+        if upload.size().is_some_and(|size| size > limits.compressed) {
+            return Err(ContextError::TooLarge(limits.compressed).into());
+        }
+        // The key's own request has its answer, whatever its body would be found to be; so which body it is bound to
+        // does not matter here.
+        state.services.image_expect(permit, caller.key([0; 32]).as_ref(), host).await?;
+        Ok::<_, ApiError>(state.services.contexts.receive(&mut upload, limits).await?)
+    };
+    let received = received.await;
+    if received.is_err() {
+        upload.discard(&state.tasks);
+    }
+    received
 }
 
 /// Which images.
@@ -304,7 +354,7 @@ pub(super) struct ImageQuery {
 
 /// The images that the user may use: his own and the public ones, newest first.
 #[utoipa::path(get, operation_id = "image_list", path = "/images", tag = "images", params(ImageQuery), responses(
-    (status = 200, description = "A page of images", body = Listing<ImageBody>), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "A page of images", body = Listing<ImageBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
@@ -323,7 +373,7 @@ pub(super) async fn list(
 
 /// One image, and on which hosts it is.
 #[utoipa::path(get, operation_id = "image_get", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
-    (status = 200, description = "The image", body = ImageBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "The image", body = ImageBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such image", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
@@ -335,7 +385,7 @@ pub(super) async fn get(
 
 /// Removes an image from everywhere. Refused while a container uses it.
 #[utoipa::path(delete, operation_id = "image_delete", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or it is public, and another user's", body = Problem),
     (status = 404, description = "No such image", body = Problem), (status = 409, description = "Containers use it, or it is still being made", body = Problem)))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,

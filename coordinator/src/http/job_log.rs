@@ -2,8 +2,9 @@
 //! size costs the same memory, and a reader that stops stops nobody else.
 
 use super::State;
+use super::auth::while_signed_in;
 use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Query};
+use super::extract::{Caller, Check, Id, Query, last_event_id};
 use crate::access::{Permit, Read};
 use crate::domain::job::Job;
 use crate::service::ServiceError;
@@ -34,11 +35,13 @@ pub(super) struct LogQuery {
 }
 
 /// What a job wrote: as text from a byte offset to where it ends now, or, with `Accept: text/event-stream`, live. An SSE
-/// `log` event carries text and, as id, the offset after it, with which `Last-Event-ID` goes on; `end` closes the stream
-/// with the job's last state.
+/// `log` event carries text as a JSON string (so that each of its characters comes through, a carriage return like any
+/// other) and, as id, the offset after it, with which `Last-Event-ID` goes on; `end` closes the stream with the job's last
+/// state.
 #[utoipa::path(get, operation_id = "job_log", path = "/queue/{id}/log", tag = "queue", params(("id" = String, Path, description = "The job's id"), LogQuery), responses(
     (status = 200, description = "The log; `Dockerforge-Log-Next` is the offset after it", body = String, content_type = "text/plain"),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem),
+    (status = 410, description = "It has ended so long ago that its log was removed", body = Problem),
     (status = 422, description = "An offset that cannot be", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
@@ -51,15 +54,10 @@ pub(super) async fn get(
     let (job, _) = state.services.job_log(&permit, id, u64::MAX, 0).await?;
     let accepts = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/event-stream") {
-        let last = match headers.get("last-event-id").map(|v| v.to_str().unwrap_or_default()) {
-            None => None,
-            Some(text) => {
-                let mut check = Check::default();
-                let offset = check.parse::<u64>("Last-Event-ID", text);
-                Some(check.finish(offset)?)
-            }
-        };
-        return Ok(follow(state, permit, id, last.or(query.offset).unwrap_or(0)));
+        let mut check = Check::default();
+        let last = last_event_id::<u64>(&mut check, &headers);
+        check.finish(Some(()))?;
+        return Ok(follow(state, &caller, permit, id, last.or(query.offset).unwrap_or(0)));
     }
     Ok(text(state, permit, &job, query.offset.unwrap_or(0)))
 }
@@ -95,9 +93,10 @@ enum Reader {
     Done,
 }
 
-fn follow(state: State, permit: Permit<Read>, id: JobId, offset: u64) -> Response {
+fn follow(state: State, caller: &Caller, permit: Permit<Read>, id: JobId, offset: u64) -> Response {
     let watch = state.services.signals.watch_job(id);
     let stop = state.stop.clone();
+    let whole = state.clone();
     let events = stream::unfold((Reader::At(offset), watch), move |(reader, mut watch)| {
         let (state, permit, stop) = (state.clone(), permit.clone(), stop.clone());
         async move {
@@ -112,7 +111,8 @@ fn follow(state: State, permit: Permit<Read>, id: JobId, offset: u64) -> Respons
                 let whole = if over { bytes.len() } else { whole_characters(&bytes) };
                 if whole > 0 {
                     let next = at + whole as u64;
-                    let text = String::from_utf8_lossy(&bytes[..whole]).into_owned();
+                    // As JSON: a line end in an event's data is none to its reader, or another than it was.
+                    let text = serde_json::Value::from(String::from_utf8_lossy(&bytes[..whole])).to_string();
                     let event = Event::default().event("log").id(next.to_string()).data(text);
                     return Some((Ok::<_, Infallible>(event), (Reader::At(next), watch)));
                 }
@@ -127,6 +127,7 @@ fn follow(state: State, permit: Permit<Read>, id: JobId, offset: u64) -> Respons
             }
         }
     });
+    let events = while_signed_in(&whole, &caller.principal, events);
     Sse::new(events).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response()
 }
 

@@ -29,7 +29,8 @@ pub struct JobBody {
     /// `queued`, `assigned`, `running`, `unknown`, `cancelling`, `succeeded`, `failed` or `cancelled`.
     #[schema(example = "running")]
     pub state: &'static str,
-    /// The attempt in work, or the last; 0 before the first.
+    /// The number of the attempt in work, or of the last; 0 before the first. One that the agent did not take (it was
+    /// busy, or its Docker away) has a number too, but does not count against the five tries.
     pub attempt: u32,
     /// Whose it is.
     pub user: String,
@@ -78,11 +79,14 @@ pub struct ProgressBody {
 }
 
 /// What a job made.
-#[derive(Serialize, ToSchema)]
+#[derive(Default, Serialize, ToSchema)]
 pub struct ResultBody {
     /// Docker's id of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_id: Option<String>,
+    /// What a program that was run ended with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i64>,
     /// Its size, bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
@@ -137,10 +141,13 @@ impl JobBody {
             ended_at: job.ended_at.as_ref().map(time),
             deadline_at: time(&job.deadline_at),
             result: job.product.as_ref().map(|product| match product {
-                Product::Nothing => ResultBody { docker_id: None, size: None },
-                Product::Container { docker_id } => ResultBody { docker_id: Some(docker_id.clone()), size: None },
+                Product::Nothing => ResultBody::default(),
+                Product::Exec { exit_code } => ResultBody { exit_code: Some(*exit_code), ..ResultBody::default() },
+                Product::Container { docker_id } => {
+                    ResultBody { docker_id: Some(docker_id.clone()), ..ResultBody::default() }
+                }
                 Product::Image { docker_id, size } => {
-                    ResultBody { docker_id: Some(docker_id.clone()), size: Some(*size) }
+                    ResultBody { docker_id: Some(docker_id.clone()), size: Some(*size), ..ResultBody::default() }
                 }
             }),
             error: job.error.as_ref().map(|error| JobErrorBody {
@@ -204,7 +211,7 @@ pub(super) struct JobQuery {
 /// The user's jobs, newest first.
 #[utoipa::path(get, operation_id = "job_list", path = "/queue", tag = "queue", params(JobQuery), responses(
     (status = 200, description = "A page of jobs", body = Listing<JobBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -233,7 +240,7 @@ pub(super) async fn list(
 #[utoipa::path(get, operation_id = "job_get", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
     (status = 200, description = "The job: unfinished (with `Retry-After`), or ended without having made a thing", body = JobBody),
     (status = 303, description = "It made the thing at `Location`", body = JobBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem)))]
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem)))]
 pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id<JobId>) -> Result<Response, ApiError> {
     let permit = caller.may(Read)?;
     let job = ended_or_not(&state, &permit, id, caller.wait.unwrap_or_default()).await?;
@@ -252,7 +259,7 @@ pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id
 /// Cancels a job. What has been given to a host is stopped there.
 #[utoipa::path(delete, operation_id = "job_cancel", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
     (status = 202, description = "It is being cancelled, or was waiting and is cancelled", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such job", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem),
     (status = 409, description = "It has ended, or cannot be cancelled", body = Problem)))]
 pub(super) async fn cancel(
     Shared(state): Shared<State>,

@@ -2,37 +2,50 @@
 //! outermost layer gives each request its id and each error its document.
 
 pub mod agent_port;
+mod audit;
 mod auth;
 mod containers;
 mod error;
+mod events;
 mod extract;
 mod hosts;
 mod images;
 mod job_log;
 mod jobs;
 pub mod listener;
-mod ops;
+mod operations;
+pub mod ops;
 mod respond;
+mod secrets;
+mod slow_down;
+mod specs;
 mod streams;
 mod terminal;
+mod tokens;
+mod updates;
+mod upload;
 mod users;
 mod values;
+mod webhooks;
 
+use crate::events::Feed;
 use crate::service::Services;
 use crate::tasks::Tasks;
 use axum::Router;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::{ConnectInfo, MatchedPath, Request};
 use axum::http::{HeaderName, HeaderValue};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::RequestId;
 use error::ApiError;
+pub use slow_down::SignInFailures;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
+use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -42,10 +55,14 @@ use utoipa_axum::routes;
 pub struct State {
     /// The use cases.
     pub services: Services,
+    /// What happened.
+    pub feed: Feed,
     /// Cancelled when the coordinator shuts down: live streams end, and their readers resume elsewhere.
     pub stop: CancellationToken,
-    /// What outlives its request runs here: terminals.
+    /// For what goes on after an answer: terminals, what is left of an unwanted body.
     pub tasks: Tasks,
+    /// Who failed to sign in lately.
+    pub failures: Arc<SignInFailures>,
     /// Origins beside our own whose pages may open terminals.
     pub origins: Arc<[String]>,
 }
@@ -102,9 +119,10 @@ impl Context {
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
-        (name = "users", description = "Users and their API tokens"), (name = "hosts", description = "Machines with an agent"),
+        (name = "users", description = "Users, their API tokens, and who did what"), (name = "hosts", description = "Machines with an agent"),
         (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
-        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "ops", description = "Health")
+        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "events", description = "What happened"),
+        (name = "ops", description = "Health")
     )
 )]
 struct ApiDoc;
@@ -112,16 +130,20 @@ struct ApiDoc;
 fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(users::create, users::list))
-        .routes(routes!(users::get, users::delete))
-        .routes(routes!(users::create_token, users::list_tokens))
-        .routes(routes!(users::delete_token))
+        .routes(routes!(users::get, users::update, users::delete))
+        .routes(routes!(tokens::create, tokens::list))
+        .routes(routes!(tokens::delete))
         .routes(routes!(hosts::create, hosts::list))
-        .routes(routes!(hosts::get, hosts::delete))
+        .routes(routes!(hosts::get, hosts::update, hosts::delete))
         .routes(routes!(hosts::token))
         .routes(routes!(images::create, images::list))
         .routes(routes!(images::get, images::delete))
         .routes(routes!(containers::create, containers::list))
-        .routes(routes!(containers::get, containers::delete))
+        .routes(routes!(containers::get, containers::delete, updates::update))
+        .routes(routes!(operations::start))
+        .routes(routes!(operations::stop))
+        .routes(routes!(operations::restart))
+        .routes(routes!(operations::exec))
         .routes(routes!(streams::logs))
         .routes(routes!(streams::stats))
         .routes(routes!(terminal::open))
@@ -129,8 +151,18 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(jobs::list))
         .routes(routes!(jobs::get, jobs::cancel))
         .routes(routes!(job_log::get))
+        .routes(routes!(events::list))
+        .routes(routes!(webhooks::create, webhooks::list))
+        .routes(routes!(webhooks::get, webhooks::update, webhooks::delete))
+        .routes(routes!(webhooks::deliveries))
+        .routes(routes!(audit::list))
         .routes(routes!(ops::healthz))
         .routes(routes!(ops::readyz))
+}
+
+/// All operations on one path.
+fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut path.get, &mut path.post, &mut path.delete, &mut path.put, &mut path.patch].into_iter().flatten()
 }
 
 /// The document of the API, made of the code of its handlers.
@@ -139,6 +171,20 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     let (_, paths) = routes().split_for_parts();
     let mut document = ApiDoc::openapi().nest("/v1", paths);
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    for operation in document.paths.paths.values_mut().flat_map(operations) {
+        // Whoever may be told to sign in may be told to wait with it.
+        let responses = &mut operation.responses.responses;
+        if responses.contains_key("401") && !responses.contains_key("429") {
+            let problem = utoipa::openapi::content::ContentBuilder::new()
+                .schema(Some(utoipa::openapi::Ref::from_schema_name("Problem")))
+                .build();
+            let slowed = utoipa::openapi::ResponseBuilder::new()
+                .description("Too many failed sign-ins; `Retry-After` says how long to wait")
+                .content("application/json", problem)
+                .build();
+            responses.insert("429".to_owned(), slowed.into());
+        }
+    }
     let components = document.components.get_or_insert_default();
     components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
@@ -170,6 +216,7 @@ async fn frame(mut request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let context = Context::of(&request);
     let method = request.method().clone();
+    let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(context.clone());
     let id = context.request.to_string();
     let mut response = next.run(request).await;
@@ -186,6 +233,7 @@ async fn frame(mut request: Request, next: Next) -> Response {
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
     }
+    ops::measure(route.as_ref(), &method, response.status(), begun.elapsed());
     tracing::debug!(
         request_id = id,
         %method,

@@ -2,6 +2,7 @@
 //! so that a log of any size costs the same memory, and a reader that stops stops nobody else.
 
 use super::State;
+use super::auth::while_signed_in;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Query};
 use crate::access::Read;
@@ -148,7 +149,7 @@ pub(super) async fn logs(
     let wanted = LogsRequest { container, stdout, stderr, from, tail, follow };
     let live = state.services.container_logs(&caller.may(Read)?, wanted).await?;
     if follow {
-        return Ok(follow_log(state, live, from, tail.is_some()));
+        return Ok(follow_log(state, &caller, live, from, tail.is_some()));
     }
     Ok(text(live, query.timestamps))
 }
@@ -215,8 +216,9 @@ fn ended(end: &StreamEnd) -> Option<Event> {
     }
 }
 
-fn follow_log(state: State, live: Live, position: LogPosition, cut: bool) -> Response {
+fn follow_log(state: State, caller: &Caller, live: Live, position: LogPosition, cut: bool) -> Response {
     let follower = Follower { live, lines: VecDeque::new(), position, cut };
+    let whole = state.clone();
     let events = stream::unfold(Some(follower), move |follower| {
         let stop = state.stop.clone();
         async move {
@@ -239,6 +241,7 @@ fn follow_log(state: State, live: Live, position: LogPosition, cut: bool) -> Res
             }
         }
     });
+    let events = while_signed_in(&whole, &caller.principal, events);
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }
 
@@ -274,7 +277,7 @@ pub(super) async fn stats(
     let interval = follow.then(|| query.interval.unwrap_or(1));
     let live = state.services.container_stats(&caller.may(Read)?, StatsRequest { container, interval }).await?;
     if follow {
-        return Ok(follow_stats(state, live));
+        return Ok(follow_stats(state, &caller, live));
     }
     loop {
         match live.next().await {
@@ -285,7 +288,8 @@ pub(super) async fn stats(
     }
 }
 
-fn follow_stats(state: State, live: Live) -> Response {
+fn follow_stats(state: State, caller: &Caller, live: Live) -> Response {
+    let whole = state.clone();
     let events = stream::unfold(Some(live), move |live| {
         let stop = state.stop.clone();
         async move {
@@ -306,5 +310,6 @@ fn follow_stats(state: State, live: Live) -> Response {
             }
         }
     });
+    let events = while_signed_in(&whole, &caller.principal, events);
     Sse::new(events).keep_alive(KeepAlive::new().interval(KEEP_ALIVE)).into_response()
 }

@@ -203,6 +203,9 @@ async fn run(state: State, permit: Permit<Write>, id: ContainerId, live: Live, s
         closed = show(&live, &mut sink, &signs) => closed,
         closed = type_in(&live, &mut stream, &signs) => closed,
         () = sleep_until(Instant::now() + LONGEST) => Closed::Ours(1008, "a terminal ends after 4 hours"),
+        () = auth::signed_out(state.services.clone(), permit.origin().actor, permit.token()) => {
+            Closed::Ours(1008, "the key with which it was opened is no longer good")
+        }
         () = state.stop.cancelled() => Closed::Ours(1001, "the coordinator shuts down"),
     };
     // The program ends with its reader; the client is told after that, and waited for no longer than it is worth.

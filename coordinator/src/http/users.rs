@@ -1,19 +1,20 @@
-//! `/users`: the users and their API tokens.
+//! `/users`: who uses the API.
 
 use super::State;
 use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, Query, nothing, page};
+use super::extract::{Caller, Check, Id, Json as Body, Patched, Query, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing, with_location};
-use crate::access::{Administer, Read, Write};
-use crate::domain::user::{Token, User};
-use crate::domain::{Kind, Refusal};
+use super::values::amount;
+use crate::access::{Administer, Read};
+use crate::domain::quota::{Change, Changes, Counted, MAX_LIMIT, thousandths};
+use crate::domain::user::User;
+use crate::service::users::{Measured, UserChange};
 use axum::Json;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State as Shared};
+use axum::extract::State as Shared;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use dockerforge_protocol::ids::{TokenId, UserId};
+use dockerforge_protocol::ids::UserId;
 use dockerforge_protocol::spec::ResourceName;
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
@@ -40,33 +41,11 @@ pub struct UserBody {
     pub name: String,
     /// Whether it may administer.
     pub admin: bool,
-    /// `active` or `deleting`.
+    /// `active`, `suspended` or `deleting`.
     pub state: &'static str,
     /// When it was made.
     pub created_at: String,
     /// A key; shown at the making alone.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-}
-
-/// A token to be made.
-#[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewTokenBody {
-    /// What to call it.
-    name: String,
-}
-
-/// An API token.
-#[derive(Serialize, ToSchema)]
-pub struct TokenBody {
-    /// Its id.
-    pub id: String,
-    /// What it is called.
-    pub name: String,
-    /// When it was made.
-    pub created_at: String,
-    /// The key; shown at the making alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
 }
@@ -84,14 +63,136 @@ impl UserBody {
     }
 }
 
-impl TokenBody {
-    fn of(token: &Token) -> Self {
+/// A user with how much he may have, and how much he has.
+#[derive(Serialize, ToSchema)]
+pub struct MeasuredUserBody {
+    #[serde(flatten)]
+    user: UserBody,
+    /// How much he may have; `null` is without limit. His own limits where an administrator has set them, else the defaults.
+    quota: AmountsBody,
+    /// How much he has.
+    usage: AmountsBody,
+}
+
+/// A value for each thing that is counted.
+#[derive(Serialize, ToSchema)]
+pub struct AmountsBody {
+    /// Containers that are not on their way out.
+    pub containers: Option<u64>,
+    /// Those of them that are meant to run.
+    pub running_containers: Option<u64>,
+    /// The processors that they may use together.
+    #[schema(value_type = Option<f64>)]
+    pub cpus: Option<serde_json::Number>,
+    /// The memory that they may use together, bytes.
+    pub memory: Option<u64>,
+    /// Images.
+    pub images: Option<u64>,
+    /// Hosts.
+    pub hosts: Option<u64>,
+    /// Jobs that have not ended.
+    pub queued_jobs: Option<u64>,
+}
+
+/// What is to change of a user.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UserPatch {
+    /// How much he may have.
+    #[serde(default)]
+    quota: QuotaPatch,
+    /// `true`: his tokens open nothing and his containers are stopped. `false`: those that are meant to run are started.
+    suspended: Option<bool>,
+}
+
+/// New limits. What is absent stays; `null` is the default again. A limit below what he has takes nothing away.
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct QuotaPatch {
+    /// Containers.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    containers: Patched<u64>,
+    /// Containers that are meant to run.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    running_containers: Patched<u64>,
+    /// Processors, with a fraction of three digits.
+    #[serde(default)]
+    #[schema(value_type = Option<f64>, example = 1.5)]
+    cpus: Patched<f64>,
+    /// Memory, bytes.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    memory: Patched<u64>,
+    /// Images.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    images: Patched<u64>,
+    /// Hosts.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    hosts: Patched<u64>,
+    /// Jobs that have not ended.
+    #[serde(default)]
+    #[schema(value_type = Option<u64>)]
+    queued_jobs: Patched<u64>,
+}
+
+impl AmountsBody {
+    fn of(value: impl Fn(Counted) -> Option<u64>) -> Self {
         Self {
-            id: token.id.to_string(),
-            name: token.name.to_string(),
-            created_at: token.created_at.to_string(),
-            key: None,
+            containers: value(Counted::Containers),
+            running_containers: value(Counted::RunningContainers),
+            cpus: value(Counted::Cpus).map(|milli| amount(Counted::Cpus, milli)),
+            memory: value(Counted::Memory),
+            images: value(Counted::Images),
+            hosts: value(Counted::Hosts),
+            queued_jobs: value(Counted::QueuedJobs),
         }
+    }
+}
+
+impl MeasuredUserBody {
+    fn of(measured: &Measured) -> Self {
+        Self {
+            user: UserBody::of(&measured.user),
+            quota: AmountsBody::of(|counted| measured.limits.get(counted)),
+            usage: AmountsBody::of(|counted| Some(measured.used.get(counted))),
+        }
+    }
+}
+
+impl QuotaPatch {
+    fn changes(&self, check: &mut Check) -> Changes {
+        let cpus = match self.cpus {
+            // What is out of range becomes a limit that is out of range.
+            Patched::Value(cpus) => Patched::Value(thousandths(cpus).unwrap_or(u64::MAX)),
+            Patched::Null => Patched::Null,
+            Patched::Absent => Patched::Absent,
+        };
+        let mut changes = Changes::default();
+        for (counted, limit) in [
+            (Counted::Containers, self.containers),
+            (Counted::RunningContainers, self.running_containers),
+            (Counted::Cpus, cpus),
+            (Counted::Memory, self.memory),
+            (Counted::Images, self.images),
+            (Counted::Hosts, self.hosts),
+            (Counted::QueuedJobs, self.queued_jobs),
+        ] {
+            let change = match limit {
+                Patched::Absent => Change::Keep,
+                Patched::Null => Change::Default,
+                Patched::Value(limit) => Change::Limit(limit),
+            };
+            if matches!(change, Change::Limit(limit) if limit > MAX_LIMIT) {
+                let most = if counted == Counted::Cpus { 1_000_000_000 } else { MAX_LIMIT };
+                check.refuse(&format!("/quota/{}", counted.as_str()), format!("expected 0 to {most}"));
+            }
+            changes.set(counted, change);
+        }
+        changes
     }
 }
 
@@ -150,15 +251,40 @@ pub(super) async fn list(
 
 /// One user: oneself, or for administrators anybody.
 #[utoipa::path(get, operation_id = "user_get", path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
-    (status = 200, description = "The user", body = UserBody), (status = 401, description = "Not signed in", body = Problem),
+    (status = 200, description = "The user", body = MeasuredUserBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such user", body = Problem)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<UserId>,
-) -> Result<Json<UserBody>, ApiError> {
-    let user = state.services.user_get(&caller.may(Read)?, caller.principal.admin, id).await?;
-    Ok(Json(UserBody::of(&user)))
+) -> Result<Json<MeasuredUserBody>, ApiError> {
+    let user = state.services.user_get(&caller.may(Read)?, caller.principal.administers(), id).await?;
+    Ok(Json(MeasuredUserBody::of(&user)))
+}
+
+/// Changes how much a user may have, and suspends or resumes him. For administrators.
+#[utoipa::path(patch, operation_id = "user_update", path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), request_body = UserPatch, responses(
+    (status = 200, description = "The user as he is now", body = MeasuredUserBody),
+    (status = 202, description = "The job that stops his containers, or starts them again", body = JobBody), (status = 400, description = "Not JSON", body = Problem),
+    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "Not an administrator", body = Problem),
+    (status = 404, description = "No such user", body = Problem), (status = 409, description = "He is being deleted, or is the system user, who stays", body = Problem),
+    (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
+    (status = 422, description = "A value cannot be", body = Problem)))]
+pub(super) async fn update(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Id(id): Id<UserId>,
+    body: Body<UserPatch>,
+) -> Result<Response, ApiError> {
+    let permit = caller.may(Administer)?;
+    let mut check = Check::default();
+    let quota = body.value.quota.changes(&mut check);
+    let change = check.finish(Some(UserChange { quota, suspended: body.value.suspended }))?;
+    let (user, job) = state.services.user_update(&permit, id, change).await?;
+    match job {
+        Some(job) => started(&state, &caller.on_own_behalf(), job).await,
+        None => Ok(Json(MeasuredUserBody::of(&user)).into_response()),
+    }
 }
 
 /// Takes all that is a user's out of service: his keys at once, then his containers, images and hosts. For administrators.
@@ -172,75 +298,5 @@ pub(super) async fn delete(
     Id(id): Id<UserId>,
 ) -> Result<Response, ApiError> {
     let job = state.services.user_delete(&caller.may(Administer)?, id).await?;
-    // The job is of who asked, also where he acts for somebody else.
-    let mut caller = caller;
-    caller.principal.user = caller.principal.actor;
-    started(&state, &caller, job).await
-}
-
-/// Whose tokens: one's own, or for administrators anybody's.
-async fn owner(state: &State, caller: &mut Caller, id: UserId) -> Result<(), ApiError> {
-    if id != caller.principal.user {
-        if !caller.principal.admin {
-            return Err(Refusal::NotFound(Kind::User).into());
-        }
-        state.services.user_acted_for(id).await?.ok_or(Refusal::NotFound(Kind::User))?;
-        caller.principal.user = id;
-    }
-    Ok(())
-}
-
-/// Makes an API token. The key is shown here alone.
-#[utoipa::path(post, operation_id = "token_create", path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id")), request_body = NewTokenBody, responses(
-    (status = 201, description = "The token, with its key", body = TokenBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such user", body = Problem),
-    (status = 409, description = "The name is taken", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
-    (status = 422, description = "A value cannot be", body = Problem)))]
-pub(super) async fn create_token(
-    Shared(state): Shared<State>,
-    mut caller: Caller,
-    Id(id): Id<UserId>,
-    body: Body<NewTokenBody>,
-) -> Result<Response, ApiError> {
-    owner(&state, &mut caller, id).await?;
-    let mut check = Check::default();
-    let name = check.parse("/name", &body.value.name);
-    let name = check.finish(name)?;
-    let key = caller.key(body.digest);
-    let (token, secret) = state.services.token_create(&caller.may(Write)?, key.as_ref(), name).await?;
-    let body = TokenBody { key: Some(secret.expose_secret().to_owned()), ..TokenBody::of(&token) };
-    Ok((StatusCode::CREATED, Json(body)).into_response())
-}
-
-/// The tokens of a user, without their keys.
-#[utoipa::path(get, operation_id = "token_list", path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
-    (status = 200, description = "All of them", body = Listing<TokenBody>), (status = 401, description = "Not signed in", body = Problem),
-    (status = 404, description = "No such user", body = Problem)))]
-pub(super) async fn list_tokens(
-    Shared(state): Shared<State>,
-    mut caller: Caller,
-    Id(id): Id<UserId>,
-) -> Result<Response, ApiError> {
-    owner(&state, &mut caller, id).await?;
-    let tokens = state.services.token_list(&caller.may(Read)?).await?;
-    let items: Vec<TokenBody> = tokens.iter().map(TokenBody::of).collect();
-    Ok(listing(&caller.context, items, u32::MAX, |token| token.id.clone()))
-}
-
-/// Revokes a token: its key is void at once.
-#[utoipa::path(delete, operation_id = "token_delete", path = "/users/{id}/tokens/{token}", tag = "users",
-    params(("id" = String, Path, description = "The user's id"), ("token" = String, Path, description = "The token's id")), responses(
-    (status = 204, description = "It is void"), (status = 401, description = "Not signed in", body = Problem),
-    (status = 404, description = "No such user or token", body = Problem)))]
-pub(super) async fn delete_token(
-    Shared(state): Shared<State>,
-    mut caller: Caller,
-    path: Result<Path<(String, String)>, PathRejection>,
-) -> Result<Response, ApiError> {
-    let Path((id, token)) = path.map_err(|_| nothing(""))?;
-    let id: UserId = id.parse().map_err(|_| nothing(&id))?;
-    let token: TokenId = token.parse().map_err(|_| nothing(&token))?;
-    owner(&state, &mut caller, id).await?;
-    state.services.token_delete(&caller.may(Write)?, token).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+    started(&state, &caller.on_own_behalf(), job).await
 }

@@ -1,7 +1,8 @@
-//! Values that the bodies of several resources have: labels, and how long a job may wait.
+//! Values that the bodies of several resources have: labels, how long a job may wait, amounts of what is counted.
 
 use super::extract::{Check, Object};
-use dockerforge_protocol::spec::Labels;
+use crate::domain::quota::Counted;
+use dockerforge_protocol::spec::{LabelKey, LabelValue, Labels};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
 
@@ -12,13 +13,28 @@ pub(super) fn labels(labels: &Labels) -> BTreeMap<String, String> {
 
 /// An object as labels, with all that is wrong with it.
 pub(super) fn parse_labels(check: &mut Check, object: &Object<String>) -> Option<Labels> {
+    parse_labels_at(check, "/labels", object)
+}
+
+/// The same for one that stands elsewhere.
+pub(super) fn parse_labels_at(check: &mut Check, at: &str, object: &Object<String>) -> Option<Labels> {
     let mut map = BTreeMap::new();
     for (key, value) in &object.0 {
-        let pointer = format!("/labels/{}", key.replace('~', "~0").replace('/', "~1"));
+        let pointer = format!("{at}/{}", key.replace('~', "~0").replace('/', "~1"));
         let (key, value) = (check.parse(&pointer, key), check.parse(&pointer, value));
         map.extend(key.zip(value));
     }
-    check.take("/labels", Labels::try_from(map))
+    check.take(at, Labels::try_from(map))
+}
+
+/// `key=value` of a query as a label.
+pub(super) fn label(check: &mut Check, text: &str) -> Option<(LabelKey, LabelValue)> {
+    let Some((key, value)) = text.split_once('=') else {
+        check.refuse("label", "expected key=value");
+        return None;
+    };
+    let (key, value) = (check.parse("label", key), check.parse("label", value));
+    key.zip(value)
 }
 
 /// How long a job may wait for its host.
@@ -28,4 +44,16 @@ pub(super) fn wait(check: &mut Check, seconds: Option<i64>) -> Option<SignedDura
         check.refuse("/deadline", "expected 1 to 2592000 seconds");
     }
     Some(SignedDuration::from_secs(seconds))
+}
+
+/// An amount of what is counted, as the API writes it: processors with their fraction, as in a container's body; all
+/// else is whole.
+pub(super) fn amount(counted: Counted, amount: u64) -> serde_json::Number {
+    #[allow(clippy::cast_precision_loss, reason = "no limit is above 2^53")]
+    let fraction = (counted == Counted::Cpus && !amount.is_multiple_of(1000)).then(|| amount as f64 / 1000.0);
+    match fraction {
+        Some(fraction) => serde_json::Number::from_f64(fraction).unwrap_or_else(|| amount.into()),
+        None if counted == Counted::Cpus => (amount / 1000).into(),
+        None => amount.into(),
+    }
 }

@@ -1,4 +1,4 @@
-//! Carries out the jobs that consist of others: deleting an image, a host, a user. It takes no input: woken or not, it
+//! Carries out the jobs that consist of others: deleting an image, a host, a user; suspending and resuming one. It takes no input: woken or not, it
 //! looks at each such job, at its parts and at what is left to do, and does the next thing. What is to be done is
 //! read from the rows every time, so a restart loses nothing.
 
@@ -9,7 +9,7 @@ use crate::domain::{Kind, Timestamp};
 use crate::store::{self, Conn, Store};
 use dockerforge_protocol::command::{Command, RemoveContainer, RemoveImage, RemoveUser};
 use dockerforge_protocol::ids::{HostId, ImageId, JobId, UserId};
-use dockerforge_protocol::report::Product;
+use dockerforge_protocol::report::{FailureKind, Product, Progress};
 use jiff::SignedDuration;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -78,26 +78,32 @@ async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, Que
         return Ok(Turn::default());
     };
     let parts = store::jobs::parts(conn, id).await?;
+    let mut turn = Turn::default();
     if parts.iter().any(|part| !part.state.is_terminal()) {
-        return Ok(Turn::default());
+        if show_progress(conn, &job, &parts).await? {
+            turn.changed.push(id);
+        }
+        return Ok(turn);
     }
-    let failed: Vec<&Job> = parts.iter().filter(|part| part.state != JobState::Succeeded).collect();
+    let failed: Vec<&Job> =
+        parts.iter().filter(|part| !part.is_done_for_parent() && !does_without(job.kind, part)).collect();
     if !failed.is_empty() {
         let ending = Ending::Failed { error: explain(&failed), confirmed: true };
         let changed = settle(conn, &job, &ending, now).await?;
         return Ok(Turn { changed: changed.then_some(id).into_iter().collect(), ..Turn::default() });
     }
-    let mut turn = Turn::default();
-    match job.subject {
-        Subject::Image(image) => image_gone(conn, &job, image).await?,
-        Subject::Host(host) => host_next(conn, &job, host, &parts, &mut turn, now).await?,
-        Subject::User(user) => user_next(conn, &job, user, &parts, &mut turn, now).await?,
-        Subject::Container(_) => {}
+    match (job.kind, job.subject) {
+        (JobKind::ImageDelete, Subject::Image(image)) => image_gone(conn, &job, image).await?,
+        (JobKind::HostDelete, Subject::Host(host)) => host_next(conn, &job, host, &parts, &mut turn, now).await?,
+        (JobKind::UserDelete, Subject::User(user)) => user_next(conn, &job, user, &parts, &mut turn, now).await?,
+        _ => {}
     }
     if turn.wake.is_empty() && settle(conn, &job, &Ending::Succeeded(Product::Nothing), now).await? {
         let (kind, resource, uuid) = match job.subject {
             Subject::Image(id) => ("image.deleted", Kind::Image, id.uuid()),
             Subject::Host(id) => ("host.deleted", Kind::Host, id.uuid()),
+            Subject::User(id) if job.kind == JobKind::UserSuspend => ("user.suspended", Kind::User, id.uuid()),
+            Subject::User(id) if job.kind == JobKind::UserResume => ("user.resumed", Kind::User, id.uuid()),
             Subject::User(id) => ("user.deleted", Kind::User, id.uuid()),
             Subject::Container(id) => ("container.deleted", Kind::Container, id.uuid()),
         };
@@ -106,6 +112,38 @@ async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, Que
         turn.changed.push(id);
     }
     Ok(turn)
+}
+
+/// Notes how many of its things are done; whether that is news. The deletion of a host or a user finds its parts as it
+/// goes on, so there what is left is counted, and not the parts.
+async fn show_progress(conn: &mut Conn, job: &Job, parts: &[Job]) -> Result<bool, QueueError> {
+    let of_thing = |part: &&Job| matches!(part.kind, JobKind::ContainerDelete | JobKind::ImageRemove);
+    let succeeded = |part: &&Job| part.state == JobState::Succeeded;
+    let (done, all) = match (job.kind, job.subject) {
+        (JobKind::UserDelete, Subject::User(user)) => {
+            let done = parts.iter().filter(of_thing).filter(succeeded).count() as u64;
+            (done, done + store::users::belongings(conn, user).await?)
+        }
+        (JobKind::HostDelete, Subject::Host(host)) => {
+            let done = parts.iter().filter(of_thing).filter(succeeded).count() as u64;
+            (done, done + store::hosts::belongings(conn, host).await?)
+        }
+        _ => (parts.iter().filter(|part| part.state.is_terminal()).count() as u64, parts.len() as u64),
+    };
+    let percent = done.checked_mul(100).and_then(|n| n.checked_div(all)).and_then(|n| u8::try_from(n).ok());
+    let progress = Progress { step: format!("{done} of {all}"), percent };
+    let news = job.progress.as_ref() != Some(&progress);
+    if news {
+        store::jobs::set_progress(conn, job.current(), &progress).await?;
+    }
+    Ok(news)
+}
+
+/// Whether a job can succeed though this part of it did not. To a container that is stopped or started with all of its
+/// user's, something else may have happened meanwhile: it is not there, or its user asked for something newer.
+fn does_without(kind: JobKind, part: &Job) -> bool {
+    let gone = part.error.as_ref().is_some_and(|error| error.kind == FailureKind::ContainerNotFound.as_str());
+    matches!(kind, JobKind::UserSuspend | JobKind::UserResume) && (gone || part.state == JobState::Cancelled)
 }
 
 fn explain(failed: &[&Job]) -> JobError {
@@ -194,10 +232,15 @@ async fn clear_host(
     if !turn.wake.is_empty() {
         return Ok(());
     }
-    let user = only.unwrap_or(job.user);
-    let done =
-        parts.iter().any(|p| p.kind == JobKind::UserRemove && p.host == Some(host) && p.subject == Subject::User(user));
-    if !done {
+    let mut users = vec![only.unwrap_or(job.user)];
+    if only.is_none() {
+        users.extend(store::placement::tenants(conn, host).await?.into_iter().filter(|user| *user != job.user));
+    }
+    let done = |user: UserId| {
+        let same = |p: &&Job| p.host == Some(host) && p.subject == Subject::User(user);
+        parts.iter().filter(same).any(|p| p.kind == JobKind::UserRemove)
+    };
+    for user in users.into_iter().filter(|user| !done(*user)) {
         let remove = Command::RemoveUser(RemoveUser { user, volumes: true });
         enqueue_following(conn, part(user, JobKind::UserRemove, Subject::User(user), remove), now).await?;
         turn.wake.push(host);
@@ -226,6 +269,7 @@ async fn user_next(
     let mut hosts = own.clone();
     hosts.extend(store::containers::all_of_user(conn, user).await?.into_iter().map(|c| c.host));
     let images = store::images::all_of_user(conn, user).await?;
+    hosts.extend(store::placement::hosts_of_tenant(conn, user).await?);
     hosts.extend(store::images::presence(conn, &images).await?.into_iter().map(|p| p.host));
     hosts.sort_unstable();
     hosts.dedup();

@@ -3,17 +3,19 @@
 //! the wake-ups here only say "look", and everybody who waits for one also looks by himself now and then.
 
 mod conductor;
+mod examine;
 mod reaper;
 mod settle;
 mod signals;
 
 pub use conductor::run as run_conductor;
+pub use examine::examine;
 pub use reaper::{Config as ReaperConfig, run as run_reaper};
 pub use settle::{apply, settle};
 pub use signals::{JobWatch, Signals};
 
-use crate::domain::event::Event;
-use crate::domain::job::{DEFAULT_WAIT, JobKind, NewJob, QUEUE_LIMIT, Subject};
+use crate::domain::job::{DEFAULT_WAIT, JobKind, NewJob, Subject};
+use crate::domain::quota::{self, Amounts, Counted, Limits};
 use crate::domain::{Kind, Refusal, Timestamp};
 use crate::store::{self, Conn, StoreError};
 use dockerforge_protocol::command::Command;
@@ -50,11 +52,26 @@ pub struct Request {
     pub wait: Option<SignedDuration>,
 }
 
+/// Holds a user's quota for what he asks for now, until the end of the caller's transaction: of two that ask at once, the
+/// second counts what the first made. `asked` is made of his limits. Refuses also who is suspended or deleted by now.
+pub async fn admit(
+    conn: &mut Conn,
+    user: UserId,
+    asked: impl FnOnce(&Limits) -> Result<Amounts, Refusal>,
+) -> Result<(), QueueError> {
+    let held = store::users::hold(conn, user).await?.ok_or(Refusal::NotFound(Kind::User))?;
+    held.state.in_service()?;
+    let limits = store::quotas::limits(conn, user).await?;
+    let asked = asked(&limits)?;
+    // What has no limit need not be counted.
+    let matters = |counted| asked.get(counted) > 0 && limits.get(counted).is_some();
+    let used = store::quotas::usage(conn, user, matters).await?;
+    Ok(quota::admit(&limits, &used, &asked)?)
+}
+
 /// Enqueues what a user asks for, in the caller's transaction; counts against the jobs that he may have unfinished.
 pub async fn enqueue(conn: &mut Conn, request: Request, now: Timestamp) -> Result<JobId, QueueError> {
-    if store::jobs::count_open(conn, request.user, QUEUE_LIMIT).await? >= i64::from(QUEUE_LIMIT) {
-        return Err(Refusal::QueueFull { limit: QUEUE_LIMIT }.into());
-    }
+    admit(conn, request.user, |_| Ok(Amounts::of(&[(Counted::QueuedJobs, 1)]))).await?;
     enqueue_following(conn, request, now).await
 }
 
@@ -75,7 +92,5 @@ pub async fn enqueue_following(conn: &mut Conn, request: Request, now: Timestamp
     };
     store::jobs::insert(conn, &job).await?;
     fail::fail_point!("coordinator.job.enqueued");
-    let event = Event { user: job.user, kind: "job.queued", resource: Kind::Job, id: job.id.uuid(), detail: None };
-    store::records::event(conn, &event, now).await?;
     Ok(job.id)
 }

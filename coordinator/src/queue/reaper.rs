@@ -1,7 +1,7 @@
 //! Looks at the clock: hosts that fell silent, jobs that waited too long or never came back, what is kept too long.
 //! Takes no input; every change is conditional, so several replicas may reap at once.
 
-use super::{QueueError, Signals, settle};
+use super::{QueueError, Signals, examine, settle};
 use crate::domain::event::Event;
 use crate::domain::host::{LEASE, START_GRACE, UNREACHABLE_AFTER};
 use crate::domain::job::{Ending, JobError, JobState, LOST_AFTER};
@@ -20,11 +20,20 @@ pub struct Config {
     pub period: Duration,
     /// How long after the start no silence is held against a host.
     pub grace: Duration,
+    /// How long jobs are kept after they have ended.
+    pub keep_jobs: SignedDuration,
+    /// How long their logs are.
+    pub keep_logs: SignedDuration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { period: Duration::from_secs(1), grace: Duration::from_secs(START_GRACE.as_secs().unsigned_abs()) }
+        Self {
+            period: Duration::from_secs(1),
+            grace: Duration::from_secs(START_GRACE.as_secs().unsigned_abs()),
+            keep_jobs: SignedDuration::from_hours(24 * 30),
+            keep_logs: SignedDuration::from_hours(24 * 7),
+        }
     }
 }
 
@@ -32,6 +41,17 @@ impl Default for Config {
 const DEADLINE: &str = "deadline";
 /// How long an Idempotency-Key is remembered.
 const REMEMBER_KEYS: SignedDuration = SignedDuration::from_hours(24);
+/// How long events are kept for readers that were away.
+const REMEMBER_EVENTS: SignedDuration = SignedDuration::from_hours(24 * 14);
+/// Events that are forgotten in one transaction; others wait for it.
+const FORGOTTEN_AT_ONCE: u32 = 1000;
+/// Jobs that are. A log may have many pieces.
+const JOBS_AT_ONCE: u32 = 100;
+
+/// How long an expired certificate is remembered: for as long as its key can prove whose host it is (30 days).
+const REMEMBER_EXPIRED: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// How long a revoked certificate is remembered. It opens nothing either way; an hour's worth bounds renewals.
+const REMEMBER_REVOKED: SignedDuration = SignedDuration::from_hours(24);
 
 /// Looks until told to stop. `sweep` is given the contexts that are still needed, once in a while.
 pub async fn run(
@@ -51,7 +71,7 @@ pub async fn run(
             tracing::error!(error = &error as &dyn std::error::Error, "the reaper could not look");
         }
         if looks.is_multiple_of(600)
-            && let Err(error) = tidy(&store, &sweep).await
+            && let Err(error) = tidy(&store, config, &sweep).await
         {
             tracing::error!(error = &error as &dyn std::error::Error, "the reaper could not tidy up");
         }
@@ -91,9 +111,10 @@ async fn look(store: &Store, signals: &Signals) -> Result<(), QueueError> {
                         Event { user, kind: "host.unreachable", resource: Kind::Host, id: host.uuid(), detail: None };
                     store::records::event(conn, &event, now).await?;
                     tracing::warn!(%host, "a host is unreachable");
+                    examine(conn, host, now).await?;
                 }
                 for host in store::hosts::silent_since(conn, ago(now, LEASE)).await? {
-                    store::jobs::set_unknown(conn, host).await?;
+                    store::jobs::set_unknown(conn, host, now).await?;
                 }
                 Ok::<_, QueueError>(())
             })
@@ -120,18 +141,62 @@ async fn expire(conn: &mut store::Conn, job: JobId, kind: &str, why: &str, now: 
         return Ok(false);
     }
     // One that was never given out has left nothing anywhere.
-    let ending = Ending::Failed { error: JobError::new(kind, why), confirmed: job.attempt == 0 };
+    let ending = Ending::Failed { error: JobError::new(kind, why), confirmed: job.is_untouched() };
     settle(conn, &job, &ending, now).await
 }
 
-async fn tidy(store: &Store, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Result<(), QueueError> {
-    let before = ago(crate::clock::now(), REMEMBER_KEYS);
-    store
+async fn tidy(store: &Store, config: Config, sweep: &(impl Fn(HashSet<String>) + Sync)) -> Result<(), QueueError> {
+    let now = crate::clock::now();
+    let forgotten = store
         .write(move |conn| {
-            Box::pin(async move { Ok::<_, QueueError>(store::idempotency::forget(conn, before).await?) })
+            Box::pin(async move {
+                store::idempotency::forget(conn, ago(now, REMEMBER_KEYS)).await?;
+                let (expired, revoked) = (ago(now, REMEMBER_EXPIRED), ago(now, REMEMBER_REVOKED));
+                Ok::<_, QueueError>(store::enrolment::forget_certificates(conn, expired, revoked).await?)
+            })
         })
         .await?;
+    if forgotten > 0 {
+        tracing::info!(forgotten, "certificates that can authenticate nobody were forgotten");
+    }
+    loop {
+        let before = ago(crate::clock::now(), REMEMBER_EVENTS);
+        let gone = store
+            .write(move |conn| {
+                Box::pin(
+                    async move { Ok::<_, QueueError>(store::events::forget(conn, before, FORGOTTEN_AT_ONCE).await?) },
+                )
+            })
+            .await?;
+        if gone < u64::from(FORGOTTEN_AT_ONCE) {
+            break;
+        }
+    }
+    forget_jobs(store, config).await?;
     let needed = store::jobs::contexts_in_use(&mut store.read().await?).await?;
     sweep(needed.into_iter().collect());
     Ok(())
+}
+
+/// Removes the logs of jobs that ended long ago, and then the jobs that did so longer ago.
+async fn forget_jobs(store: &Store, config: Config) -> Result<(), QueueError> {
+    let now = crate::clock::now();
+    let (logs, jobs) = (ago(now, config.keep_logs), ago(now, config.keep_jobs));
+    loop {
+        let gone = store.write(move |conn| {
+            Box::pin(async move {
+                let logs = store::jobs::forget_logs(conn, logs, now, JOBS_AT_ONCE).await?;
+                let jobs = store::jobs::forget(conn, jobs, JOBS_AT_ONCE).await?;
+                Ok::<_, QueueError>((logs, jobs))
+            })
+        });
+        let (logs, jobs) = gone.await?;
+        if logs + jobs > 0 {
+            tracing::info!(logs, jobs, "jobs that ended long ago were removed");
+        }
+        // Fewer than a whole piece of both: that was the last.
+        if logs.max(jobs) < u64::from(JOBS_AT_ONCE) {
+            return Ok(());
+        }
+    }
 }

@@ -2,26 +2,36 @@
 //! other. Also carries out the decisions of `domain::job` that do not end one.
 
 use super::{QueueError, Request, enqueue_following};
-use crate::domain::container::{DesiredState, Observed, ObservedState};
+use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, operated};
 use crate::domain::event::Event;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
+use crate::domain::placement::Reserved;
+use crate::domain::user::UserState;
 use crate::domain::{Kind, Timestamp};
+use crate::metrics;
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{Command, RemoveContainer, RemoveImage};
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use dockerforge_protocol::command::{Command, RecreateContainer, RemoveContainer, RemoveImage, StartContainer};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::Product;
+use dockerforge_protocol::spec::ContainerSpec;
 use uuid::Uuid;
 
 /// Carries out a decision about a job's current attempt; whether anything changed.
 pub async fn apply(conn: &mut Conn, job: &Job, decision: Decision, now: Timestamp) -> Result<bool, QueueError> {
     match decision {
         Decision::Ignore => Ok(false),
-        Decision::Run => Ok(store::jobs::set_running(conn, job.current(), now).await?),
+        Decision::Run => {
+            let changed = store::jobs::set_running(conn, job.current(), now).await?;
+            if changed && job.started_at.is_none() {
+                metrics::job_started(job.kind.as_str(), now.duration_since(job.created_at).unsigned_abs());
+            }
+            Ok(changed)
+        }
         Decision::Requeue { delay, counts } => {
             let run_after = now.checked_add(delay).unwrap_or(now);
-            Ok(store::jobs::requeue(conn, job.current(), counts, run_after).await?)
+            Ok(store::jobs::requeue(conn, job.current(), counts, run_after, now).await?)
         }
         Decision::End(ending) => settle(conn, job, &ending, now).await,
     }
@@ -32,11 +42,22 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
     if !store::jobs::end(conn, job.current(), ending, now).await? {
         return Ok(false);
     }
+    let took = job.started_at.map(|started| now.duration_since(started).unsigned_abs());
+    metrics::job_ended(job.kind.as_str(), ending.state().as_str(), took);
     match (job.kind, job.subject) {
         (JobKind::ContainerCreate, Subject::Container(id)) => container_created(conn, job, id, ending, now).await?,
+        (JobKind::ContainerStart | JobKind::ContainerStop | JobKind::ContainerRestart, Subject::Container(id)) => {
+            container_operated(conn, job, id, ending, now).await?;
+        }
+        (JobKind::ContainerUpdate, Subject::Container(id)) => container_updated(conn, job, id, ending, now).await?,
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image_made(conn, job, id, ending, now).await?;
+        }
+        (JobKind::UserRemove, Subject::User(user)) => {
+            if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
+                store::placement::remove_tenant(conn, host, user).await?;
+            }
         }
         (JobKind::ImageRemove, Subject::Image(id)) => {
             if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
@@ -45,16 +66,6 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         }
         _ => {}
     }
-    let detail = match ending {
-        Ending::Failed { error, .. } => Some(error.detail.clone()),
-        Ending::Succeeded(_) | Ending::Cancelled { .. } => None,
-    };
-    let kind = match ending {
-        Ending::Succeeded(_) => "job.succeeded",
-        Ending::Failed { .. } => "job.failed",
-        Ending::Cancelled { .. } => "job.cancelled",
-    };
-    note(conn, job, kind, Kind::Job, job.id.uuid(), detail, now).await?;
     Ok(true)
 }
 
@@ -79,11 +90,11 @@ async fn container_created(
                 };
                 store::containers::set_observed(conn, host, id, &observed).await?;
             }
-            note(conn, job, "container.created", Kind::Container, id.uuid(), None, now).await
+            note(conn, job, "container.created", Kind::Container, id.uuid(), now).await
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
             store::containers::remove(conn, id).await?;
-            note(conn, job, "container.not_created", Kind::Container, id.uuid(), None, now).await
+            note(conn, job, "container.not_created", Kind::Container, id.uuid(), now).await
         }
         // Something of it may be on the host: it is taken away like any container.
         Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
@@ -103,6 +114,107 @@ async fn container_created(
     }
 }
 
+async fn container_operated(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let Some(container) = store::containers::get(conn, job.user, id).await? else { return Ok(()) };
+    let (running, event) = match job.kind {
+        JobKind::ContainerStop => (false, "container.stopped"),
+        JobKind::ContainerRestart => (true, "container.restarted"),
+        _ => (true, "container.started"),
+    };
+    match ending {
+        Ending::Succeeded(product) => {
+            if let Product::Container { docker_id } = product
+                && let Some(observed) = operated(&container.observed, running, docker_id, now)
+            {
+                store::containers::set_observed(conn, container.host, id, &observed).await?;
+            }
+            note(conn, job, event, Kind::Container, id.uuid(), now).await
+        }
+        // A part of a suspension says nothing of what its user wants.
+        Ending::Cancelled { .. } if job.parent.is_some() => Ok(()),
+        Ending::Cancelled { .. } => {
+            // What was asked after it, or that it is to be gone, still holds.
+            let later = store::jobs::open_about(conn, Subject::Container(id)).await?;
+            if container.desired != DesiredState::Removed && !later.iter().any(|other| other.id > job.id) {
+                store::containers::set_desired(conn, id, left_as(container.observed.state)).await?;
+            }
+            Ok(())
+        }
+        // It is still meant to be so; who asked sees that it is not, and why.
+        Ending::Failed { .. } => Ok(()),
+    }
+}
+
+async fn container_updated(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let Some(container) = store::containers::get(conn, job.user, id).await? else { return Ok(()) };
+    match ending {
+        Ending::Succeeded(product) => {
+            match store::jobs::find_whole(conn, job.id).await?.and_then(|whole| whole.command) {
+                Some(Command::UpdateContainer(update)) => {
+                    let spec = ContainerSpec { resources: update.resources, restart: update.restart, ..container.spec };
+                    store::containers::set_spec(conn, id, container.image, &spec).await?;
+                }
+                Some(Command::RecreateContainer(RecreateContainer { create, run, .. })) => {
+                    store::containers::set_spec(conn, id, create.image, &create.spec).await?;
+                    if let Product::Container { docker_id } = product
+                        && let Some(observed) = operated(&container.observed, true, docker_id, now).filter(|_| run)
+                    {
+                        store::containers::set_observed(conn, container.host, id, &observed).await?;
+                    }
+                }
+                _ => {}
+            }
+            forget_secrets(conn, job.user, id).await?;
+            note(conn, job, "container.updated", Kind::Container, id.uuid(), now).await
+        }
+        Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } => {
+            store::containers::set_next_image(conn, id, None).await?;
+            forget_secrets(conn, job.user, id).await?;
+            store::containers::set_reserved(conn, id, Reserved::of(&container.spec)).await?;
+            note(conn, job, "container.not_updated", Kind::Container, id.uuid(), now).await?;
+            if *confirmed || container.desired != DesiredState::Running {
+                return Ok(());
+            }
+            // A suspended user's is stopped by a job that puts it back as well, and started when he is resumed.
+            let user = store::users::get(conn, job.user).await?;
+            if user.is_none_or(|user| user.state != UserState::Active) {
+                return Ok(());
+            }
+            // It may be half made anew: starting it puts it back first.
+            let start = StartContainer { container: id, user: job.user };
+            let request = Request {
+                id: JobId::new(),
+                user: job.user,
+                work: Some((container.host, Command::StartContainer(start))),
+                parent: job.parent,
+                kind: JobKind::ContainerStart,
+                subject: Subject::Container(id),
+                wait: None,
+            };
+            enqueue_following(conn, request, now).await.map(|_| ())
+        }
+    }
+}
+
+/// Forgets the values that a container's spec no longer names, or never came to name.
+async fn forget_secrets(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<(), QueueError> {
+    let Some(container) = store::containers::get(conn, user, id).await? else { return Ok(()) };
+    let kept: Vec<_> = container.spec.secrets.values().map(|secret| secret.id).collect();
+    Ok(store::secrets::keep_only(conn, id, &kept).await?)
+}
+
 async fn container_deleted(
     conn: &mut Conn,
     job: &Job,
@@ -113,10 +225,13 @@ async fn container_deleted(
     match ending {
         Ending::Succeeded(_) => {
             store::containers::remove(conn, id).await?;
-            note(conn, job, "container.deleted", Kind::Container, id.uuid(), None, now).await
+            note(conn, job, "container.deleted", Kind::Container, id.uuid(), now).await
         }
         // It stays, and is meant to be there again.
-        Ending::Cancelled { .. } => Ok(store::containers::set_desired(conn, id, DesiredState::Running).await?),
+        Ending::Cancelled { .. } => {
+            let Some(container) = store::containers::get(conn, job.user, id).await? else { return Ok(()) };
+            Ok(store::containers::set_desired(conn, id, left_as(container.observed.state)).await?)
+        }
         // It is still meant to be gone; the next DELETE tries again.
         Ending::Failed { .. } => Ok(()),
     }
@@ -130,6 +245,7 @@ async fn image_made(
     now: Timestamp,
 ) -> Result<(), QueueError> {
     let Some(host) = job.host else { return Ok(()) };
+    let known = store::images::get(conn, job.user, id).await?.map(|image| image.state);
     match ending {
         Ending::Succeeded(Product::Image { docker_id, size }) => {
             let presence = ImageOnHost {
@@ -141,16 +257,23 @@ async fn image_made(
                 changed_at: now,
             };
             store::images::set_presence(conn, &presence).await?;
-            let kept =
-                store::images::get(conn, job.user, id).await?.is_some_and(|image| image.state == ImageState::Pending);
-            if kept {
+            if known == Some(ImageState::Pending) {
                 store::images::set_state(conn, id, ImageState::Ready).await?;
             }
-            note(conn, job, "image.created", Kind::Image, id.uuid(), None, now).await
+            note(conn, job, "image.created", Kind::Image, id.uuid(), now).await
+        }
+        // One more host did not get it; on the others it stays. What may be left there goes with the image.
+        Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } if known == Some(ImageState::Ready) => {
+            if *confirmed {
+                return Ok(store::images::remove_presence(conn, id, host).await?);
+            }
+            let state = PresenceState::Missing;
+            let presence = ImageOnHost { image: id, host, state, docker_id: None, size: None, changed_at: now };
+            Ok(store::images::set_presence(conn, &presence).await?)
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
             store::images::remove(conn, id).await?;
-            note(conn, job, "image.not_created", Kind::Image, id.uuid(), None, now).await
+            note(conn, job, "image.not_created", Kind::Image, id.uuid(), now).await
         }
         Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
             delete_image(conn, job, id, host, now).await
@@ -188,9 +311,8 @@ async fn note(
     kind: &'static str,
     resource: Kind,
     id: Uuid,
-    detail: Option<String>,
     now: Timestamp,
 ) -> Result<(), QueueError> {
-    let event = Event { user: job.user, kind, resource, id, detail };
+    let event = Event { user: job.user, kind, resource, id, detail: None };
     Ok(store::records::event(conn, &event, now).await?)
 }

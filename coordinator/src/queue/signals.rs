@@ -14,7 +14,7 @@ pub struct Signals {
 
 #[derive(Default)]
 struct Inner {
-    hosts: Mutex<HashMap<HostId, Arc<Notify>>>,
+    hosts: Mutex<HashMap<HostId, (u64, Arc<Notify>)>>,
     jobs: Mutex<HashMap<JobId, watch::Sender<()>>>,
     conductor: Notify,
 }
@@ -35,24 +35,27 @@ impl Signals {
 
     /// The host may have something to claim or to cancel.
     pub fn wake_host(&self, host: HostId) {
-        if let Some(wake) = self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner).get(&host) {
+        if let Some((_, wake)) = self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner).get(&host) {
             wake.notify_one();
         }
     }
 
     /// Begins to hear of a host's wake-ups; the session of the host does, and gives the host up with
-    /// [`Self::leave_host`].
+    /// [`Self::leave_host`]. Of two sessions the one with the greater epoch hears, whichever comes first.
     #[must_use]
-    pub fn attend_host(&self, host: HostId) -> Arc<Notify> {
+    pub fn attend_host(&self, host: HostId, epoch: u64) -> Arc<Notify> {
         let wake = Arc::new(Notify::new());
-        self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner).insert(host, Arc::clone(&wake));
+        let mut hosts = self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        if hosts.get(&host).is_none_or(|(newest, _)| *newest <= epoch) {
+            hosts.insert(host, (epoch, Arc::clone(&wake)));
+        }
         wake
     }
 
     /// Ends what [`Self::attend_host`] began, unless another session has taken over since.
     pub fn leave_host(&self, host: HostId, wake: &Arc<Notify>) {
         let mut hosts = self.inner.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        if hosts.get(&host).is_some_and(|current| Arc::ptr_eq(current, wake)) {
+        if hosts.get(&host).is_some_and(|(_, current)| Arc::ptr_eq(current, wake)) {
             hosts.remove(&host);
         }
     }
@@ -98,5 +101,31 @@ impl Drop for JobWatch {
         if jobs.get(&self.job).is_some_and(|sender| sender.receiver_count() <= 1) {
             jobs.remove(&self.job);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn heard(wake: &Notify) -> bool {
+        wake.notified().now_or_never().is_some()
+    }
+
+    #[test]
+    fn the_newest_session_hears_of_its_host_whichever_came_first() {
+        let (signals, host) = (Signals::new(), HostId::new());
+        let newer = signals.attend_host(host, 2);
+        let older = signals.attend_host(host, 1);
+        signals.wake_host(host);
+        assert_eq!((heard(&newer), heard(&older)), (true, false));
+        signals.leave_host(host, &older);
+        signals.wake_host(host);
+        assert!(heard(&newer), "the end of the older session takes nothing from the newer");
+        let newest = signals.attend_host(host, 3);
+        signals.leave_host(host, &newer);
+        signals.wake_host(host);
+        assert_eq!((heard(&newest), heard(&newer)), (true, false));
     }
 }

@@ -1,18 +1,22 @@
 //! Containers: asking for one in one transaction with its job, seeing them, and removing them.
 
 use super::idempotency::{self, Key};
+use super::placement::{self, Placed};
+use super::supplies::{self, SecretValue};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
-use crate::domain::container::{Container, DesiredState, Observed};
-use crate::domain::host::HostState;
+use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
+use crate::domain::host::is_silent;
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
-use crate::domain::{Kind, Refusal, Violation, image};
+use crate::domain::placement::{Place, PoolRules, hardening};
+use crate::domain::{Kind, Refusal, Violation, quota};
 use crate::queue::{self, Request};
 pub use crate::store::containers::Filter;
 use crate::store::{self, Conn};
+use crate::vault::Vault;
 use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer};
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::report::Product;
 use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
 use jiff::SignedDuration;
@@ -24,18 +28,24 @@ pub struct NewContainer {
     pub name: ResourceName,
     /// Of which image.
     pub image: ImageId,
-    /// On which host.
-    pub host: HostId,
+    /// Where.
+    pub place: Place,
     /// What it is to be.
     pub spec: ContainerSpec,
+    /// The values of its secrets.
+    pub secrets: Vec<SecretValue>,
     /// How long it may wait for its host.
     pub wait: Option<SignedDuration>,
 }
 
-/// A container, and whether its host can say anything about it now.
+/// A container, and what its user may know of its host.
 pub struct Seen {
     /// The container as it was seen last.
     pub container: Container,
+    /// Its host, where that is the user's own.
+    pub host: Option<HostId>,
+    /// Whether that is one that users share.
+    pub pool: bool,
     /// Whether its host is silent, so that nobody knows how it is now.
     pub unknown: bool,
 }
@@ -53,13 +63,22 @@ impl Services {
             let violations = problems.into_iter().map(|(pointer, detail)| Violation { pointer, detail });
             return Err(Refusal::Invalid(violations.collect()).into());
         }
-        let host = new.host;
+        let mut insist = false;
         let result = once!({
-            let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
-            self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new).await })).await
+            let (permit, key, new, rules) = (permit.clone(), key.cloned(), new.clone(), self.pool);
+            let vault = self.vault.clone();
+            // The second try, if there is one, leaves nobody room to be faster.
+            let first = !std::mem::replace(&mut insist, true);
+            self.store
+                .write(move |conn| {
+                    Box::pin(async move { create(conn, &vault, &permit, key.as_ref(), new, &rules, !first).await })
+                })
+                .await
         });
-        let job = result.map_err(|e| e.naming(&new.name))?;
-        self.signals.wake_host(host);
+        let (job, host) = result.map_err(|e| e.naming(&new.name))?;
+        if let Some(host) = host {
+            self.signals.wake_host(host);
+        }
         Ok(job)
     }
 
@@ -75,6 +94,9 @@ impl Services {
     /// A page of containers.
     pub async fn container_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Seen>> {
         let mut conn = self.store.read().await?;
+        if super::is_hidden(&mut conn, permit.user(), filter.host).await? {
+            return Ok(Vec::new());
+        }
         let containers = store::containers::list(&mut conn, permit.user(), filter, page).await?;
         self.seen(&mut conn, containers).await
     }
@@ -83,9 +105,18 @@ impl Services {
         let mut hosts: Vec<HostId> = containers.iter().map(|c| c.host).collect();
         hosts.sort_unstable();
         hosts.dedup();
-        let states = store::hosts::states(conn, &hosts).await?;
-        let silent = |id: HostId| states.iter().any(|(host, state)| *host == id && state.is_silent());
-        Ok(containers.into_iter().map(|container| Seen { unknown: silent(container.host), container }).collect())
+        let standings = store::placement::standings(conn, &hosts).await?;
+        let now = crate::clock::now();
+        let seen = |container: Container| {
+            let host = standings.iter().find(|host| host.id == container.host);
+            Seen {
+                unknown: host.is_some_and(|host| is_silent(host.state, host.last_seen_at, now)),
+                host: host.filter(|host| host.owner == container.user).map(|host| host.id),
+                pool: host.is_some_and(|host| host.pool),
+                container,
+            }
+        };
+        Ok(containers.into_iter().map(seen).collect())
     }
 
     /// Asks for a container to be gone. Asked again while it is on its way out, answers the job that does it.
@@ -101,34 +132,30 @@ impl Services {
     }
 }
 
-async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new: NewContainer) -> Result<JobId> {
+/// The job, and the host that has it; no host where it was asked for before.
+async fn create(
+    conn: &mut Conn,
+    vault: &Vault,
+    permit: &Permit<Write>,
+    key: Option<&Key>,
+    mut new: NewContainer,
+    rules: &PoolRules,
+    insist: bool,
+) -> Result<(JobId, Option<HostId>)> {
     let now = crate::clock::now();
     let (user, job) = (permit.user(), JobId::new());
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
-        return Ok(JobId::from_uuid(replay.id));
+        return Ok((JobId::from_uuid(replay.id), None));
     }
-    store::hosts::hold(conn, new.host).await?;
-    store::images::hold(conn, new.image).await?;
-    let mut violations = Vec::new();
-    let host = store::hosts::get(conn, user, new.host).await?;
-    match host.as_ref().map(|h| h.state) {
-        None => violations.push(Violation::new("/host", format!("there is no host {}", new.host))),
-        Some(HostState::Deleting) => violations.push(Violation::new("/host", format!("{} is being deleted", new.host))),
-        Some(_) => {}
-    }
-    let image = store::images::get_visible(conn, user, new.image).await?;
-    if image.is_none() {
-        violations.push(Violation::new("/image", format!("there is no image {}", new.image)));
-    }
-    let Some(image) = image.filter(|_| violations.is_empty()) else { return Err(Refusal::Invalid(violations).into()) };
-    let presence = store::images::presence(conn, &[image.id]).await?;
-    image::usable_on(&image, presence.iter().find(|p| p.host == new.host), new.host)?;
+    let id = ContainerId::new();
+    let Placed { host, image, after } = placement::place(conn, user, rules, id, &mut new, insist).await?;
+    queue::admit(conn, user, |limits| quota::of_container(limits, &new.spec.resources)).await?;
 
     let container = Container {
-        id: ContainerId::new(),
+        id,
         user,
-        host: new.host,
-        image: image.id,
+        host: host.id,
+        image,
         name: new.name.clone(),
         spec: new.spec.clone(),
         desired: DesiredState::Running,
@@ -136,25 +163,62 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         created_at: now,
     };
     store::containers::insert(conn, &container).await?;
+    supplies::keep(conn, vault, user, id, &new.secrets).await?;
     let command = Command::CreateContainer(CreateContainer {
         container: container.id,
         user,
         name: new.name,
-        image: image.id,
+        image,
         spec: new.spec,
+        hardening: hardening(&host),
     });
     let request = Request {
         id: job,
         user,
-        work: Some((new.host, command)),
+        work: Some((host.id, command)),
         parent: None,
         kind: JobKind::ContainerCreate,
         subject: Subject::Container(container.id),
         wait: new.wait,
     };
     queue::enqueue(conn, request, now).await?;
+    if let Some(after) = after {
+        store::jobs::set_after(conn, job, after).await?;
+    }
     store::records::audit(conn, permit.origin(), "container.create", Kind::Container, container.id.uuid(), now).await?;
-    Ok(job)
+    Ok((job, Some(host.id)))
+}
+
+/// Whether what a container is to be goes together with what else is on its host: its links name the user's own
+/// containers there, and its ports are nobody else's.
+pub(super) async fn fits(
+    conn: &mut Conn,
+    user: UserId,
+    host: HostId,
+    id: ContainerId,
+    spec: &ContainerSpec,
+) -> Result<()> {
+    let linked: Vec<ContainerId> = spec.links.iter().map(|link| link.container).collect();
+    let known = store::containers::linkable(conn, user, host, &linked).await?;
+    let missing = linked.iter().enumerate().filter(|(_, linked)| **linked == id || !known.contains(linked));
+    let violations: Vec<Violation> = missing
+        .map(|(i, linked)| {
+            Violation::new(format!("/links/{i}/container"), format!("there is no other container {linked} on {host}"))
+        })
+        .collect();
+    if !violations.is_empty() {
+        return Err(Refusal::Invalid(violations).into());
+    }
+    if spec.ports.iter().any(|port| port.host.is_some()) {
+        let on_host = store::containers::on_host(conn, host).await?;
+        if let Some((port, owner)) = port_conflict(spec, id, &on_host) {
+            // Who else has it is nobody's business but his own.
+            let own = on_host.iter().any(|c| c.id == owner && c.user == user);
+            let named = port.host.map_or_else(String::new, |host| format!("{host}/{}", port.protocol));
+            return Err(Refusal::PortTaken { port: named, owner: own.then_some(owner) }.into());
+        }
+    }
+    Ok(())
 }
 
 async fn delete(
@@ -175,13 +239,14 @@ async fn delete(
     let mut untouched = false;
     for job in &open {
         changed.push(job.id);
-        if job.state == JobState::Queued && job.attempt == 0 {
-            // No host has heard of it: it ends here, and the container with it.
-            untouched = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
+        if job.state == JobState::Queued && job.is_untouched() {
+            // No host has heard of it: it ends here, and with its creation the container.
+            let ended = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
+            untouched |= ended && job.kind == JobKind::ContainerCreate;
         } else if job.state == JobState::Queued {
             store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;
         } else {
-            store::jobs::set_cancelling(conn, job.id).await?;
+            store::jobs::set_cancelling(conn, job.id, now).await?;
         }
     }
     let remove = RemoveContainer { container: id, user, volumes };

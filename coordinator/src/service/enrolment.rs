@@ -2,17 +2,25 @@
 //! itself is the permit.
 
 use super::{Result, Services};
+use crate::domain::Kind;
+use crate::domain::event::Origin;
 use crate::domain::host::HostState;
 use crate::pki::PkiError;
 use crate::store::{self, Conn};
 use dockerforge_protocol::enrolment::{EnrolRefusal, EnrolRefused, EnrolRequest, Enrolled, JoinToken};
+use dockerforge_protocol::ids::RequestId;
+use std::net::IpAddr;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 impl Services {
     /// Redeems a join token. Using the token and issuing the certificate are one transaction; the same token with the
     /// same key gets the same certificate again, so that a lost answer does not burn it.
-    pub async fn enrol(&self, request: EnrolRequest) -> Result<std::result::Result<Enrolled, EnrolRefused>> {
+    pub async fn enrol(
+        &self,
+        request: EnrolRequest,
+        remote: IpAddr,
+    ) -> Result<std::result::Result<Enrolled, EnrolRefused>> {
         let refuse = |reason, detail: &str| Ok(Err(EnrolRefused { reason, detail: detail.to_owned() }));
         let Ok(token) = request.token.parse::<JoinToken>() else {
             return refuse(EnrolRefusal::Invalid, "this is not a join token, or it was damaged on its way");
@@ -26,7 +34,9 @@ impl Services {
         let authority = Arc::clone(&self.authority);
         let result = self
             .store
-            .write(move |conn| Box::pin(async move { redeem(conn, &authority, &token, key, &request.csr).await }))
+            .write(move |conn| {
+                Box::pin(async move { redeem(conn, &authority, &token, key, &request.csr, remote).await })
+            })
             .await?;
         if let Ok(enrolled) = &result {
             // Whatever was connected with an earlier identity of this host is not the host any more.
@@ -42,6 +52,7 @@ async fn redeem(
     token: &JoinToken,
     key: [u8; 32],
     csr: &str,
+    remote: IpAddr,
 ) -> Result<std::result::Result<Enrolled, EnrolRefused>> {
     let now = crate::clock::now();
     let refuse = |reason, detail: &str| Ok(Err(EnrolRefused { reason, detail: detail.to_owned() }));
@@ -71,9 +82,9 @@ async fn redeem(
         return refuse(EnrolRefusal::Expired, "this join token has expired; ask for a fresh one");
     }
     let host = store::hosts::find(conn, stored.host).await?;
-    if host.is_none_or(|host| host.state == HostState::Deleting) {
+    let Some(host) = host.filter(|host| host.state != HostState::Deleting) else {
         return refuse(EnrolRefusal::Unknown, "the host of this join token is being deleted");
-    }
+    };
     let issued = match authority.issue_agent(csr, stored.host, now) {
         Ok(issued) => issued,
         Err(PkiError::Csr(_) | PkiError::CsrTooLarge(_) | PkiError::CsrKey) => {
@@ -86,6 +97,9 @@ async fn redeem(
     store::enrolment::insert_certificate(conn, &issued.serial, stored.host, issued.not_after, now).await?;
     store::enrolment::redeem_token(conn, token.id, &key, &issued.certificate_pem).await?;
     store::hosts::set_enrolled(conn, stored.host, now).await?;
+    // Who holds the token acts for the host's user.
+    let origin = Origin { actor: host.user, user: host.user, request: RequestId::new(), remote };
+    store::records::audit(conn, &origin, "host.enrol", Kind::Host, stored.host.uuid(), now).await?;
     tracing::info!(host = %stored.host, serial = issued.serial, "a host enrolled");
     Ok(Ok(enrolled(issued.certificate_pem)))
 }

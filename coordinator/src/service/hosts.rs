@@ -2,12 +2,14 @@
 
 use super::idempotency::{self, Key};
 use super::{Result, Services, once, random};
-use crate::access::{Permit, Read, Write};
+use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::host::{Host, HostState};
-use crate::domain::job::{Ending, JobError, JobKind, JobState, Subject};
+use crate::domain::job::{Ending, HOST_DELETED, JobError, JobKind, JobState, Subject};
 use crate::domain::page::Page;
+use crate::domain::quota::{Amounts, Counted};
 use crate::domain::{Kind, Refusal, Timestamp};
 use crate::queue::{self, Request};
+pub use crate::store::hosts::Filter;
 use crate::store::{self, Conn};
 use dockerforge_protocol::enrolment::JoinToken;
 use dockerforge_protocol::ids::{HostId, JobId, JoinTokenId};
@@ -19,6 +21,26 @@ use secrecy::SecretString;
 /// How long a join token is good.
 pub const TOKEN_LIFE: SignedDuration = SignedDuration::from_mins(15);
 
+/// A host to be registered.
+#[derive(Clone)]
+pub struct NewHost {
+    /// Its name.
+    pub name: ResourceName,
+    /// Its labels.
+    pub labels: Labels,
+    /// Whether containers of all users are placed on it. Only with leave to administer, for an administrator himself.
+    pub pool: Option<Permit<Administer>>,
+}
+
+/// What is to change of a host; what is absent stays.
+#[derive(Clone, Default)]
+pub struct HostChange {
+    /// Its labels, all of them.
+    pub labels: Option<Labels>,
+    /// Whether it takes nothing new.
+    pub draining: Option<bool>,
+}
+
 /// What makes a machine this host.
 pub struct Join {
     /// The token in full.
@@ -29,22 +51,16 @@ pub struct Join {
 
 impl Services {
     /// Registers a host.
-    pub async fn host_create(
-        &self,
-        permit: &Permit<Write>,
-        key: Option<&Key>,
-        name: ResourceName,
-        labels: Labels,
-    ) -> Result<(Host, Join)> {
+    pub async fn host_create(&self, permit: &Permit<Write>, key: Option<&Key>, new: NewHost) -> Result<(Host, Join)> {
+        if new.pool.is_some() && permit.origin().actor != permit.user() {
+            return Err(Refusal::invalid("/pool", "a pool host is an administrator's own: act for nobody else").into());
+        }
         let token = self.fresh_token()?;
-        let taken = name.clone();
+        let taken = new.name.clone();
         let result = once!({
-            let (permit, key, name, labels, token) =
-                (permit.clone(), key.cloned(), name.clone(), labels.clone(), token.clone());
+            let (permit, key, new, token) = (permit.clone(), key.cloned(), new.clone(), token.clone());
             self.store
-                .write(move |conn| {
-                    Box::pin(async move { create(conn, &permit, key.as_ref(), name, labels, token).await })
-                })
+                .write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new, token).await }))
                 .await
         });
         result.map_err(|e| e.naming(&taken))
@@ -73,14 +89,18 @@ impl Services {
     }
 
     /// A page of hosts.
-    pub async fn host_list(
-        &self,
-        permit: &Permit<Read>,
-        name: Option<&str>,
-        state: Option<HostState>,
-        page: Page,
-    ) -> Result<Vec<Host>> {
-        Ok(store::hosts::list(&mut self.store.read().await?, permit.user(), name, state, page).await?)
+    pub async fn host_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Host>> {
+        Ok(store::hosts::list(&mut self.store.read().await?, permit.user(), filter, page).await?)
+    }
+
+    /// Changes a host's labels, and whether it drains.
+    pub async fn host_update(&self, permit: &Permit<Write>, id: HostId, change: HostChange) -> Result<Host> {
+        let permit = permit.clone();
+        let host =
+            self.store.write(move |conn| Box::pin(async move { update(conn, &permit, id, change).await })).await?;
+        // What waited while it drained.
+        self.signals.wake_host(id);
+        Ok(host)
     }
 
     /// Takes a host out of service: what is ours on it goes, then its identity. With `force` nothing is asked of it, and
@@ -105,8 +125,7 @@ async fn create(
     conn: &mut Conn,
     permit: &Permit<Write>,
     key: Option<&Key>,
-    name: ResourceName,
-    labels: Labels,
+    new: NewHost,
     token: JoinToken,
 ) -> Result<(Host, Join)> {
     let now = crate::clock::now();
@@ -114,9 +133,9 @@ async fn create(
     let host = Host {
         id: HostId::new(),
         user,
-        name,
+        name: new.name,
         state: HostState::Pending,
-        labels,
+        labels: new.labels,
         created_at: now,
         enrolled_at: None,
         last_seen_at: None,
@@ -124,7 +143,12 @@ async fn create(
         session_epoch: 0,
         docker_ping_age_ms: None,
         usage: None,
+        certificate_ends_at: None,
+        clock_offset_ms: None,
+        faults: Vec::new(),
         conflict: None,
+        pool: new.pool.is_some(),
+        draining: false,
     };
     let text = token.reveal();
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Host, host.id.uuid(), Some(&text), now).await? {
@@ -133,11 +157,27 @@ async fn create(
         let expires_at = host.created_at.checked_add(TOKEN_LIFE).unwrap_or(now);
         return Ok((host, Join { token: replay.secret.unwrap_or_default().into(), expires_at }));
     }
+    queue::admit(conn, user, |_| Ok(Amounts::of(&[(Counted::Hosts, 1)]))).await?;
     store::hosts::insert(conn, &host).await?;
     let expires_at = now.checked_add(TOKEN_LIFE).unwrap_or(now);
     store::enrolment::insert_token(conn, token.id, host.id, &token.secret_hash(), now, expires_at).await?;
     store::records::audit(conn, permit.origin(), "host.create", Kind::Host, host.id.uuid(), now).await?;
     Ok((host, Join { token: text.into(), expires_at }))
+}
+
+async fn update(conn: &mut Conn, permit: &Permit<Write>, id: HostId, change: HostChange) -> Result<Host> {
+    let now = crate::clock::now();
+    // Of two changes at once neither undoes the other's.
+    store::hosts::hold_alone(conn, id).await?;
+    let mut host = store::hosts::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
+    if host.state == HostState::Deleting {
+        return Err(Refusal::BeingDeleted(Kind::Host).into());
+    }
+    host.labels = change.labels.unwrap_or(host.labels);
+    host.draining = change.draining.unwrap_or(host.draining);
+    store::hosts::update(conn, id, &host.labels, host.draining).await?;
+    store::records::audit(conn, permit.origin(), "host.update", Kind::Host, id.uuid(), now).await?;
+    Ok(host)
 }
 
 async fn join_again(
@@ -199,12 +239,12 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: HostId, force: bool
     for open in store::jobs::open_on_host(conn, id).await? {
         changed.push(open.id);
         if force {
-            let error = JobError::new("host-deleted", "its host was deleted without asking it");
+            let error = JobError::new(HOST_DELETED, "its host was deleted without asking it");
             queue::settle(conn, &open, &Ending::Failed { error, confirmed: true }, now).await?;
         } else if open.kind.creates() && open.state == JobState::Queued {
-            queue::settle(conn, &open, &Ending::Cancelled { confirmed: open.attempt == 0 }, now).await?;
+            queue::settle(conn, &open, &Ending::Cancelled { confirmed: open.is_untouched() }, now).await?;
         } else if open.kind.creates() {
-            store::jobs::set_cancelling(conn, open.id).await?;
+            store::jobs::set_cancelling(conn, open.id, now).await?;
         }
     }
     if force {

@@ -2,11 +2,12 @@
 //! two equal requests one does the work and the other finds it done. What was shown once only (an API key, a join
 //! token) is kept sealed under a key derived from the Idempotency-Key, of which the database has only a hash.
 
-use super::{Result, ServiceError};
+use super::Result;
 use crate::domain::{Kind, Refusal, Timestamp};
 use crate::store::{self, Conn};
+use crate::vault::{VaultError, aead};
 use dockerforge_protocol::ids::UserId;
-use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
@@ -40,27 +41,20 @@ impl Key {
         Self { hash: derive("dockerforge idempotency hash"), seal: derive("dockerforge idempotency seal"), fingerprint }
     }
 
-    fn cipher(&self) -> Option<LessSafeKey> {
-        UnboundKey::new(&CHACHA20_POLY1305, &self.seal).ok().map(LessSafeKey::new)
-    }
-
-    fn seal(&self, secret: &str) -> Result<Option<Vec<u8>>> {
-        let mut nonce = [0; NONCE_LEN];
-        getrandom::fill(&mut nonce).map_err(ServiceError::Random)?;
-        let mut sealed = secret.as_bytes().to_vec();
-        let done = self.cipher().and_then(|c| {
-            c.seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(self.hash), &mut sealed).ok()
-        });
-        Ok(done.map(|()| [&nonce[..], &sealed].concat()))
+    fn seal(&self, secret: &str) -> Option<Vec<u8>> {
+        aead::seal(&self.seal, &self.hash, secret.as_bytes())
     }
 
     fn open(&self, sealed: &[u8]) -> Option<String> {
-        let (nonce, body) = sealed.split_first_chunk::<NONCE_LEN>()?;
-        let mut body = body.to_vec();
-        let nonce = Nonce::assume_unique_for_key(*nonce);
-        let plain = self.cipher()?.open_in_place(nonce, Aad::from(self.hash), &mut body).ok()?;
-        String::from_utf8(plain.to_vec()).ok()
+        let plain = aead::open(&self.seal, &self.hash, sealed)?;
+        String::from_utf8(plain.expose_secret().to_vec()).ok()
     }
+}
+
+/// Whether a key was used before, for whatever request.
+pub async fn is_known(conn: &mut Conn, user: UserId, key: Option<&Key>) -> Result<bool> {
+    let Some(key) = key else { return Ok(false) };
+    Ok(store::idempotency::get(conn, user, &key.hash).await?.is_some())
 }
 
 /// Begins a request in its transaction: what it came to before, or nothing, and then it is noted that it comes to this.
@@ -81,7 +75,7 @@ pub async fn begin(
         let secret = stored.sealed.and_then(|sealed| key.open(&sealed));
         return Ok(Some(Replay { id: stored.id, secret }));
     }
-    let sealed = secret.map(|secret| key.seal(secret)).transpose()?.flatten();
+    let sealed = secret.map(|secret| key.seal(secret).ok_or(VaultError::Random)).transpose()?;
     let stored = store::idempotency::Stored { fingerprint: key.fingerprint.to_vec(), kind, id, sealed };
     store::idempotency::insert(conn, user, &key.hash, &stored, now).await?;
     Ok(None)
@@ -95,7 +89,7 @@ mod tests {
     fn a_sealed_secret_opens_with_its_own_key_alone() {
         let user = UserId::new();
         let key = Key::new(user, "a", [0; 32]);
-        let sealed = key.seal("dfk_secret").unwrap().unwrap();
+        let sealed = key.seal("dfk_secret").unwrap();
         assert!(!sealed.windows(6).any(|w| w == b"secret"));
         assert_eq!(key.open(&sealed).as_deref(), Some("dfk_secret"));
         assert_eq!(Key::new(user, "b", [0; 32]).open(&sealed), None);

@@ -2,17 +2,18 @@
 
 use super::idempotency::{self, Key};
 use super::{Result, Services, once};
-use crate::access::{Permit, Read, Write};
-pub use crate::build::ContextError;
-pub use crate::build::archive::{ArchiveError, Limits};
+use crate::access::{Administer, Permit, Read, Write};
+pub use crate::build::archive::ArchiveError;
+pub use crate::build::{Claim, ContextError, Received};
 use crate::domain::host::HostState;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, deletable};
 use crate::domain::job::{JobKind, JobState, Subject};
 use crate::domain::page::Page;
+use crate::domain::quota::{Amounts, Counted};
 use crate::domain::{Kind, Refusal};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{BuildImage, Command, ContextRef, PullImage, RemoveImage};
+use dockerforge_protocol::command::{BuildImage, Command, PullImage, RemoveImage};
 use dockerforge_protocol::ids::{HostId, ImageId, JobId};
 use dockerforge_protocol::spec::{Labels, ResourceName};
 use jiff::SignedDuration;
@@ -28,6 +29,8 @@ pub struct NewImage {
     pub source: ImageSource,
     /// Its labels.
     pub labels: Labels,
+    /// Whether every user sees it and may use it. Only with leave to administer, for an administrator himself.
+    pub public: Option<Permit<Administer>>,
     /// How long it may wait for its host.
     pub wait: Option<SignedDuration>,
 }
@@ -43,6 +46,10 @@ pub struct Placed {
 impl Services {
     /// Asks for an image.
     pub async fn image_create(&self, permit: &Permit<Write>, key: Option<&Key>, new: NewImage) -> Result<JobId> {
+        if new.public.is_some() && permit.origin().actor != permit.user() {
+            let detail = "a public image is an administrator's own: act for nobody else";
+            return Err(Refusal::invalid("/public", detail).into());
+        }
         let host = new.host;
         let result = once!({
             let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
@@ -53,9 +60,27 @@ impl Services {
         Ok(job)
     }
 
-    /// Whether an image could be made on a host, before anything large is received for it.
-    pub async fn image_expect(&self, permit: &Permit<Write>, host: HostId) -> Result<()> {
-        host_for(&mut self.store.read().await?, permit, host).await
+    /// Whether an image could be made on a host, before anything large is received for it. What was asked before under
+    /// the same key is not judged anew: its answer is known.
+    pub async fn image_expect(&self, permit: &Permit<Write>, key: Option<&Key>, host: HostId) -> Result<()> {
+        let mut conn = self.store.read().await?;
+        if idempotency::is_known(&mut conn, permit.user(), key).await? {
+            return Ok(());
+        }
+        host_for(&mut conn, permit, host).await
+    }
+
+    /// Ends the claim of a request that is decided: a context that nothing needs then is gone at once.
+    pub async fn context_release(&self, claim: Claim) {
+        let sha256 = claim.sha256().to_owned();
+        let needed = async {
+            let asked = async { store::jobs::context_in_use(&mut self.store.read().await?, &sha256).await };
+            // Where it cannot be told, it stays; the sweep looks again.
+            asked.await.unwrap_or(true)
+        };
+        if let Err(error) = self.contexts.release(claim, needed).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "a build context could not be removed");
+        }
     }
 
     /// One image.
@@ -64,7 +89,7 @@ impl Services {
         let image =
             store::images::get_visible(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
         let hosts = store::images::presence(&mut conn, &[id]).await?;
-        Ok(Placed { hosts: shown(permit, &image, hosts), image })
+        Ok(Placed { hosts: shown(&mut conn, permit, hosts).await?, image })
     }
 
     /// A page of images.
@@ -76,30 +101,20 @@ impl Services {
         page: Page,
     ) -> Result<Vec<Placed>> {
         let mut conn = self.store.read().await?;
+        if super::is_hidden(&mut conn, permit.user(), host).await? {
+            return Ok(Vec::new());
+        }
         let images = store::images::list(&mut conn, permit.user(), name, host, page).await?;
         let ids: Vec<ImageId> = images.iter().map(|image| image.id).collect();
         let all = store::images::presence(&mut conn, &ids).await?;
+        let all = shown(&mut conn, permit, all).await?;
         Ok(images
             .into_iter()
             .map(|image| {
                 let hosts = all.iter().filter(|p| p.image == image.id).cloned().collect();
-                Placed { hosts: shown(permit, &image, hosts), image }
+                Placed { image, hosts }
             })
             .collect())
-    }
-
-    /// The context of a build that a host has in work, for that host; its certificate is asked for again.
-    pub async fn image_context(&self, serial: &str, host: HostId, job: JobId) -> Result<Option<ContextRef>> {
-        let mut conn = self.store.read().await?;
-        if !store::enrolment::certificate_is_good(&mut conn, serial, host).await? {
-            return Ok(None);
-        }
-        let job = store::jobs::find_whole(&mut conn, job).await?;
-        let own = job.filter(|job| job.host == Some(host) && !job.state.is_terminal() && job.state != JobState::Queued);
-        Ok(own.and_then(|job| match job.command {
-            Some(Command::BuildImage(build)) => Some(build.context),
-            _ => None,
-        }))
     }
 
     /// Asks for an image to be gone from everywhere. Asked again while it is on its way out, answers the job that does it.
@@ -115,15 +130,21 @@ impl Services {
     }
 }
 
-/// Where a public image is on its owner's hosts is its owner's business.
-fn shown(permit: &Permit<Read>, image: &Image, hosts: Vec<ImageOnHost>) -> Vec<ImageOnHost> {
-    if image.user == permit.user() { hosts } else { Vec::new() }
+/// Where an image is on others' hosts is their owners' business.
+async fn shown(conn: &mut Conn, permit: &Permit<Read>, mut hosts: Vec<ImageOnHost>) -> Result<Vec<ImageOnHost>> {
+    let mut ids: Vec<HostId> = hosts.iter().map(|presence| presence.host).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let foreign = store::placement::foreign(conn, permit.user(), &ids).await?;
+    hosts.retain(|presence| !foreign.contains(&presence.host));
+    Ok(hosts)
 }
 
 async fn host_for(conn: &mut Conn, permit: &Permit<Write>, host: HostId) -> Result<()> {
-    match store::hosts::get(conn, permit.user(), host).await?.map(|h| h.state) {
+    match store::hosts::get(conn, permit.user(), host).await?.map(|h| (h.state, h.draining)) {
         None => Err(Refusal::invalid("/host", format!("there is no host {host}")).into()),
-        Some(HostState::Deleting) => Err(Refusal::invalid("/host", format!("{host} is being deleted")).into()),
+        Some((HostState::Deleting, _)) => Err(Refusal::invalid("/host", format!("{host} is being deleted")).into()),
+        Some((_, true)) => Err(Refusal::HostDraining(host).into()),
         Some(_) => Ok(()),
     }
 }
@@ -136,12 +157,13 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     }
     store::hosts::hold(conn, new.host).await?;
     host_for(conn, permit, new.host).await?;
+    queue::admit(conn, user, |_| Ok(Amounts::of(&[(Counted::Images, 1)]))).await?;
     let image = Image {
         id: ImageId::new(),
         user,
         name: new.name,
         state: ImageState::Pending,
-        public: false,
+        public: new.public.is_some(),
         source: new.source,
         labels: new.labels,
         created_at: now,
@@ -183,7 +205,10 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
 async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<(JobId, Vec<HostId>)> {
     let now = crate::clock::now();
     let user = permit.user();
-    let image = store::images::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
+    let image = store::images::get_visible(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
+    if image.user != user {
+        return Err(Refusal::NotOwner(Kind::Image).into());
+    }
     let open = store::jobs::open_about(conn, Subject::Image(id)).await?;
     if let Some(under_way) = open.iter().find(|job| job.kind == JobKind::ImageDelete) {
         return Ok((under_way.id, Vec::new()));
@@ -194,7 +219,8 @@ async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<
     }
     // First the state, then who uses it: on PostgreSQL a creation holds the image's row until it is committed.
     store::images::set_state(conn, id, ImageState::Deleting).await?;
-    deletable(&image, store::containers::using_image(conn, id).await?)?;
+    let (own, others) = store::containers::using_image(conn, user, id).await?;
+    deletable(&image, own, others)?;
     let subject = Subject::Image(id);
     let whole =
         Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::ImageDelete, subject, wait: None };

@@ -19,12 +19,18 @@ impl Services {
     /// One job.
     pub async fn job_get(&self, permit: &Permit<Read>, id: JobId) -> Result<Job> {
         let mut conn = self.store.read().await?;
-        store::jobs::get(&mut conn, permit.user(), id).await?.ok_or_else(|| Refusal::NotFound(Kind::Job).into())
+        let job = store::jobs::get(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Job))?;
+        Ok(shown(&mut conn, permit, vec![job]).await?.pop().ok_or(Refusal::NotFound(Kind::Job))?)
     }
 
     /// A page of jobs.
     pub async fn job_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Job>> {
-        Ok(store::jobs::list(&mut self.store.read().await?, permit.user(), filter, page).await?)
+        let mut conn = self.store.read().await?;
+        if super::is_hidden(&mut conn, permit.user(), filter.host).await? {
+            return Ok(Vec::new());
+        }
+        let jobs = store::jobs::list(&mut conn, permit.user(), filter, page).await?;
+        shown(&mut conn, permit, jobs).await
     }
 
     /// One job once it has ended, or as it is when the time is over.
@@ -46,6 +52,9 @@ impl Services {
     pub async fn job_log(&self, permit: &Permit<Read>, id: JobId, offset: u64, limit: usize) -> Result<(Job, Vec<u8>)> {
         let mut conn = self.store.read().await?;
         let job = store::jobs::get(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Job))?;
+        if job.log_removed_at.is_some() {
+            return Err(Refusal::LogRemoved(id).into());
+        }
         let bytes =
             if offset < job.log_size { store::logs::read(&mut conn, id, offset, limit).await? } else { Vec::new() };
         Ok((job, bytes))
@@ -64,6 +73,18 @@ impl Services {
     }
 }
 
+/// Jobs without the hosts that are not their user's.
+async fn shown(conn: &mut Conn, permit: &Permit<Read>, mut jobs: Vec<Job>) -> Result<Vec<Job>> {
+    let mut hosts: Vec<HostId> = jobs.iter().filter_map(|job| job.host).collect();
+    hosts.sort_unstable();
+    hosts.dedup();
+    let foreign = store::placement::foreign(conn, permit.user(), &hosts).await?;
+    for job in &mut jobs {
+        job.host = job.host.filter(|host| !foreign.contains(host));
+    }
+    Ok(jobs)
+}
+
 async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId) -> Result<Option<HostId>> {
     let now = crate::clock::now();
     let job = store::jobs::hold(conn, id).await?.filter(|job| job.user == permit.user());
@@ -78,10 +99,10 @@ async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId) -> Result<Op
         Cancellation::TooLate => return Err(Refusal::JobEnded(id).into()),
         // An attempt that was made before may have left something.
         Cancellation::Ended => {
-            queue::settle(conn, &job, &Ending::Cancelled { confirmed: job.attempt == 0 }, now).await?;
+            queue::settle(conn, &job, &Ending::Cancelled { confirmed: job.is_untouched() }, now).await?;
         }
         Cancellation::Asked => {
-            store::jobs::set_cancelling(conn, id).await?;
+            store::jobs::set_cancelling(conn, id, now).await?;
         }
     }
     store::records::audit(conn, permit.origin(), "job.cancel", Kind::Job, id.uuid(), now).await?;
@@ -95,7 +116,7 @@ async fn cancellable(conn: &mut Conn, job: &Job) -> Result<bool> {
         return Ok(false);
     }
     let (JobKind::ContainerDelete, Subject::Container(id)) = (job.kind, job.subject) else { return Ok(true) };
-    let untouched = job.state == JobState::Queued && job.attempt == 0;
+    let untouched = job.state == JobState::Queued && job.is_untouched();
     let container = store::containers::get(conn, job.user, id).await?;
     Ok(untouched && container.is_some_and(|c| c.observed.state != ObservedState::Pending))
 }

@@ -1,24 +1,36 @@
 //! The use cases, a file a resource: permit and input → a decision of the domain → one transaction. Called by `http`.
 //! Nothing here knows of HTTP; nothing here writes outside a transaction.
 
+pub mod audit;
 pub mod containers;
 pub mod enrolment;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod operations;
+pub mod ops;
+mod placement;
 pub mod streams;
+pub mod supplies;
+mod suspension;
 pub mod tickets;
+pub mod tokens;
+pub mod updates;
 pub mod users;
+pub mod webhooks;
 
 use crate::build::Contexts;
+use crate::build::archive::Limits;
 use crate::domain::Refusal;
+use crate::domain::placement::PoolRules;
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
 use crate::relay::Relay;
-use crate::store::Store;
+use crate::store::{Conn, Store};
 pub use crate::store::{Constraint, StoreError};
-use dockerforge_protocol::ids::HostId;
+use crate::vault::{Vault, VaultError};
+use dockerforge_protocol::ids::{HostId, UserId};
 use std::sync::Arc;
 
 /// What the use cases work with. Cheap to clone.
@@ -30,10 +42,16 @@ pub struct Services {
     pub signals: Signals,
     /// The certificate authority.
     pub authority: Arc<Authority>,
+    /// Secrets at rest.
+    pub vault: Vault,
     /// The build contexts.
     pub contexts: Contexts,
+    /// What an uploaded archive may cost.
+    pub upload_limits: Limits,
     /// Called with each host whose identity was revoked, after the commit: ends its live session.
     pub revoked: Arc<dyn Fn(HostId) + Send + Sync>,
+    /// What the operator lays down for shared hosts.
+    pub pool: PoolRules,
     /// The URL that agents dial.
     pub agent_url: String,
     /// Finds the streams of a host's live session.
@@ -56,6 +74,12 @@ pub enum ServiceError {
     /// A certificate could not be made.
     #[error(transparent)]
     Pki(#[from] PkiError),
+    /// What was decided from was changed before it could be held.
+    #[error("another request was faster")]
+    Outrun,
+    /// A secret could not be sealed or opened.
+    #[error(transparent)]
+    Vault(VaultError),
     /// No random bytes could be had.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),
@@ -64,6 +88,15 @@ pub enum ServiceError {
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<VaultError> for ServiceError {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::Store(error) => error.into(),
+            other => Self::Vault(other),
+        }
     }
 }
 
@@ -87,14 +120,23 @@ impl ServiceError {
         }
     }
 
-    /// Whether another request with the same Idempotency-Key was faster; the next try finds what it did.
+    /// Whether another request was faster, with the same Idempotency-Key or on the same host; the next try finds what it
+    /// did.
     fn is_outrun(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Constraint(Constraint::IdempotencyKey)))
+        matches!(self, Self::Outrun | Self::Store(StoreError::Constraint(Constraint::IdempotencyKey)))
     }
 }
 
 /// A result of a use case.
 pub type Result<T> = std::result::Result<T, ServiceError>;
+
+/// Whether a list is asked for by a host that is not the user's: to him there is nothing on it.
+async fn is_hidden(conn: &mut Conn, user: UserId, host: Option<HostId>) -> Result<bool> {
+    match host {
+        Some(host) => Ok(!crate::store::placement::foreign(conn, user, &[host]).await?.is_empty()),
+        None => Ok(false),
+    }
+}
 
 /// 256 random bits from the system.
 fn random() -> Result<[u8; 32]> {
@@ -103,7 +145,7 @@ fn random() -> Result<[u8; 32]> {
     Ok(bytes)
 }
 
-/// Does something once more if another request with the same Idempotency-Key was faster.
+/// Does something once more if another request was faster.
 macro_rules! once {
     ($attempt:expr) => {
         match $attempt {

@@ -8,7 +8,7 @@ use crate::domain::{Kind, Refusal};
 pub use crate::relay::{Event, Lost};
 use crate::relay::{NotOpened, Reader};
 use crate::store;
-use dockerforge_protocol::ids::{ContainerId, HostId, UserId};
+use dockerforge_protocol::ids::{ContainerId, UserId};
 use dockerforge_protocol::stream::{LogsRequest, StatsRequest, StreamRefusal, StreamRequest, TerminalRequest};
 use std::collections::HashMap;
 use std::ops::Deref;
@@ -128,26 +128,26 @@ impl Services {
         let id = request.container();
         let host = self.own_container(user, id).await?.host;
         let place = self.streams.take(user)?;
-        let streams = (self.relay)(host).ok_or(Refusal::HostOffline(host))?;
-        let reader = streams.open(request).map_err(|why| refusal(why, host, id))?;
-        reader.opened().await.map_err(|why| refusal(why, host, id))?;
+        let streams = (self.relay)(host).ok_or(Refusal::HostOffline(id))?;
+        let reader = streams.open(request).map_err(|why| refusal(why, id))?;
+        reader.opened().await.map_err(|why| refusal(why, id))?;
         Ok(Live { reader, _place: place })
     }
 }
 
 /// Why there is no stream, to who wanted it.
-fn refusal(why: NotOpened, host: HostId, container: ContainerId) -> Refusal {
+fn refusal(why: NotOpened, container: ContainerId) -> Refusal {
     match why {
-        NotOpened::Offline | NotOpened::Unanswered => Refusal::HostOffline(host),
-        NotOpened::Incapable | NotOpened::Refused(StreamRefusal::Unsupported) => Refusal::AgentTooOld(host),
+        NotOpened::Offline | NotOpened::Unanswered => Refusal::HostOffline(container),
+        NotOpened::Incapable | NotOpened::Refused(StreamRefusal::Unsupported) => Refusal::AgentTooOld(container),
         NotOpened::Refused(refusal) => match refusal {
             StreamRefusal::NoContainer => Refusal::NotOnHost(container),
             StreamRefusal::NotRunning => Refusal::NotRunning(container),
             StreamRefusal::Policy { detail } => Refusal::HostPolicy(detail),
-            StreamRefusal::TooMany => Refusal::HostStreamsFull(host),
-            StreamRefusal::DockerDown => Refusal::HostDockerDown(host),
+            StreamRefusal::TooMany => Refusal::HostStreamsFull(container),
+            StreamRefusal::DockerDown => Refusal::HostDockerDown(container),
             StreamRefusal::Docker { detail } => Refusal::DockerRefused(detail),
-            StreamRefusal::Unsupported => Refusal::AgentTooOld(host),
+            StreamRefusal::Unsupported => Refusal::AgentTooOld(container),
         },
     }
 }

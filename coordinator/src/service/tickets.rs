@@ -62,12 +62,23 @@ impl Tickets {
 mod tests {
     use super::*;
     use crate::access::{Principal, authorize};
-    use dockerforge_protocol::ids::{RequestId, UserId};
+    use crate::domain::user::{Scopes, UserState};
+    use dockerforge_protocol::ids::{RequestId, TokenId, UserId};
 
     fn permit() -> Permit<Write> {
         let actor = UserId::new();
         let remote = [127, 0, 0, 1].into();
-        let principal = Principal { actor, admin: false, user: actor, request: RequestId::new(), remote };
+        let principal = Principal {
+            actor,
+            admin: false,
+            token: TokenId::new(),
+            scopes: Scopes::parse("read write").unwrap(),
+            expires_at: None,
+            user: actor,
+            state: UserState::Active,
+            request: RequestId::new(),
+            remote,
+        };
         authorize(&principal, Write).unwrap()
     }
 

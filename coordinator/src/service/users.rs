@@ -1,46 +1,49 @@
-//! Users and their API tokens.
+//! Users: making them, seeing them, and taking them out of service.
 
 use super::idempotency::{self, Key};
-use super::{Result, Services, once, random};
-use crate::access::{Administer, Permit, Read, Write};
+use super::suspension::{self, Begun};
+use super::tokens::{fresh_key, key_hash};
+use super::{Result, Services, once};
+use crate::access::{Administer, Permit, Read};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
-use crate::domain::user::{SYSTEM, Token, User, UserState};
-use crate::domain::{Kind, Refusal};
+use crate::domain::quota::{Amounts, Changes, Limits};
+use crate::domain::user::{SYSTEM, Scopes, Token, User, UserState};
+use crate::domain::{Kind, Refusal, Timestamp};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use dockerforge_protocol::ids::{JobId, TokenId, UserId};
 use dockerforge_protocol::spec::ResourceName;
 use secrecy::{ExposeSecret, SecretString};
-use sha2::{Digest, Sha256};
 
 /// The name of the token that comes with a user.
 const FIRST_TOKEN: &str = "default";
 
-/// A fresh API key: `dfk_` and 256 random bits in base64url.
-pub fn fresh_key() -> Result<SecretString> {
-    Ok(format!("dfk_{}", URL_SAFE_NO_PAD.encode(random()?)).into())
+/// What is to change of a user.
+#[derive(Clone, Default)]
+pub struct UserChange {
+    /// How much he may have.
+    pub quota: Changes,
+    /// Whether he is to be suspended.
+    pub suspended: Option<bool>,
 }
 
-/// What is kept of a key. It is 256 random bits, which no guessing reaches, so one round of SHA-256 is enough.
-#[must_use]
-pub fn key_hash(key: &str) -> [u8; 32] {
-    Sha256::digest(key).into()
+/// A user with how much he may have, and how much he has.
+pub struct Measured {
+    /// The user.
+    pub user: User,
+    /// His limits.
+    pub limits: Limits,
+    /// What counts against them.
+    pub used: Amounts,
 }
 
 impl Services {
-    /// Who a key belongs to, if it is good.
-    pub async fn sign_in(&self, key: &str) -> Result<Option<User>> {
-        let user = store::users::by_key_hash(&mut self.store.read().await?, &key_hash(key)).await?;
-        Ok(user.filter(|user| user.state == UserState::Active))
-    }
-
     /// A user that an administrator acts for.
     pub async fn user_acted_for(&self, id: UserId) -> Result<Option<User>> {
         let user = store::users::get(&mut self.store.read().await?, id).await?;
         // Nothing is made any more for somebody on his way out.
-        Ok(user.filter(|user| user.state == UserState::Active))
+        Ok(user.filter(|user| user.state != UserState::Deleting))
     }
 
     /// Makes the system user with this key if there is no system user yet; whether it was made.
@@ -71,11 +74,30 @@ impl Services {
     }
 
     /// One user: anybody for an administrator, oneself for everybody.
-    pub async fn user_get(&self, permit: &Permit<Read>, admin: bool, id: UserId) -> Result<User> {
+    pub async fn user_get(&self, permit: &Permit<Read>, admin: bool, id: UserId) -> Result<Measured> {
         if !admin && id != permit.user() {
             return Err(Refusal::NotFound(Kind::User).into());
         }
-        store::users::get(&mut self.store.read().await?, id).await?.ok_or_else(|| Refusal::NotFound(Kind::User).into())
+        let mut conn = self.store.read().await?;
+        let user = store::users::get(&mut conn, id).await?.ok_or(Refusal::NotFound(Kind::User))?;
+        measured(&mut conn, user).await
+    }
+
+    /// Changes how much a user may have, and whether he is suspended; with the job that stops or starts his containers.
+    pub async fn user_update(
+        &self,
+        permit: &Permit<Administer>,
+        id: UserId,
+        change: UserChange,
+    ) -> Result<(Measured, Option<JobId>)> {
+        let permit = permit.clone();
+        let (measured, begun) =
+            self.store.write(move |conn| Box::pin(async move { update(conn, &permit, id, &change).await })).await?;
+        for host in begun.iter().flat_map(|begun| &begun.hosts) {
+            self.signals.wake_host(*host);
+        }
+        self.signals.wake_conductor();
+        Ok((measured, begun.map(|begun| begun.job)))
     }
 
     /// A page of users.
@@ -97,48 +119,6 @@ impl Services {
         self.signals.wake_conductor();
         Ok(job)
     }
-
-    /// Makes a token of a user, and its key.
-    pub async fn token_create(
-        &self,
-        permit: &Permit<Write>,
-        key: Option<&Key>,
-        name: ResourceName,
-    ) -> Result<(Token, SecretString)> {
-        let secret = fresh_key()?;
-        let taken = name.clone();
-        let result = once!({
-            let (permit, key, name, secret) = (permit.clone(), key.cloned(), name.clone(), secret.clone());
-            self.store
-                .write(move |conn| {
-                    Box::pin(async move { create_token(conn, &permit, key.as_ref(), name, secret).await })
-                })
-                .await
-        });
-        result.map_err(|e| e.naming(&taken))
-    }
-
-    /// The tokens of a user.
-    pub async fn token_list(&self, permit: &Permit<Read>) -> Result<Vec<Token>> {
-        Ok(store::users::list_tokens(&mut self.store.read().await?, permit.user()).await?)
-    }
-
-    /// Revokes a token; its key is void at once.
-    pub async fn token_delete(&self, permit: &Permit<Write>, id: TokenId) -> Result<()> {
-        let permit = permit.clone();
-        self.store
-            .write(move |conn| {
-                Box::pin(async move {
-                    if !store::users::remove_token(conn, permit.user(), id).await? {
-                        return Err(Refusal::NotFound(Kind::Token).into());
-                    }
-                    let now = crate::clock::now();
-                    Ok(store::records::audit(conn, permit.origin(), "token.delete", Kind::Token, id.uuid(), now)
-                        .await?)
-                })
-            })
-            .await
-    }
 }
 
 async fn bootstrap(conn: &mut Conn, hash: [u8; 32]) -> Result<bool> {
@@ -149,9 +129,13 @@ async fn bootstrap(conn: &mut Conn, hash: [u8; 32]) -> Result<bool> {
     let user =
         User { id: UserId::new(), name: fixed_name(SYSTEM)?, admin: true, state: UserState::Active, created_at: now };
     store::users::insert(conn, &user).await?;
-    let token = Token { id: TokenId::new(), user: user.id, name: fixed_name(FIRST_TOKEN)?, created_at: now };
-    store::users::insert_token(conn, &token, &hash).await?;
+    store::users::insert_token(conn, &first_token(user.id, Scopes::ALL, now)?, &hash).await?;
     Ok(true)
+}
+
+fn first_token(user: UserId, scopes: Scopes, now: Timestamp) -> Result<Token> {
+    let name = fixed_name(FIRST_TOKEN)?;
+    Ok(Token { id: TokenId::new(), user, name, scopes, created_at: now, expires_at: None, last_used_at: None })
 }
 
 fn fixed_name(name: &str) -> Result<ResourceName> {
@@ -174,31 +158,41 @@ async fn create(
         return Ok((user, replay.secret.unwrap_or_default().into()));
     }
     store::users::insert(conn, &user).await?;
-    let token = Token { id: TokenId::new(), user: user.id, name: fixed_name(FIRST_TOKEN)?, created_at: now };
+    // Nobody makes an administrator who may do more than he himself with the token at hand.
+    let scopes = if admin { permit.scopes() } else { Scopes::USUAL };
+    let token = first_token(user.id, scopes, now)?;
     store::users::insert_token(conn, &token, &key_hash(secret.expose_secret())).await?;
     store::records::audit(conn, permit.origin(), "user.create", Kind::User, user.id.uuid(), now).await?;
     Ok((user, secret))
 }
 
-async fn create_token(
+async fn measured(conn: &mut Conn, user: User) -> Result<Measured> {
+    let limits = store::quotas::limits(conn, user.id).await?;
+    let used = store::quotas::usage(conn, user.id, |_| true).await?;
+    Ok(Measured { user, limits, used })
+}
+
+async fn update(
     conn: &mut Conn,
-    permit: &Permit<Write>,
-    key: Option<&Key>,
-    name: ResourceName,
-    secret: SecretString,
-) -> Result<(Token, SecretString)> {
-    let now = crate::clock::now();
-    let token = Token { id: TokenId::new(), user: permit.user(), name, created_at: now };
-    let shown = Some(secret.expose_secret());
-    if let Some(replay) = idempotency::begin(conn, permit.user(), key, Kind::Token, token.id.uuid(), shown, now).await?
-    {
-        let id = TokenId::from_uuid(replay.id);
-        let token = store::users::get_token(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Token))?;
-        return Ok((token, replay.secret.unwrap_or_default().into()));
+    permit: &Permit<Administer>,
+    id: UserId,
+    change: &UserChange,
+) -> Result<(Measured, Option<Begun>)> {
+    let user = store::users::hold(conn, id).await?.ok_or(Refusal::NotFound(Kind::User))?;
+    if user.state == UserState::Deleting {
+        return Err(Refusal::BeingDeleted(Kind::User).into());
     }
-    store::users::insert_token(conn, &token, &key_hash(secret.expose_secret())).await?;
-    store::records::audit(conn, permit.origin(), "token.create", Kind::Token, token.id.uuid(), now).await?;
-    Ok((token, secret))
+    let now = crate::clock::now();
+    if change.quota != Changes::default() {
+        store::quotas::set_limits(conn, id, &change.quota).await?;
+        store::records::audit(conn, permit.origin(), "user.update", Kind::User, id.uuid(), now).await?;
+    }
+    let begun = match change.suspended {
+        Some(suspended) => suspension::set(conn, permit, &user, suspended, now).await?,
+        None => None,
+    };
+    let user = store::users::get(conn, id).await?.ok_or(Refusal::NotFound(Kind::User))?;
+    Ok((measured(conn, user).await?, begun))
 }
 
 type Changed = Vec<(JobId, Option<dockerforge_protocol::ids::HostId>)>;
@@ -209,6 +203,9 @@ async fn delete(conn: &mut Conn, permit: &Permit<Administer>, id: UserId) -> Res
     if user.name.as_str() == SYSTEM {
         return Err(Refusal::SystemUser.into());
     }
+    if store::placement::shares(conn, id).await? {
+        return Err(Refusal::Shares.into());
+    }
     let under_way = store::jobs::open_about(conn, Subject::User(id)).await?;
     if let Some(job) = under_way.iter().find(|job| job.kind == JobKind::UserDelete) {
         return Ok((job.id, Vec::new()));
@@ -218,9 +215,9 @@ async fn delete(conn: &mut Conn, permit: &Permit<Administer>, id: UserId) -> Res
     let mut changed = Vec::new();
     for job in store::jobs::open_of_user(conn, id).await?.iter().filter(|job| job.kind.creates()) {
         if job.state == JobState::Queued {
-            queue::settle(conn, job, &Ending::Cancelled { confirmed: job.attempt == 0 }, now).await?;
+            queue::settle(conn, job, &Ending::Cancelled { confirmed: job.is_untouched() }, now).await?;
         } else {
-            store::jobs::set_cancelling(conn, job.id).await?;
+            store::jobs::set_cancelling(conn, job.id, now).await?;
         }
         changed.push((job.id, job.host));
     }
@@ -234,7 +231,8 @@ async fn delete(conn: &mut Conn, permit: &Permit<Administer>, id: UserId) -> Res
         subject: Subject::User(id),
         wait: None,
     };
-    let job = queue::enqueue(conn, request, now).await?;
+    // Never refused: what an administrator takes out of service does not wait for his own queue to drain.
+    let job = queue::enqueue_following(conn, request, now).await?;
     store::records::audit(conn, permit.origin(), "user.delete", Kind::User, id.uuid(), now).await?;
     Ok((job, changed))
 }

@@ -1,10 +1,13 @@
 //! Containers: the rows, with what each is meant to be beside what its host showed last.
 
-use super::rows::{document, json, maybe_time, text, time, word};
-use super::{Conn, StoreError, micros, on};
+use super::rows::{document, json, maybe_time, text, time, unsigned, word};
+use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::container::{Container, DesiredState, Observed, ObservedState};
 use crate::domain::page::Page;
+use crate::domain::placement::Reserved;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
+use dockerforge_protocol::inventory::Health;
+use dockerforge_protocol::spec::ContainerSpec;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -19,6 +22,7 @@ struct ContainerRow {
     desired: String,
     created_at: i64,
     observed_state: String,
+    observed_health: Option<String>,
     observed_docker_id: Option<String>,
     observed_exit_code: Option<i64>,
     observed_started_at: Option<i64>,
@@ -45,6 +49,10 @@ impl TryFrom<ContainerRow> for Container {
                     &row.observed_state,
                     ObservedState::parse(&row.observed_state),
                 )?,
+                health: row
+                    .observed_health
+                    .map(|health| word("containers.observed_health", &health, Health::parse(&health)))
+                    .transpose()?,
                 docker_id: row.observed_docker_id,
                 exit_code: row.observed_exit_code,
                 started_at: maybe_time("containers.observed_started_at", row.observed_started_at)?,
@@ -59,7 +67,7 @@ impl TryFrom<ContainerRow> for Container {
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT id, user_id, host_id, image_id, name, spec, desired, created_at, observed_state, observed_docker_id, ",
+            "SELECT id, user_id, host_id, image_id, name, spec, desired, created_at, observed_state, observed_health, observed_docker_id, ",
             "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at FROM containers ",
             $rest
         )
@@ -79,23 +87,27 @@ pub struct Filter {
     pub state: Option<ObservedState>,
 }
 
-/// A new container.
+/// A new container, with what is set aside for it.
 pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreError> {
+    let reserved = Reserved::of(&container.spec);
     on!(conn, |c| {
         sqlx::query(
-        "INSERT INTO containers (id, user_id, host_id, image_id, name, spec, desired, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
-    )
-    .bind(container.id.uuid())
-    .bind(container.user.uuid())
-    .bind(container.host.uuid())
-    .bind(container.image.uuid())
-    .bind(container.name.as_str())
-    .bind(document(&container.spec))
-    .bind(container.desired.as_str())
-    .bind(micros(container.created_at))
-    .execute(c)
-    .await?
-    .rows_affected()
+            "INSERT INTO containers (id, user_id, host_id, image_id, name, spec, desired, created_at, cpus, memory) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+        )
+        .bind(container.id.uuid())
+        .bind(container.user.uuid())
+        .bind(container.host.uuid())
+        .bind(container.image.uuid())
+        .bind(container.name.as_str())
+        .bind(document(&container.spec))
+        .bind(container.desired.as_str())
+        .bind(micros(container.created_at))
+        .bind(i64::try_from(reserved.cpus).unwrap_or(i64::MAX))
+        .bind(i64::try_from(reserved.memory).unwrap_or(i64::MAX))
+        .execute(c)
+        .await?
+        .rows_affected()
     });
     Ok(())
 }
@@ -107,6 +119,17 @@ pub async fn get(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<Optio
         .bind(user.uuid())
         .fetch_optional(c)
         .await?);
+    row.map(Container::try_from).transpose()
+}
+
+/// One container of a user's, held for the rest of the transaction: of two that are asked for at once, the one that is
+/// asked second is enqueued second. SQLite's one writer holds everything.
+pub async fn hold(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<Option<Container>, StoreError> {
+    const SQL: &str = select!("WHERE id = $1 AND user_id = $2");
+    const LOCKED: &str = select!("WHERE id = $1 AND user_id = $2 FOR UPDATE");
+    let sql = if is_postgres(conn) { LOCKED } else { SQL };
+    let row: Option<ContainerRow> =
+        on!(conn, |c| sqlx::query_as(sql).bind(id.uuid()).bind(user.uuid()).fetch_optional(c).await?);
     row.map(Container::try_from).transpose()
 }
 
@@ -136,6 +159,30 @@ pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) ->
     rows.into_iter().map(Container::try_from).collect()
 }
 
+/// Those of these containers that are a user's, on a host and not on their way out.
+pub async fn linkable(
+    conn: &mut Conn,
+    user: UserId,
+    host: HostId,
+    ids: &[ContainerId],
+) -> Result<Vec<ContainerId>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let found: Vec<Uuid> = on!(conn, |c| {
+        let mut q = QueryBuilder::new("SELECT id FROM containers WHERE user_id = ");
+        q.push_bind(user.uuid()).push(" AND host_id = ").push_bind(host.uuid());
+        q.push(" AND desired <> 'removed' AND id IN (");
+        let mut list = q.separated(", ");
+        for id in ids {
+            list.push_bind(id.uuid());
+        }
+        q.push(")");
+        q.build_query_scalar().fetch_all(c).await?
+    });
+    Ok(found.into_iter().map(ContainerId::from_uuid).collect())
+}
+
 /// All containers on a host, whoever's they are.
 pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Container>, StoreError> {
     let rows: Vec<ContainerRow> =
@@ -150,7 +197,7 @@ pub async fn observed_on_host(
 ) -> Result<Vec<(ContainerId, DesiredState, Observed)>, StoreError> {
     let rows: Vec<ContainerRow> = on!(conn, |c| {
         sqlx::query_as(concat!(
-        "SELECT id, user_id, host_id, image_id, name, '{}' AS spec, desired, created_at, observed_state, observed_docker_id, ",
+        "SELECT id, user_id, host_id, image_id, name, '{}' AS spec, desired, created_at, observed_state, observed_health, observed_docker_id, ",
         "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at FROM containers ",
         "WHERE host_id = $1 ORDER BY id"
     ))
@@ -168,14 +215,25 @@ pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Container>
     rows.into_iter().map(Container::try_from).collect()
 }
 
-/// Which containers, whoever's they are, were made of an image.
-pub async fn using_image(conn: &mut Conn, image: ImageId) -> Result<Vec<ContainerId>, StoreError> {
-    let ids: Vec<Uuid> =
-        on!(conn, |c| sqlx::query_scalar("SELECT id FROM containers WHERE image_id = $1 ORDER BY id LIMIT 100")
-            .bind(image.uuid())
-            .fetch_all(c)
-            .await?);
-    Ok(ids.into_iter().map(ContainerId::from_uuid).collect())
+/// Which of a user's containers were made of an image, and how many of others'.
+pub async fn using_image(conn: &mut Conn, user: UserId, image: ImageId) -> Result<(Vec<ContainerId>, u64), StoreError> {
+    let own: Vec<Uuid> = on!(conn, |c| {
+        sqlx::query_scalar(
+        "SELECT id FROM containers WHERE (image_id = $1 OR next_image_id = $1) AND user_id = $2 ORDER BY id LIMIT 100"
+    )
+    .bind(image.uuid())
+    .bind(user.uuid())
+    .fetch_all(c)
+    .await?
+    });
+    let others: i64 = on!(conn, |c| sqlx::query_scalar(
+        "SELECT COUNT(*) FROM containers WHERE (image_id = $1 OR next_image_id = $1) AND user_id <> $2"
+    )
+    .bind(image.uuid())
+    .bind(user.uuid())
+    .fetch_one(c)
+    .await?);
+    Ok((own.into_iter().map(ContainerId::from_uuid).collect(), unsigned("containers.count", others)?))
 }
 
 /// Says what a container is meant to do from now on.
@@ -189,12 +247,52 @@ pub async fn set_desired(conn: &mut Conn, id: ContainerId, desired: DesiredState
     Ok(())
 }
 
+/// Says which image a container is being changed to, or that it is not any more: an image that is needed stays.
+pub async fn set_next_image(conn: &mut Conn, id: ContainerId, image: Option<ImageId>) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET next_image_id = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(image.map(ImageId::uuid))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Says what a container is from now on.
+pub async fn set_spec(
+    conn: &mut Conn,
+    id: ContainerId,
+    image: ImageId,
+    spec: &ContainerSpec,
+) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET image_id = $2, spec = $3, next_image_id = NULL WHERE id = $1")
+        .bind(id.uuid())
+        .bind(image.uuid())
+        .bind(document(spec))
+        .execute(c)
+        .await?
+        .rows_affected());
+    set_reserved(conn, id, Reserved::of(spec)).await
+}
+
+/// Says what is set aside for a container from now on.
+pub async fn set_reserved(conn: &mut Conn, id: ContainerId, reserved: Reserved) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET cpus = $2, memory = $3 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(i64::try_from(reserved.cpus).unwrap_or(i64::MAX))
+        .bind(i64::try_from(reserved.memory).unwrap_or(i64::MAX))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
 /// Says what its host shows of a container. The host is part of the condition: an agent changes its own host's rows.
 pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: &Observed) -> Result<(), StoreError> {
     on!(conn, |c| {
         sqlx::query(
         "UPDATE containers SET observed_state = $3, observed_docker_id = $4, observed_exit_code = $5, observed_started_at = $6, \
-         observed_ports = $7, observed_address = $8, observed_at = $9 WHERE id = $1 AND host_id = $2"
+         observed_ports = $7, observed_address = $8, observed_at = $9, observed_health = $10 WHERE id = $1 AND host_id = $2"
     )
     .bind(id.uuid())
     .bind(host.uuid())
@@ -205,6 +303,7 @@ pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: 
     .bind(document(&seen.ports))
     .bind(seen.address.map(|a| a.to_string()))
     .bind(seen.at.map(micros))
+    .bind(seen.health.map(Health::as_str))
     .execute(c)
     .await?
     .rows_affected()
@@ -214,6 +313,7 @@ pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: 
 
 /// Removes the row of a container that is gone.
 pub async fn remove(conn: &mut Conn, id: ContainerId) -> Result<(), StoreError> {
+    super::secrets::keep_only(conn, id, &[]).await?;
     on!(conn, |c| sqlx::query("DELETE FROM containers WHERE id = $1")
         .bind(id.uuid())
         .execute(c)

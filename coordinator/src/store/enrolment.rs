@@ -148,3 +148,15 @@ pub async fn issued_since(conn: &mut Conn, host: HostId, since: Timestamp) -> Re
         .await?
         .is_some()))
 }
+
+/// Forgets the certificates that can authenticate nobody: those that expired before `expired`, and those that were
+/// revoked before `revoked`. Answers how many. One that a renewal superseded stays until it expires: its agent may have
+/// lost the new one.
+pub async fn forget_certificates(conn: &mut Conn, expired: Timestamp, revoked: Timestamp) -> Result<u64, StoreError> {
+    Ok(on!(conn, |c| sqlx::query("DELETE FROM certificates WHERE not_after < $1 OR revoked_at < $2")
+        .bind(micros(expired))
+        .bind(micros(revoked))
+        .execute(c)
+        .await?
+        .rows_affected()))
+}

@@ -1,6 +1,8 @@
-//! What can go wrong with the database, and the one place where names of constraints become rules.
+//! What can go wrong with the database, and the one place where names of constraints become rules. What the database
+//! itself fails in is counted here, where it becomes an error of ours.
 
 use crate::domain::Kind;
+use crate::metrics::{self, DatabaseFailure};
 
 /// A rule that the database holds and that a caller can run into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +70,10 @@ const NAMED: &[(&str, &str, Constraint)] = &[
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
-        let Some(db) = error.as_database_error() else { return Self::Database(error) };
+        let Some(db) = error.as_database_error() else {
+            metrics::database_failed(DatabaseFailure::Other);
+            return Self::Database(error);
+        };
         if db.is_foreign_key_violation() {
             return Self::Constraint(Constraint::Reference);
         }
@@ -83,8 +88,10 @@ impl From<sqlx::Error> for StoreError {
         }
         // SQLITE_FULL; PostgreSQL 53100 disk_full.
         if matches!(db.code().as_deref(), Some("13" | "53100")) {
+            metrics::database_failed(DatabaseFailure::Full);
             return Self::Full;
         }
+        metrics::database_failed(DatabaseFailure::Other);
         Self::Database(error)
     }
 }

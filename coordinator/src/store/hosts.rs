@@ -8,6 +8,7 @@ use crate::domain::host::{AgentFacts, Host, HostState};
 use crate::domain::page::Page;
 use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
 use dockerforge_protocol::inventory::{DockerInfo, Heartbeat};
+use dockerforge_protocol::spec::Labels;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use std::net::IpAddr;
@@ -33,7 +34,12 @@ struct HostRow {
     docker_ping_age_ms: Option<i64>,
     usage: Option<String>,
     session_epoch: i64,
+    certificate_not_after: Option<i64>,
+    clock_offset_ms: Option<i64>,
+    faults: String,
     conflict: Option<String>,
+    pool: bool,
+    draining: bool,
 }
 
 /// An [`Arrival`] as it is kept.
@@ -87,7 +93,12 @@ impl TryFrom<HostRow> for Host {
                 .map(|age| unsigned("hosts.docker_ping_age_ms", age))
                 .transpose()?,
             usage: maybe_json("hosts.usage", row.usage.as_deref())?,
+            certificate_ends_at: maybe_time("certificates.not_after", row.certificate_not_after)?,
+            clock_offset_ms: row.clock_offset_ms,
+            faults: watch::faults(&row.faults)?,
             conflict: row.conflict,
+            pool: row.pool,
+            draining: row.draining,
         })
     }
 }
@@ -98,16 +109,21 @@ macro_rules! select {
             "SELECT id, user_id, name, ",
             state!(),
             " AS state, labels, created_at, enrolled_at, last_seen_at, hostname, agent_version, instance, ",
-            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict FROM hosts ",
+            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict, pool, draining, clock_offset_ms, faults, ",
+            "(SELECT MAX(not_after) FROM certificates WHERE host_id = hosts.id AND revoked_at IS NULL) AS certificate_not_after FROM hosts ",
             $rest
         )
     };
 }
 
+mod watch;
+
+pub use watch::{count_by_state, oldest, set_faults};
+
 /// A new host.
 pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
     on!(conn, |c| sqlx::query(
-        "INSERT INTO hosts (id, user_id, name, state, labels, created_at) VALUES ($1, $2, $3, $4, $5, $6)"
+        "INSERT INTO hosts (id, user_id, name, state, labels, created_at, pool) VALUES ($1, $2, $3, $4, $5, $6, $7)"
     )
     .bind(host.id.uuid())
     .bind(host.user.uuid())
@@ -115,6 +131,7 @@ pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
     .bind(host.state.as_str())
     .bind(document(&host.labels))
     .bind(micros(host.created_at))
+    .bind(host.pool)
     .execute(c)
     .await?
     .rows_affected());
@@ -209,22 +226,45 @@ pub async fn set_conflict(conn: &mut Conn, id: HostId, reason: &str) -> Result<(
     Ok(())
 }
 
+/// Says what a host's user calls it by, and whether it takes anything new.
+pub async fn update(conn: &mut Conn, id: HostId, labels: &Labels, draining: bool) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE hosts SET labels = $2, draining = $3 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(document(labels))
+        .bind(draining)
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Which hosts a list is of.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this name.
+    pub name: Option<String>,
+    /// In this state.
+    pub state: Option<HostState>,
+    /// With all of these labels.
+    pub labels: Labels,
+}
+
 /// A page of a user's hosts, newest first.
-pub async fn list(
-    conn: &mut Conn,
-    user: UserId,
-    name: Option<&str>,
-    state: Option<HostState>,
-    page: Page,
-) -> Result<Vec<Host>, StoreError> {
+pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Host>, StoreError> {
     let rows: Vec<HostRow> = on!(conn, |c| {
         let mut q = QueryBuilder::new(select!("WHERE user_id = "));
         q.push_bind(user.uuid());
-        if let Some(name) = name {
-            q.push(" AND name = ").push_bind(name.to_owned());
+        if let Some(name) = &filter.name {
+            q.push(" AND name = ").push_bind(name.clone());
         }
-        if let Some(state) = state {
+        if let Some(state) = filter.state {
             q.push(concat!(" AND ", state!(), " = ")).push_bind(state.as_str());
+        }
+        for (key, value) in filter.labels.iter() {
+            // Labels are stored as one object of texts without blanks. A quote within a text has a backslash before it, so
+            // that this finds whole pairs alone. Unlike LIKE it is the same on both databases.
+            let pair = format!("{}:{}", document(key), document(value));
+            q.push(" AND REPLACE(labels, ").push_bind(pair).push(", '') <> labels");
         }
         if let Some(after) = page.after {
             q.push(" AND id < ").push_bind(after);
@@ -232,6 +272,15 @@ pub async fn list(
         q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
         q.build_query_as().fetch_all(c).await?
     });
+    rows.into_iter().map(Host::try_from).collect()
+}
+
+/// The hosts that users share, oldest first, without those that are on their way out.
+pub async fn pool(conn: &mut Conn) -> Result<Vec<Host>, StoreError> {
+    let rows: Vec<HostRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE pool = TRUE AND state <> 'deleting' ORDER BY id"))
+            .fetch_all(c)
+            .await?);
     rows.into_iter().map(Host::try_from).collect()
 }
 
@@ -261,7 +310,7 @@ pub async fn begin_session(
     let epoch: Option<i64> = on!(conn, |c| {
         sqlx::query_scalar(
         "UPDATE hosts SET session_epoch = session_epoch + 1, last_seen_at = $2, hostname = $3, agent_version = $4, instance = $5, \
-         boot_id = $6, slots = $7, capacity = $8, docker = $9, docker_ping_age_ms = NULL, \
+         boot_id = $6, slots = $7, capacity = $8, docker = $9, docker_ping_age_ms = NULL, clock_offset_ms = NULL, \
          state = CASE WHEN state = 'deleting' THEN state ELSE 'online' END \
          WHERE id = $1 RETURNING session_epoch"
     )
@@ -294,14 +343,16 @@ pub async fn fence(conn: &mut Conn, id: HostId, epoch: u64) -> Result<bool, Stor
 /// Notes a sign of life.
 pub async fn heard(conn: &mut Conn, id: HostId, beat: &Heartbeat, now: Timestamp) -> Result<(), StoreError> {
     let age = beat.docker_ping_age_ms.map(|age| i64::try_from(age).unwrap_or(i64::MAX));
+    let offset = beat.clock_us.saturating_sub(micros(now)) / 1000;
     on!(conn, |c| sqlx::query(
-        "UPDATE hosts SET last_seen_at = $2, docker_ping_age_ms = $3, usage = $4, \
+        "UPDATE hosts SET last_seen_at = $2, docker_ping_age_ms = $3, usage = $4, clock_offset_ms = $5, \
          state = CASE WHEN state = 'unreachable' THEN 'online' ELSE state END WHERE id = $1"
     )
     .bind(id.uuid())
     .bind(micros(now))
     .bind(age)
     .bind(document(&beat.usage))
+    .bind(offset)
     .execute(c)
     .await?
     .rows_affected());
@@ -368,6 +419,10 @@ pub async fn silent_since(conn: &mut Conn, before: Timestamp) -> Result<Vec<Host
 /// Removes the row of a host and what hangs on it. Its containers' rows must be gone.
 pub async fn remove(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
     for sql in [
+        // Whoever had something on another's host never learns which it was.
+        "UPDATE jobs SET host_id = NULL, command = NULL WHERE host_id = $1 AND ended_at IS NOT NULL \
+         AND user_id <> (SELECT user_id FROM hosts WHERE id = $1)",
+        "DELETE FROM host_tenants WHERE host_id = $1",
         "DELETE FROM join_tokens WHERE host_id = $1",
         "DELETE FROM certificates WHERE host_id = $1",
         "DELETE FROM image_hosts WHERE host_id = $1",
@@ -393,13 +448,16 @@ pub async fn any_silent(conn: &mut Conn, before: Timestamp) -> Result<bool, Stor
     Ok(row)
 }
 
-/// The states of hosts, for things that were found on them.
-pub async fn states(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<(HostId, HostState)>, StoreError> {
+/// The states of hosts and when they were last heard of, for things that were found on them.
+pub async fn states(
+    conn: &mut Conn,
+    ids: &[HostId],
+) -> Result<Vec<(HostId, HostState, Option<Timestamp>)>, StoreError> {
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let rows: Vec<(Uuid, String)> = on!(conn, |c| {
-        let mut q = QueryBuilder::new(concat!("SELECT id, ", state!(), " FROM hosts WHERE id IN ("));
+    let rows: Vec<(Uuid, String, Option<i64>)> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(concat!("SELECT id, ", state!(), ", last_seen_at FROM hosts WHERE id IN ("));
         let mut list = q.separated(", ");
         for id in ids {
             list.push_bind(id.uuid());
@@ -408,6 +466,22 @@ pub async fn states(conn: &mut Conn, ids: &[HostId]) -> Result<Vec<(HostId, Host
         q.build_query_as().fetch_all(c).await?
     });
     rows.into_iter()
-        .map(|(id, state)| Ok((HostId::from_uuid(id), word("hosts.state", &state, HostState::parse(&state))?)))
+        .map(|(id, state, seen)| {
+            let state = word("hosts.state", &state, HostState::parse(&state))?;
+            Ok((HostId::from_uuid(id), state, maybe_time("hosts.last_seen_at", seen)?))
+        })
         .collect()
+}
+
+/// How many containers and images are on a host still, whoever's they are.
+pub async fn belongings(conn: &mut Conn, id: HostId) -> Result<u64, StoreError> {
+    let count: i64 = on!(conn, |c| {
+        sqlx::query_scalar(
+        "SELECT (SELECT COUNT(*) FROM containers WHERE host_id = $1) + (SELECT COUNT(*) FROM image_hosts WHERE host_id = $1)"
+    )
+    .bind(id.uuid())
+    .fetch_one(c)
+    .await?
+    });
+    unsigned("count", count)
 }

@@ -1,10 +1,10 @@
-//! All SQL of the queue. Every change of a job is one UPDATE whose condition names the state and the attempt it
-//! changes: of two that decide at once, one finds nothing to change.
+//! All SQL of the queue: finding jobs here, changing their state in `changes`, giving them to hosts in
+//! `claim`.
 
-use super::rows::{document, maybe_json, maybe_time, time, unsigned, word};
+use super::rows::{maybe_json, maybe_time, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::Timestamp;
-use crate::domain::job::{Ending, Job, JobError, JobKind, JobState, NewJob, Subject};
+use crate::domain::job::{Job, JobError, JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::report::{Attempt, Progress};
@@ -22,6 +22,7 @@ struct JobRow {
     subject_id: Uuid,
     state: String,
     attempt: i64,
+    refusals: i64,
     command: Option<String>,
     progress_step: Option<String>,
     progress_percent: Option<i64>,
@@ -34,6 +35,7 @@ struct JobRow {
     started_at: Option<i64>,
     ended_at: Option<i64>,
     deadline_at: i64,
+    log_removed_at: Option<i64>,
 }
 
 /// The columns of a job. Its command may be large, and few ask for it.
@@ -43,10 +45,10 @@ macro_rules! columns {
     };
     ($command:literal) => {
         concat!(
-            "id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, attempt, ",
+            "id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, attempt, refusals, ",
             $command,
             ", progress_step, progress_percent, error_kind, error_detail, product, log_size, log_base, created_at, started_at, ",
-            "ended_at, deadline_at"
+            "ended_at, deadline_at, log_removed_at"
         )
     };
 }
@@ -60,6 +62,24 @@ macro_rules! select_whole {
         concat!("SELECT ", columns!("command"), " FROM jobs ", $rest)
     };
 }
+
+/// What a draining host leaves where it is: jobs that would make something on it.
+macro_rules! not_held_back {
+    () => {
+        "(q.kind NOT IN ('container.create', 'image.build', 'image.pull') \
+         OR NOT EXISTS (SELECT 1 FROM hosts h WHERE h.id = q.host_id AND h.draining = TRUE))"
+    };
+}
+
+mod changes;
+mod claim;
+mod counts;
+mod retention;
+
+pub use changes::*;
+pub use claim::claim;
+pub use counts::{Open, count_by_kind};
+pub use retention::{forget, forget_logs};
 
 fn subject_parts(subject: Subject) -> (&'static str, Uuid) {
     match subject {
@@ -93,6 +113,7 @@ impl TryFrom<JobRow> for Job {
             subject: subject(&row.subject_kind, row.subject_id)?,
             state: word("jobs.state", &row.state, JobState::parse(&row.state))?,
             attempt: unsigned("jobs.attempt", row.attempt)?,
+            refusals: unsigned("jobs.refusals", row.refusals)?,
             command: maybe_json("jobs.command", row.command.as_deref())?,
             progress: row.progress_step.map(|step| Progress { step, percent }),
             error: row.error_kind.zip(row.error_detail).map(|(kind, detail)| JobError { kind, detail }),
@@ -103,6 +124,7 @@ impl TryFrom<JobRow> for Job {
             started_at: maybe_time("jobs.started_at", row.started_at)?,
             ended_at: maybe_time("jobs.ended_at", row.ended_at)?,
             deadline_at: time("jobs.deadline_at", row.deadline_at)?,
+            log_removed_at: maybe_time("jobs.log_removed_at", row.log_removed_at)?,
         })
     }
 }
@@ -120,38 +142,6 @@ pub struct Filter {
     pub kind: Option<JobKind>,
     /// On this host.
     pub host: Option<HostId>,
-}
-
-/// Enqueues a job.
-pub async fn insert(conn: &mut Conn, job: &NewJob) -> Result<(), StoreError> {
-    let (subject_kind, subject_id) = subject_parts(job.subject);
-    // One that the coordinator carries out itself is in work as soon as it is there.
-    let (state, started) = match job.host {
-        Some(_) => (JobState::Queued, None),
-        None => (JobState::Running, Some(micros(job.created_at))),
-    };
-    on!(conn, |c| {
-        sqlx::query(
-        "INSERT INTO jobs (id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, command, run_after, deadline_at, created_at, started_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $10, $12)"
-    )
-    .bind(job.id.uuid())
-    .bind(job.user.uuid())
-    .bind(job.host.map(HostId::uuid))
-    .bind(job.parent.map(JobId::uuid))
-    .bind(job.kind.as_str())
-    .bind(subject_kind)
-    .bind(subject_id)
-    .bind(state.as_str())
-    .bind(job.command.as_ref().map(document))
-    .bind(micros(job.created_at))
-    .bind(micros(job.deadline_at))
-    .bind(started)
-    .execute(c)
-    .await?
-    .rows_affected()
-    });
-    Ok(())
 }
 
 /// One job of a user's.
@@ -211,17 +201,15 @@ pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) ->
     jobs(rows)
 }
 
-/// How many unfinished jobs a user has asked for, counted up to `limit`; parts of others are not among them.
-pub async fn count_open(conn: &mut Conn, user: UserId, limit: u32) -> Result<i64, StoreError> {
-    Ok(on!(conn, |c| {
-        sqlx::query_scalar(
-        "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE user_id = $1 AND ended_at IS NULL AND parent_id IS NULL LIMIT $2) AS open"
+/// How many unfinished jobs a user has asked for; parts of others are not among them.
+pub async fn count_open(conn: &mut Conn, user: UserId) -> Result<u64, StoreError> {
+    let open: i64 = on!(conn, |c| sqlx::query_scalar(
+        "SELECT COUNT(*) FROM jobs WHERE user_id = $1 AND ended_at IS NULL AND parent_id IS NULL"
     )
     .bind(user.uuid())
-    .bind(i64::from(limit))
     .fetch_one(c)
-    .await?
-    }))
+    .await?);
+    unsigned("jobs", open)
 }
 
 /// Which attempts of a host's jobs are to be stopped.
@@ -237,11 +225,24 @@ pub async fn cancelling_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Att
         .collect()
 }
 
-/// Whether a host has jobs that wait.
+/// Lets a job wait until another has ended, however it ends.
+pub async fn set_after(conn: &mut Conn, id: JobId, after: JobId) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE jobs SET after_id = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(after.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// Whether a host has jobs that wait for it alone.
 pub async fn any_queued(conn: &mut Conn, host: HostId) -> Result<bool, StoreError> {
-    Ok(on!(conn, |c| sqlx::query(
-        "SELECT 1 FROM jobs WHERE host_id = $1 AND state = 'queued' AND ended_at IS NULL LIMIT 1"
-    )
+    Ok(on!(conn, |c| sqlx::query(concat!(
+        "SELECT 1 FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND ",
+        not_held_back!(),
+        " LIMIT 1"
+    ))
     .bind(host.uuid())
     .fetch_optional(c)
     .await?
@@ -310,6 +311,15 @@ pub async fn open_conducted(conn: &mut Conn) -> Result<Vec<JobId>, StoreError> {
     Ok(ids.into_iter().map(JobId::from_uuid).collect())
 }
 
+/// Whether an unfinished build still needs this context.
+pub async fn context_in_use(conn: &mut Conn, sha256: &str) -> Result<bool, StoreError> {
+    Ok(on!(conn, |c| sqlx::query("SELECT 1 FROM images WHERE state = 'pending' AND context_sha256 = $1 LIMIT 1")
+        .bind(sha256)
+        .fetch_optional(c)
+        .await?
+        .is_some()))
+}
+
 /// Which contexts unfinished builds still need.
 pub async fn contexts_in_use(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
     Ok(on!(conn, |c| sqlx::query_scalar(
@@ -317,117 +327,6 @@ pub async fn contexts_in_use(conn: &mut Conn) -> Result<Vec<String>, StoreError>
     )
     .fetch_all(c)
     .await?))
-}
-
-/// Claims what a host can take: at most `slots` in work at a time, oldest first, nothing about a thing that another
-/// unfinished job is about and came before. Each claimed job begins its next attempt.
-pub async fn claim(conn: &mut Conn, host: HostId, slots: u32, now: Timestamp) -> Result<Vec<Job>, StoreError> {
-    let active: i64 = on!(conn, |c| sqlx::query_scalar(
-        "SELECT COUNT(*) FROM jobs WHERE host_id = $1 AND ended_at IS NULL AND state <> 'queued'"
-    )
-    .bind(host.uuid())
-    .fetch_one(c)
-    .await?);
-    let free = i64::from(slots) - active;
-    if free <= 0 {
-        return Ok(Vec::new());
-    }
-    macro_rules! sql {
-        ($lock:literal) => {
-            concat!(
-                // Materialised: PostgreSQL may otherwise run the inner query once a row, each time with its own LIMIT.
-                "WITH picked AS MATERIALIZED (",
-                "SELECT q.id FROM jobs q WHERE q.host_id = $1 AND q.state = 'queued' AND q.ended_at IS NULL AND q.run_after <= $2 ",
-                "AND NOT EXISTS (SELECT 1 FROM jobs o WHERE o.subject_id = q.subject_id AND o.host_id = q.host_id AND o.ended_at IS NULL ",
-                "AND o.id <> q.id AND (o.state <> 'queued' OR o.id < q.id)) ORDER BY q.id LIMIT $3 ",
-                $lock,
-                ") UPDATE jobs SET state = 'assigned', attempt = attempt + 1, log_base = log_size ",
-                "WHERE id IN (SELECT id FROM picked) AND state = 'queued' RETURNING ",
-                columns!("command")
-            )
-        };
-    }
-    let sql = if is_postgres(conn) { sql!("FOR UPDATE SKIP LOCKED") } else { sql!("") };
-    let rows: Vec<JobRow> =
-        on!(conn, |c| sqlx::query_as(sql).bind(host.uuid()).bind(micros(now)).bind(free).fetch_all(c).await?);
-    let mut claimed = jobs(rows)?;
-    claimed.sort_by_key(|job| job.id);
-    Ok(claimed)
-}
-
-/// assigned or unknown → running; whether it was so.
-pub async fn set_running(conn: &mut Conn, attempt: Attempt, now: Timestamp) -> Result<bool, StoreError> {
-    let changed = on!(conn, |c| {
-        sqlx::query(
-        "UPDATE jobs SET state = 'running', started_at = COALESCE(started_at, $3) WHERE id = $1 AND attempt = $2 AND state IN ('assigned', 'unknown')"
-    )
-    .bind(attempt.job.uuid())
-    .bind(i64::from(attempt.number))
-    .bind(micros(now))
-    .execute(c)
-    .await?
-    .rows_affected()
-    });
-    Ok(changed == 1)
-}
-
-/// Back to the queue, not before `run_after`; whether the attempt was still in work.
-pub async fn requeue(
-    conn: &mut Conn,
-    attempt: Attempt,
-    counts: bool,
-    run_after: Timestamp,
-) -> Result<bool, StoreError> {
-    let changed = on!(conn, |c| {
-        sqlx::query(
-        "UPDATE jobs SET state = 'queued', attempt = attempt - $3, run_after = $4, progress_step = NULL, progress_percent = NULL \
-         WHERE id = $1 AND attempt = $2 AND state IN ('assigned', 'running', 'unknown')"
-    )
-    .bind(attempt.job.uuid())
-    .bind(i64::from(attempt.number))
-    .bind(i64::from(!counts))
-    .bind(micros(run_after))
-    .execute(c)
-    .await?
-    .rows_affected()
-    });
-    Ok(changed == 1)
-}
-
-/// Asks for a job to be stopped; whether it was in work.
-pub async fn set_cancelling(conn: &mut Conn, id: JobId) -> Result<bool, StoreError> {
-    let changed = on!(conn, |c| sqlx::query(
-        "UPDATE jobs SET state = 'cancelling' WHERE id = $1 AND state IN ('assigned', 'running', 'unknown')"
-    )
-    .bind(id.uuid())
-    .execute(c)
-    .await?
-    .rows_affected());
-    Ok(changed == 1)
-}
-
-/// Ends a job; whether it had not ended before: the first ending stands.
-pub async fn end(conn: &mut Conn, attempt: Attempt, ending: &Ending, now: Timestamp) -> Result<bool, StoreError> {
-    let (product, error) = match ending {
-        Ending::Succeeded(product) => (Some(document(product)), None),
-        Ending::Failed { error, .. } => (None, Some(error)),
-        Ending::Cancelled { .. } => (None, None),
-    };
-    let changed = on!(conn, |c| sqlx::query(
-        "UPDATE jobs SET state = $3, product = $4, error_kind = $5, error_detail = $6, ended_at = $7 \
-         WHERE id = $1 AND attempt = $2 AND ended_at IS NULL"
-    )
-    .bind(attempt.job.uuid())
-    .bind(i64::from(attempt.number))
-    .bind(ending.state().as_str())
-    .bind(product)
-    .bind(error.map(|e| e.kind.as_str()))
-    .bind(error.map(|e| e.detail.as_str()))
-    .bind(micros(now))
-    .execute(c)
-    .await?
-    .rows_affected());
-    Ok(changed == 1)
 }
 
 /// Notes how far a job is.
@@ -443,17 +342,6 @@ pub async fn set_progress(conn: &mut Conn, attempt: Attempt, progress: &Progress
     .await?
     .rows_affected());
     Ok(())
-}
-
-/// assigned, running → unknown for all jobs of a host.
-pub async fn set_unknown(conn: &mut Conn, host: HostId) -> Result<u64, StoreError> {
-    Ok(on!(conn, |c| sqlx::query(
-        "UPDATE jobs SET state = 'unknown' WHERE host_id = $1 AND state IN ('assigned', 'running') AND ended_at IS NULL"
-    )
-    .bind(host.uuid())
-    .execute(c)
-    .await?
-    .rows_affected()))
 }
 
 /// Jobs whose deadline passed before `before`, in one of two conditions: still waiting, or in work.

@@ -8,25 +8,34 @@ mod cluster;
 pub mod containers;
 pub mod enrolment;
 mod error;
+pub mod events;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
 pub mod logs;
+pub mod placement;
 mod postgres;
+pub mod quotas;
 pub mod records;
 mod rows;
+pub mod secrets;
 mod sqlite;
 pub mod users;
+pub mod vault;
+pub mod webhooks;
 
 pub use cluster::cluster_id;
 pub use error::{Constraint, StoreError};
 
+use crate::metrics;
 use crate::tasks::Tasks;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 use sqlx::pool::PoolConnection;
 use std::path::PathBuf;
+use std::time::Instant;
+use tokio::sync::{oneshot, watch};
 
 /// Where the data is.
 #[derive(Debug, Clone)]
@@ -66,6 +75,7 @@ pub(crate) use on;
 #[derive(Clone)]
 pub struct Store {
     backend: Backend,
+    committed: watch::Sender<()>,
 }
 
 #[derive(Clone)]
@@ -74,8 +84,16 @@ enum Backend {
     Postgres(postgres::Postgres),
 }
 
-/// One caller's transaction: its effect on the database, then what it has to say once that is committed.
-type Work = Box<dyn for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Settled> + Send>;
+/// What a transaction does.
+type Run = Box<dyn for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Settled> + Send>;
+
+/// One caller's transaction.
+struct Work {
+    /// Its effect on the database, then what it has to say once that is committed.
+    run: Run,
+    /// Answers the caller where nothing came of `run`: it was never begun, or panicked.
+    failed: oneshot::Sender<StoreError>,
+}
 
 /// What a transaction came to.
 struct Settled {
@@ -96,7 +114,7 @@ impl Store {
             Location::Sqlite(path) => Backend::Sqlite(sqlite::Sqlite::open(path, tasks).await?),
             Location::Postgres(url) => Backend::Postgres(postgres::Postgres::open(url, tasks).await?),
         };
-        Ok(Self { backend })
+        Ok(Self { backend, committed: watch::Sender::new(()) })
     }
 
     /// Runs `change` in one transaction and answers when it is durable. An error of `change` undoes all it did.
@@ -108,8 +126,10 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: for<'c> FnOnce(&'c mut Conn) -> BoxFuture<'c, Result<T, E>> + Send + 'static,
     {
-        let (reply, result) = tokio::sync::oneshot::channel();
-        let work: Work = Box::new(move |conn| {
+        let begun = Instant::now();
+        let (reply, result) = oneshot::channel();
+        let (failed, failure) = oneshot::channel();
+        let run: Run = Box::new(move |conn| {
             Box::pin(async move {
                 let outcome = change(conn).await;
                 Settled {
@@ -121,11 +141,28 @@ impl Store {
                 }
             })
         });
+        let work = Work { run, failed };
         match &self.backend {
             Backend::Sqlite(sqlite) => sqlite.submit(work).await?,
             Backend::Postgres(postgres) => postgres.submit(work),
         }
-        result.await.unwrap_or_else(|_| Err(StoreError::Stopped.into()))
+        let outcome = result.await;
+        metrics::transaction_ended(begun.elapsed());
+        let result = match outcome {
+            Ok(result) => result,
+            // Where nobody says why, the store itself has ended.
+            Err(_) => Err(failure.await.unwrap_or(StoreError::Stopped).into()),
+        };
+        if result.is_ok() {
+            self.committed.send_replace(());
+        }
+        result
+    }
+
+    /// Changes whenever this process has committed something; what, it does not say.
+    #[must_use]
+    pub fn commits(&self) -> watch::Receiver<()> {
+        self.committed.subscribe()
     }
 
     /// A connection for reading.

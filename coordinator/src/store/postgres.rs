@@ -31,12 +31,10 @@ impl Postgres {
     pub(super) fn submit(&self, work: Work) {
         let pool = self.pool.clone();
         self.tasks.spawn("store.transaction", async move {
-            // On a failure before the work ran there is nobody to tell but through the dropped answer.
-            let Ok(conn) = pool.acquire().await.inspect_err(|error| tracing::warn!(%error, "no database connection"))
-            else {
-                return;
-            };
-            transact(Conn::Postgres(conn), work).await;
+            match pool.acquire().await {
+                Ok(conn) => transact(Conn::Postgres(conn), work).await,
+                Err(error) => drop(work.failed.send(error.into())),
+            }
         });
     }
 
@@ -47,15 +45,16 @@ impl Postgres {
 
 async fn transact(mut conn: Conn, work: Work) {
     if let Err(error) = execute(&mut conn, "BEGIN").await {
-        tracing::warn!(%error, "a transaction could not begin");
+        let _ = work.failed.send(error);
         return discard(conn).await;
     }
-    let settled = AssertUnwindSafe(work(&mut conn)).catch_unwind().await;
+    let settled = AssertUnwindSafe((work.run)(&mut conn)).catch_unwind().await;
     let keep = settled.as_ref().is_ok_and(|one| one.keep);
     let ended = execute(&mut conn, if keep { "COMMIT" } else { "ROLLBACK" }).await;
     let broken = ended.is_err();
-    if let Ok(Settled { answer, .. }) = settled {
-        answer(if keep { ended } else { Ok(()) });
+    match settled {
+        Ok(Settled { answer, .. }) => answer(if keep { ended } else { Ok(()) }),
+        Err(_) => drop(work.failed.send(StoreError::Defect)),
     }
     if broken {
         // Its state is unknown: it must not serve another caller.

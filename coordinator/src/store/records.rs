@@ -1,8 +1,12 @@
 //! What happened, and who did it: rows that are only ever added, in the transaction of the change they are about.
 
+use super::rows::{text, time, word};
 use super::{Conn, StoreError, micros, on};
-use crate::domain::event::{Event, Origin};
+use crate::domain::event::{AuditLine, Event, Origin, of_job};
+use crate::domain::job::JobState;
 use crate::domain::{Kind, Timestamp};
+use dockerforge_protocol::ids::{JobId, UserId};
+use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 /// Adds an event.
@@ -20,6 +24,41 @@ pub async fn event(conn: &mut Conn, event: &Event, now: Timestamp) -> Result<(),
     .await?
     .rows_affected());
     Ok(())
+}
+
+/// Adds the event that a job became something; to its user.
+pub(super) async fn job_event(
+    conn: &mut Conn,
+    job: JobId,
+    became: JobState,
+    detail: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    on!(conn, |c| {
+        sqlx::query(
+        "INSERT INTO events (at, user_id, kind, resource_kind, resource_id, detail) SELECT $2, user_id, $3, $4, id, $5 FROM jobs WHERE id = $1"
+    )
+    .bind(job.uuid())
+    .bind(micros(now))
+    .bind(of_job(became))
+    .bind(Kind::Job.as_str())
+    .bind(detail)
+    .execute(c)
+    .await?
+    .rows_affected()
+    });
+    Ok(())
+}
+
+/// The kinds of a resource's events, oldest first.
+pub async fn events_of(conn: &mut Conn, resource: Kind, id: Uuid) -> Result<Vec<String>, StoreError> {
+    Ok(on!(conn, |c| sqlx::query_scalar(
+        "SELECT kind FROM events WHERE resource_kind = $1 AND resource_id = $2 ORDER BY id"
+    )
+    .bind(resource.as_str())
+    .bind(id)
+    .fetch_all(c)
+    .await?))
 }
 
 /// Adds an audit line: `action` as `container.create`.
@@ -48,4 +87,73 @@ pub async fn audit(
     .rows_affected()
     });
     Ok(())
+}
+
+/// Which lines of the audit.
+#[derive(Debug, Clone, Default)]
+pub struct AuditFilter {
+    /// On behalf of this user.
+    pub user: Option<UserId>,
+    /// Of this action.
+    pub action: Option<String>,
+    /// About this thing.
+    pub resource: Option<(Kind, Uuid)>,
+    /// From before this line.
+    pub after: Option<i64>,
+}
+
+#[derive(sqlx::FromRow)]
+struct AuditRow {
+    id: i64,
+    at: i64,
+    actor_id: Uuid,
+    user_id: Uuid,
+    action: String,
+    resource_kind: String,
+    resource_id: Uuid,
+    request_id: String,
+    remote: String,
+}
+
+impl TryFrom<AuditRow> for AuditLine {
+    type Error = StoreError;
+    fn try_from(row: AuditRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id,
+            at: time("audit.at", row.at)?,
+            origin: Origin {
+                actor: UserId::from_uuid(row.actor_id),
+                user: UserId::from_uuid(row.user_id),
+                request: text("audit.request_id", &row.request_id)?,
+                remote: text("audit.remote", &row.remote)?,
+            },
+            action: row.action,
+            resource: word("audit.resource_kind", &row.resource_kind, Kind::parse(&row.resource_kind))?,
+            resource_id: row.resource_id,
+        })
+    }
+}
+
+/// A page of the audit, newest first.
+pub async fn list_audit(conn: &mut Conn, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditLine>, StoreError> {
+    let rows: Vec<AuditRow> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(
+            "SELECT id, at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote FROM audit WHERE 1 = 1",
+        );
+        if let Some(user) = filter.user {
+            q.push(" AND user_id = ").push_bind(user.uuid());
+        }
+        if let Some(action) = &filter.action {
+            q.push(" AND action = ").push_bind(action.clone());
+        }
+        if let Some((kind, id)) = filter.resource {
+            q.push(" AND resource_id = ").push_bind(id).push(" AND resource_kind = ").push_bind(kind.as_str());
+        }
+        if let Some(after) = filter.after {
+            q.push(" AND id < ").push_bind(after);
+        }
+        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
+        q.build_query_as().fetch_all(c).await?
+    });
+    rows.into_iter().map(AuditLine::try_from).collect()
 }

@@ -90,11 +90,13 @@ async fn write_all(mut conn: Conn, mut queue: mpsc::Receiver<Work>) {
     while queue.recv_many(&mut batch, BATCH).await > 0 {
         let mut settled = Vec::with_capacity(batch.len());
         let committed = commit(&mut conn, &mut batch, &mut settled).await;
-        if committed.is_err() {
+        if let Err(error) = &committed {
             let _ = execute(&mut conn, "ROLLBACK").await;
+            // What had not run when the transaction broke.
+            for work in batch.drain(..) {
+                let _ = work.failed.send(again(error));
+            }
         }
-        // What had not run when the transaction broke is dropped; its callers are told that the database stopped.
-        batch.clear();
         for one in settled {
             (one.answer)(committed.as_ref().copied().map_err(again));
         }
@@ -103,17 +105,24 @@ async fn write_all(mut conn: Conn, mut queue: mpsc::Receiver<Work>) {
 
 async fn commit(conn: &mut Conn, batch: &mut Vec<Work>, settled: &mut Vec<Settled>) -> Result<(), StoreError> {
     execute(conn, "BEGIN IMMEDIATE").await?;
-    for work in batch.drain(..) {
-        execute(conn, "SAVEPOINT one").await?;
-        let one = AssertUnwindSafe(work(conn)).catch_unwind().await;
+    // Taken one by one: what has not run when this breaks is still in the batch.
+    batch.reverse();
+    while let Some(Work { run, failed }) = batch.pop() {
+        if let Err(error) = execute(conn, "SAVEPOINT one").await {
+            let _ = failed.send(again(&error));
+            return Err(error);
+        }
+        let one = AssertUnwindSafe(run(conn)).catch_unwind().await;
         let keep = one.as_ref().is_ok_and(|one| one.keep);
+        if let Ok(one) = one {
+            settled.push(one);
+        } else {
+            let _ = failed.send(StoreError::Defect);
+        }
         if !keep {
             execute(conn, "ROLLBACK TO one").await?;
         }
         execute(conn, "RELEASE one").await?;
-        if let Ok(one) = one {
-            settled.push(one);
-        }
     }
     execute(conn, "COMMIT").await
 }

@@ -1,9 +1,10 @@
 //! Users and their API tokens.
 
-use super::rows::{text, time};
-use super::{Conn, StoreError, micros, on};
+use super::rows::{maybe_time, text, time, unsigned, word};
+use super::{Conn, StoreError, is_postgres, micros, on};
+use crate::domain::Timestamp;
 use crate::domain::page::Page;
-use crate::domain::user::{Token, User, UserState};
+use crate::domain::user::{Scopes, Token, User, UserState};
 use dockerforge_protocol::ids::{TokenId, UserId};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -14,6 +15,7 @@ struct UserRow {
     name: String,
     admin: bool,
     state: String,
+    suspended_at: Option<i64>,
     created_at: i64,
 }
 
@@ -24,10 +26,20 @@ impl TryFrom<UserRow> for User {
             id: UserId::from_uuid(row.id),
             name: text("users.name", &row.name)?,
             admin: row.admin,
-            state: if row.state == "active" { UserState::Active } else { UserState::Deleting },
+            state: match (row.state.as_str(), row.suspended_at) {
+                ("active", None) => UserState::Active,
+                ("active", Some(_)) => UserState::Suspended,
+                _ => UserState::Deleting,
+            },
             created_at: time("users.created_at", row.created_at)?,
         })
     }
+}
+
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT id, name, admin, state, suspended_at, created_at FROM users ", $rest)
+    };
 }
 
 #[derive(sqlx::FromRow)]
@@ -35,7 +47,10 @@ struct TokenRow {
     id: Uuid,
     user_id: Uuid,
     name: String,
+    scopes: String,
     created_at: i64,
+    expires_at: Option<i64>,
+    last_used_at: Option<i64>,
 }
 
 impl TryFrom<TokenRow> for Token {
@@ -45,9 +60,18 @@ impl TryFrom<TokenRow> for Token {
             id: TokenId::from_uuid(row.id),
             user: UserId::from_uuid(row.user_id),
             name: text("tokens.name", &row.name)?,
+            scopes: word("tokens.scopes", &row.scopes, Scopes::parse(&row.scopes))?,
             created_at: time("tokens.created_at", row.created_at)?,
+            expires_at: maybe_time("tokens.expires_at", row.expires_at)?,
+            last_used_at: maybe_time("tokens.last_used_at", row.last_used_at)?,
         })
     }
+}
+
+macro_rules! select_token {
+    ($rest:literal) => {
+        concat!("SELECT id, user_id, name, scopes, created_at, expires_at, last_used_at FROM tokens ", $rest)
+    };
 }
 
 /// A new user.
@@ -67,40 +91,68 @@ pub async fn insert(conn: &mut Conn, user: &User) -> Result<(), StoreError> {
 /// One user.
 pub async fn get(conn: &mut Conn, id: UserId) -> Result<Option<User>, StoreError> {
     let row: Option<UserRow> =
-        on!(conn, |c| sqlx::query_as("SELECT id, name, admin, state, created_at FROM users WHERE id = $1")
-            .bind(id.uuid())
-            .fetch_optional(c)
-            .await?);
+        on!(conn, |c| sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
+    row.map(User::try_from).transpose()
+}
+
+/// One user, held for the rest of the transaction: what is counted of his, and how he is, stays so until it is
+/// committed. Last of what a transaction holds, or two could wait for each other. Rows that refer to him can still be
+/// written by others; SQLite's one writer holds everything.
+pub async fn hold(conn: &mut Conn, id: UserId) -> Result<Option<User>, StoreError> {
+    const SQL: &str = select!("WHERE id = $1");
+    const LOCKED: &str = select!("WHERE id = $1 FOR NO KEY UPDATE");
+    let sql = if is_postgres(conn) { LOCKED } else { SQL };
+    let row: Option<UserRow> = on!(conn, |c| sqlx::query_as(sql).bind(id.uuid()).fetch_optional(c).await?);
     row.map(User::try_from).transpose()
 }
 
 /// One user by name.
 pub async fn by_name(conn: &mut Conn, name: &str) -> Result<Option<User>, StoreError> {
     let row: Option<UserRow> =
-        on!(conn, |c| sqlx::query_as("SELECT id, name, admin, state, created_at FROM users WHERE name = $1")
-            .bind(name)
-            .fetch_optional(c)
-            .await?);
+        on!(conn, |c| sqlx::query_as(select!("WHERE name = $1")).bind(name).fetch_optional(c).await?);
     row.map(User::try_from).transpose()
 }
 
-/// The user that a key belongs to, by the key's hash.
-pub async fn by_key_hash(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<User>, StoreError> {
-    let row: Option<UserRow> = on!(conn, |c| {
+/// The token that a key opens, by the key's hash, and whose it is.
+pub async fn by_key_hash(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<(User, Token)>, StoreError> {
+    #[derive(sqlx::FromRow)]
+    struct Row {
+        #[sqlx(flatten)]
+        token: TokenRow,
+        user_name: String,
+        admin: bool,
+        state: String,
+        suspended_at: Option<i64>,
+        user_created_at: i64,
+    }
+    let row: Option<Row> = on!(conn, |c| {
         sqlx::query_as(
-        "SELECT u.id, u.name, u.admin, u.state, u.created_at FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.key_hash = $1"
-    )
-    .bind(&hash[..])
-    .fetch_optional(c)
-    .await?
+            "SELECT t.id, t.user_id, t.name, t.scopes, t.created_at, t.expires_at, t.last_used_at, u.name AS user_name, u.admin, \
+             u.state, u.suspended_at, u.created_at AS user_created_at \
+             FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.key_hash = $1",
+        )
+        .bind(&hash[..])
+        .fetch_optional(c)
+        .await?
     });
-    row.map(User::try_from).transpose()
+    row.map(|row| {
+        let user = UserRow {
+            id: row.token.user_id,
+            name: row.user_name,
+            admin: row.admin,
+            state: row.state,
+            suspended_at: row.suspended_at,
+            created_at: row.user_created_at,
+        };
+        Ok((user.try_into()?, row.token.try_into()?))
+    })
+    .transpose()
 }
 
 /// A page of all users, newest first.
 pub async fn list(conn: &mut Conn, name: Option<&str>, page: Page) -> Result<Vec<User>, StoreError> {
     let rows: Vec<UserRow> = on!(conn, |c| {
-        let mut q = QueryBuilder::new("SELECT id, name, admin, state, created_at FROM users WHERE 1 = 1");
+        let mut q = QueryBuilder::new(select!("WHERE 1 = 1"));
         if let Some(name) = name {
             q.push(" AND name = ").push_bind(name.to_owned());
         }
@@ -111,6 +163,29 @@ pub async fn list(conn: &mut Conn, name: Option<&str>, page: Page) -> Result<Vec
         q.build_query_as().fetch_all(c).await?
     });
     rows.into_iter().map(User::try_from).collect()
+}
+
+/// Suspends a user, or puts him in service again.
+pub async fn set_suspended(conn: &mut Conn, id: UserId, since: Option<Timestamp>) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE users SET suspended_at = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(since.map(micros))
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// How many of a user's containers, and of his images on hosts, are there still.
+pub async fn belongings(conn: &mut Conn, id: UserId) -> Result<u64, StoreError> {
+    let count: i64 = on!(conn, |c| sqlx::query_scalar(
+        "SELECT (SELECT COUNT(*) FROM containers WHERE user_id = $1) + \
+         (SELECT COUNT(*) FROM image_hosts h JOIN images i ON i.id = h.image_id WHERE i.user_id = $1)"
+    )
+    .bind(id.uuid())
+    .fetch_one(c)
+    .await?);
+    unsigned("count", count)
 }
 
 /// Puts a user on his way out; whether he was in service.
@@ -126,8 +201,12 @@ pub async fn mark_deleting(conn: &mut Conn, id: UserId) -> Result<bool, StoreErr
 /// Removes the row of a user of whom nothing else is left, with his tokens and what was kept of his requests.
 pub async fn remove(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
     for sql in [
+        "DELETE FROM host_tenants WHERE user_id = $1",
         "DELETE FROM tokens WHERE user_id = $1",
         "DELETE FROM idempotency WHERE user_id = $1",
+        "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
+        "DELETE FROM webhooks WHERE user_id = $1",
+        "DELETE FROM data_keys WHERE user_id = $1",
         "DELETE FROM users WHERE id = $1",
     ] {
         on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());
@@ -137,14 +216,32 @@ pub async fn remove(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
 
 /// A new token, with the SHA-256 of its key.
 pub async fn insert_token(conn: &mut Conn, token: &Token, hash: &[u8; 32]) -> Result<(), StoreError> {
+    on!(conn, |c| {
+        sqlx::query(
+            "INSERT INTO tokens (id, user_id, name, scopes, key_hash, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        )
+        .bind(token.id.uuid())
+        .bind(token.user.uuid())
+        .bind(token.name.as_str())
+        .bind(token.scopes.to_string())
+        .bind(&hash[..])
+        .bind(micros(token.created_at))
+        .bind(token.expires_at.map(micros))
+        .execute(c)
+        .await?
+        .rows_affected()
+    });
+    Ok(())
+}
+
+/// Notes that a token was used, if it was not used since `before`.
+pub async fn set_token_used(conn: &mut Conn, id: TokenId, now: Timestamp, before: Timestamp) -> Result<(), StoreError> {
     on!(conn, |c| sqlx::query(
-        "INSERT INTO tokens (id, user_id, name, key_hash, created_at) VALUES ($1, $2, $3, $4, $5)"
+        "UPDATE tokens SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at <= $3)"
     )
-    .bind(token.id.uuid())
-    .bind(token.user.uuid())
-    .bind(token.name.as_str())
-    .bind(&hash[..])
-    .bind(micros(token.created_at))
+    .bind(id.uuid())
+    .bind(micros(now))
+    .bind(micros(before))
     .execute(c)
     .await?
     .rows_affected());
@@ -153,24 +250,21 @@ pub async fn insert_token(conn: &mut Conn, token: &Token, hash: &[u8; 32]) -> Re
 
 /// One token of a user's.
 pub async fn get_token(conn: &mut Conn, user: UserId, id: TokenId) -> Result<Option<Token>, StoreError> {
-    let row: Option<TokenRow> = on!(conn, |c| sqlx::query_as(
-        "SELECT id, user_id, name, created_at FROM tokens WHERE user_id = $1 AND id = $2"
-    )
-    .bind(user.uuid())
-    .bind(id.uuid())
-    .fetch_optional(c)
-    .await?);
+    let row: Option<TokenRow> = on!(conn, |c| sqlx::query_as(select_token!("WHERE user_id = $1 AND id = $2"))
+        .bind(user.uuid())
+        .bind(id.uuid())
+        .fetch_optional(c)
+        .await?);
     row.map(Token::try_from).transpose()
 }
 
 /// The tokens of a user, newest first.
 pub async fn list_tokens(conn: &mut Conn, user: UserId) -> Result<Vec<Token>, StoreError> {
-    let rows: Vec<TokenRow> = on!(conn, |c| sqlx::query_as(
-        "SELECT id, user_id, name, created_at FROM tokens WHERE user_id = $1 ORDER BY id DESC LIMIT 1000"
-    )
-    .bind(user.uuid())
-    .fetch_all(c)
-    .await?);
+    let rows: Vec<TokenRow> =
+        on!(conn, |c| sqlx::query_as(select_token!("WHERE user_id = $1 ORDER BY id DESC LIMIT 1000"))
+            .bind(user.uuid())
+            .fetch_all(c)
+            .await?);
     rows.into_iter().map(Token::try_from).collect()
 }
 

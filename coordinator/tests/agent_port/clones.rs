@@ -2,8 +2,7 @@
 
 use crate::support::*;
 use dockerforge_coordinator::app::App;
-use dockerforge_coordinator::config::{Config, LogFormat};
-use dockerforge_coordinator::store::Location;
+use dockerforge_coordinator::config::{Config, ServeArgs};
 use dockerforge_protocol::enrolment::{
     ALPN_ENROLL, ALPN_SESSION, ENROLL_PATH, ENROLL_SERVER_NAME, EnrolRequest, Enrolled, SESSION_PATH, server_name,
 };
@@ -36,17 +35,13 @@ impl Stage {
     async fn start() -> (Self, Machine) {
         let folder = tempfile::tempdir().unwrap();
         let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let config = Config {
-            data_dir: folder.path().to_owned(),
-            database: Location::Sqlite(folder.path().join("dockerforge.db")),
-            api_listen: any,
-            api_tls: None,
-            agent_listen: any,
-            agent_url: None,
-            admin_key_file: None,
-            log_format: LogFormat::Text,
-            log_level: "info".into(),
+        let args = ServeArgs {
+            data_dir: Some(folder.path().to_owned()),
+            api_listen: Some(any),
+            agent_listen: Some(any),
+            ..ServeArgs::default()
         };
+        let config = Config::load(&args).unwrap();
         let app = App::start(&config).await.unwrap();
         let mut stage = Self { app, folder, host: String::new() };
         let (status, made) = stage.api("POST", "/v1/hosts", Some(json!({"name": "vps"}))).await;

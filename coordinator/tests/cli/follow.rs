@@ -28,19 +28,18 @@ fn parts(from: usize) -> Vec<(usize, String)> {
         .collect()
 }
 
-/// The bytes of the events of the log from a byte on, as axum writes them.
+/// The bytes of the events of the log from a byte on.
 fn events(from: usize) -> Vec<String> {
-    let event = |(at, piece): (usize, String)| {
-        let data = piece.replace('\n', "\ndata: ").replace('\r', "\rdata: ");
-        format!("event: log\nid: {at}\ndata: {data}\n\n")
-    };
+    let event = |(at, piece): (usize, String)| format!("event: log\nid: {at}\ndata: {}\n\n", Value::from(piece));
     std::iter::once(": keep-alive\n\n".to_owned()).chain(parts(from).into_iter().map(event)).collect()
 }
 
 /// The rest of the log and its end, written by axum itself.
 fn whole_stream(asked: &Asked, state: &str) -> Response {
     let from = asked.header("last-event-id").parse().unwrap_or(0);
-    let event = |(at, piece): (usize, String)| sse::Event::default().event("log").id(at.to_string()).data(piece);
+    let event = |(at, piece): (usize, String)| {
+        sse::Event::default().event("log").id(at.to_string()).data(Value::from(piece).to_string())
+    };
     let mut events: Vec<_> = parts(from).into_iter().map(event).collect();
     events.push(sse::Event::default().event("end").data(state));
     sse::Sse::new(futures_util::stream::iter(events.into_iter().map(Ok::<_, Infallible>))).into_response()
@@ -155,7 +154,7 @@ fn a_log_that_breaks_off_anywhere_goes_on_without_a_byte_lost_or_doubled() {
                 // What the client has seen comes once more, before the rest.
                 (1, 2) => {
                     let seen: usize = asked.header("last-event-id").parse().unwrap_or(0);
-                    let again = (seen > 0).then(|| format!("event: log\nid: {seen}\ndata: doubled\n\n"));
+                    let again = (seen > 0).then(|| format!("event: log\nid: {seen}\ndata: \"doubled\"\n\n"));
                     let mut all: Vec<_> = again.into_iter().chain(events(seen)).collect();
                     all.push("event: end\ndata: succeeded\n\n".to_owned());
                     pieces("text/event-stream", all, false)
@@ -234,7 +233,7 @@ fn endless() -> Stub {
         line if line == format!("GET /v1/queue/{JOB}/log") => {
             let stream = futures_util::stream::unfold(0, |at| async move {
                 tokio::time::sleep(Duration::from_millis(5)).await;
-                Some((Ok::<_, std::io::Error>(format!("event: log\nid: {}\ndata: more\ndata: \n\n", at + 5)), at + 5))
+                Some((Ok::<_, std::io::Error>(format!("event: log\nid: {}\ndata: \"more\\n\"\n\n", at + 5)), at + 5))
             });
             ([("content-type", "text/event-stream")], axum::body::Body::from_stream(stream)).into_response()
         }

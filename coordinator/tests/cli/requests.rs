@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, fs, io::Read, os::unix::fs::symlink};
 
 fn accepting() -> impl Fn(&Asked) -> axum::response::Response {
     |asked| match asked.line.split(' ').next() {
-        Some("POST" | "DELETE") => answer(202, &job("queued", 0)),
+        Some("POST" | "PATCH" | "DELETE") => answer(202, &job("queued", 0)),
         _ => names(asked),
     }
 }
@@ -87,6 +87,35 @@ fn deletions_and_pulls_say_what_was_asked() {
     stub.run(&["image", "pull", "d12", "debian:12", "--host", "vps"]).ended(0);
     let body = stub.asked().last().unwrap().json();
     assert_eq!(body, json!({"name": "d12", "host": HOST, "reference": "debian:12"}));
+}
+
+#[test]
+fn what_is_done_with_a_container_is_asked_for_by_its_name() {
+    let stub = Stub::start(accepting());
+    stub.run(&["container", "start", "web"]).ended(0);
+    stub.run(&["container", "stop", "web", "--grace", "3"]).ended(0);
+    stub.run(&["container", "restart", CONTAINER]).ended(0);
+    stub.run(&["container", "stop", "web", "--grace", "301"]).ended(2);
+    stub.run(&["container", "exec", "web", "-e", "A=b", "--user", "1:2", "--deadline", "5", "--", "ls", "-l"]).ended(0);
+    stub.run(&["container", "exec", "web"]).ended(2);
+    stub.run(&["container", "update", "web", "-e", "A=b", "--restart", "no", "--image", "blog", "--", "run"]).ended(0);
+    let asked = stub.asked();
+    let sent: Vec<_> =
+        asked.iter().filter(|asked| !asked.line.starts_with("GET")).map(|a| (a.line.clone(), a.json())).collect();
+    let path = |what: &str| format!("POST /v1/containers/{CONTAINER}/{what}");
+    assert_eq!(
+        sent,
+        [
+            (path("start"), json!({})),
+            (path("stop"), json!({"grace": 3})),
+            (path("restart"), json!({})),
+            (path("exec"), json!({"command": ["ls", "-l"], "env": {"A": "b"}, "user": "1:2", "deadline": 5})),
+            (
+                format!("PATCH /v1/containers/{CONTAINER}"),
+                json!({"image": IMAGE, "command": ["run"], "env": {"A": "b"}, "restart": "no"})
+            )
+        ]
+    );
 }
 
 #[test]
@@ -277,7 +306,7 @@ fn a_context_that_is_refused_before_all_of_it_was_sent_shows_the_refusal() {
 #[test]
 fn tokens_are_listed_and_revoked_by_name() {
     const TOKEN: &str = "tok_01890000000070008000000000000001";
-    let tokens = || json!([{"id": TOKEN, "name": "ci", "created_at": "x"}, {"id": "tok_2", "name": "ci-2"}]);
+    let tokens = || json!([{"id": TOKEN, "name": "ci", "scopes": ["read", "write"], "created_at": "x"}, {"id": "tok_2", "name": "ci-2"}]);
     let stub = Stub::start(move |asked| match asked.line.as_str() {
         line if line.starts_with(&format!("GET /v1/users/{USER}/tokens")) => list(&tokens()),
         line if line.starts_with("DELETE") => {
@@ -286,8 +315,113 @@ fn tokens_are_listed_and_revoked_by_name() {
         _ => names(asked),
     });
     let ran = stub.run(&["user", "token", "ls", "acme"]).ended(0);
-    assert_eq!(ran.out.lines().nth(1).unwrap(), format!("ci    {TOKEN}  x"));
+    let columns: Vec<&str> = ran.out.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(columns, ["ci", TOKEN, "read,write", "x", "-", "-"]);
     let ran = stub.run(&["user", "token", "rm", "acme", "ci"]).ended(0);
     assert_eq!((ran.out.as_str(), ran.err), ("", format!("the token {TOKEN} is revoked\n")));
     stub.only(&format!("DELETE /v1/users/{USER}/tokens/{TOKEN}"));
+}
+
+#[test]
+fn a_token_is_asked_for_with_scopes_and_an_end_only_where_they_are_named() {
+    let made = json!({"id": "tok_01890000000070008000000000000001", "key": "dfk_new"});
+    let stub = Stub::start(move |asked| if asked.line.starts_with("POST") { answer(201, &made) } else { names(asked) });
+    stub.run(&["user", "token", "create", "acme", "plain"]).ended(0);
+    assert_eq!(stub.asked().last().unwrap().json(), json!({"name": "plain"}));
+    let expires = ["--expires", "2100-01-01T00:00:00Z"];
+    stub.run(&["user", "token", "create", "acme", "ci", "--scope", "read,host:root", expires[0], expires[1]]).ended(0);
+    let body = json!({"name": "ci", "scopes": ["read", "host:root"], "expires_at": "2100-01-01T00:00:00Z"});
+    assert_eq!(stub.asked().last().unwrap().json(), body);
+    let sent = stub.asked().len();
+    stub.run(&["user", "token", "create", "acme", "x", "--scope", "root"]).ended(2);
+    stub.run(&["user", "token", "create", "acme", "x", "--expires", "yesterday"]).ended(2);
+    assert_eq!(stub.asked().len(), sent, "what is mistyped is not sent");
+}
+
+#[test]
+fn quotas_suspension_and_the_audit_are_asked_for_as_the_api_has_them() {
+    let user = json!({"id": USER, "name": "acme", "state": "active", "quota": {"containers": 5, "cpus": null, "memory": 1 << 30},
+        "usage": {"containers": 2, "cpus": 0.5, "memory": 1 << 20}});
+    let audit = json!([{"id": 7, "at": "x", "actor": USER, "user": USER, "action": "host.create",
+        "resource": {"kind": "host", "id": HOST}, "remote": "127.0.0.1"}]);
+    let stub = Stub::start(move |asked| match asked.line.as_str() {
+        line if line.starts_with("GET /v1/audit") => list(&audit),
+        line if line.starts_with("PATCH") && asked.json()["suspended"] == true => answer(202, &job("running", 0)),
+        line if line.starts_with("PATCH") || line.starts_with(&format!("GET /v1/users/{USER}")) => answer(200, &user),
+        _ => names(asked),
+    });
+    let ran = stub.run(&["user", "quota", "acme"]).ended(0);
+    let rows: Vec<Vec<&str>> = ran
+        .out
+        .lines()
+        .skip(1)
+        .map(|line| line.split("  ").filter(|c| !c.is_empty()).map(str::trim).collect())
+        .collect();
+    assert_eq!(rows, [vec!["containers", "2", "5"], vec!["cpus", "0.5", "no limit"], vec!["memory", "1 MiB", "1 GiB"]]);
+    stub.run(&["user", "quota", "acme", "--cpus", "1.5", "--memory", "2g", "--hosts", "default"]).ended(0);
+    let body = json!({"quota": {"cpus": 1.5, "memory": 2_147_483_648_u64, "hosts": null}});
+    assert_eq!(stub.only(&format!("PATCH /v1/users/{USER}")).json(), body);
+    assert!(stub.run(&["user", "suspend", "acme"]).ended(0).out.contains(JOB));
+    let ran = stub.run(&["user", "resume", "acme"]).ended(0);
+    assert_eq!(ran.err, "acme is in service already\n");
+    assert_eq!(stub.asked().last().unwrap().json(), json!({"suspended": false}));
+    let ran = stub.run(&["audit", "ls", "--user", "acme", "--action", "host.create", "--resource", HOST]).ended(0);
+    let columns: Vec<&str> = ran.out.lines().nth(1).unwrap().split_whitespace().collect();
+    assert_eq!(columns, ["x", "host.create", HOST, USER, "-", "127.0.0.1"]);
+    stub.only(&format!("GET /v1/audit?user={USER}&action=host.create&resource={HOST}"));
+}
+
+#[test]
+fn a_container_is_placed_by_strategy_and_labels_and_not_also_by_host() {
+    let stub = Stub::start(accepting());
+    let create = ["container", "create", "web", "--image", "blog"];
+    let place = ["--place", "binpack", "--place-label", "disk=ssd"];
+    stub.run(&[&create[..], &place[..]].concat()).ended(0);
+    assert_eq!(
+        stub.only("POST /v1/containers").json(),
+        json!({"name": "web", "image": IMAGE, "placement": {"strategy": "binpack", "labels": {"disk": "ssd"}}})
+    );
+    stub.run(&[&create[..], &place[..], &["--host", "vps"]].concat()).ended(2);
+    stub.run(&[&create[..], &["--place", "best"]].concat()).ended(2);
+}
+
+#[test]
+fn secrets_come_from_files_and_a_change_leaves_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let (password, token) = (format!("P={}", file("p", "pa$$ ' \n")), format!("T={}", file("t", "token")));
+    let stub = Stub::start(|asked| match asked.line.split(' ').next() {
+        Some("GET") if asked.line.contains("/containers/ctr_") => {
+            answer(200, &json!({"secrets": {"P": {"as": "file"}, "OLD": {"as": "env"}, "GONE": {"as": "env"}}}))
+        }
+        Some("POST" | "PATCH") => answer(202, &job("running", 0)),
+        _ => names(asked),
+    });
+    let create = ["container", "create", "web", "--image", "blog", "--host", "vps"];
+    stub.run(&[&create[..], &["--secret", &password, "--secret-env", &token]].concat()).ended(0);
+    let secrets = json!({"P": {"value": "pa$$ ' ", "as": "file"}, "T": {"value": "token", "as": "env"}});
+    assert_eq!(stub.only("POST /v1/containers").json()["secrets"], secrets);
+    stub.run(&["container", "update", "web", "--secret-env", &token, "--no-secret", "GONE"]).ended(0);
+    let sent = stub.asked().pop().unwrap().json();
+    let secrets = json!({"P": {"as": "file"}, "OLD": {"as": "env"}, "T": {"value": "token", "as": "env"}});
+    assert_eq!(sent, json!({"secrets": secrets}));
+    let missing = stub.run(&[&create[..], &["--secret", "P=/nowhere/p"]].concat()).ended(2);
+    assert!(missing.err.contains("/nowhere/p"), "{missing:?}");
+}
+
+#[test]
+fn a_host_is_drained_and_labelled() {
+    let stub = Stub::start(|asked| match asked.line.split(' ').next() {
+        Some("PATCH") => answer(200, &json!({"id": HOST, "draining": true})),
+        _ => names(asked),
+    });
+    stub.run(&["host", "update", "vps", "--drain", "-l", "zone=a"]).ended(0);
+    let sent = stub.only(&format!("PATCH /v1/hosts/{HOST}")).json();
+    assert_eq!(sent, json!({"labels": {"zone": "a"}, "draining": true}));
+    stub.run(&["host", "update", "vps", "--drain", "--undrain"]).ended(2);
+    stub.run(&["host", "update", "vps"]).ended(2);
 }

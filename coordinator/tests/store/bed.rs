@@ -4,6 +4,7 @@ use dockerforge_coordinator::clock;
 use dockerforge_coordinator::domain::host::{Host, HostState};
 use dockerforge_coordinator::domain::job::{JobKind, NewJob, Subject};
 use dockerforge_coordinator::domain::user::{User, UserState};
+use dockerforge_coordinator::queue::Request;
 use dockerforge_coordinator::store::{self, Conn, Location, Store, StoreError};
 use dockerforge_coordinator::tasks::Tasks;
 use dockerforge_protocol::command::{Command, RemoveContainer};
@@ -96,6 +97,39 @@ impl Bed {
         }
     }
 
+    /// The same as [`Self::job`], as it is asked for.
+    pub fn request(&self, about: ContainerId) -> Request {
+        let remove = RemoveContainer { container: about, user: self.user, volumes: false };
+        Request {
+            id: JobId::new(),
+            user: self.user,
+            work: Some((self.host, Command::RemoveContainer(remove))),
+            parent: None,
+            kind: JobKind::ContainerDelete,
+            subject: Subject::Container(about),
+            wait: None,
+        }
+    }
+
+    /// Lets no transaction begin until it is ended: somebody else writes (SQLite), no connection is let in (PostgreSQL).
+    pub async fn refuse_transactions(&self) -> Refusing {
+        use sqlx::Connection;
+        if let Some((admin, name)) = &self.database {
+            admin_sql(admin, format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
+            let end = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+            admin_sql(admin, end).await;
+            return Refusing::Postgres(admin.clone(), name.clone());
+        }
+        let path = self.folder.as_ref().unwrap().path().join("test.db");
+        let mut writer = sqlx::SqliteConnection::connect(&path.display().to_string()).await.unwrap();
+        sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut writer).await.unwrap();
+        Refusing::Sqlite(writer)
+    }
+
+    pub fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
     pub async fn remove(self) {
         let Self { store, tasks, folder, database, .. } = self;
         drop(store);
@@ -105,6 +139,24 @@ impl Bed {
             admin_sql(&admin, format!("DROP DATABASE {name} WITH (FORCE)")).await;
         }
         drop(folder);
+    }
+}
+
+pub enum Refusing {
+    Sqlite(sqlx::SqliteConnection),
+    Postgres(String, String),
+}
+
+impl Refusing {
+    pub async fn end(self) {
+        match self {
+            Self::Sqlite(mut writer) => {
+                sqlx::raw_sql("ROLLBACK").execute(&mut writer).await.unwrap();
+            }
+            Self::Postgres(admin, name) => {
+                admin_sql(&admin, format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
+            }
+        }
     }
 }
 
@@ -127,7 +179,12 @@ pub fn host(id: HostId, user: UserId, name: &str) -> Host {
         session_epoch: 0,
         docker_ping_age_ms: None,
         usage: None,
+        certificate_ends_at: None,
+        clock_offset_ms: None,
+        faults: Vec::new(),
         conflict: None,
+        pool: false,
+        draining: false,
     }
 }
 

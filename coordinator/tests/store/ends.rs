@@ -1,9 +1,12 @@
 //! How jobs and sessions end: what the clock may end, what outlives its user, and what a new identity supersedes.
 
 use crate::bed::{Bed, user};
+use crate::tenancy::{container, image};
 use dockerforge_coordinator::clock;
-use dockerforge_coordinator::domain::job::{JobKind, JobState, NewJob, Subject};
+use dockerforge_coordinator::domain::job::{Ending, JobError, JobKind, JobState, NewJob, Subject};
+use dockerforge_coordinator::domain::share::Places;
 use dockerforge_coordinator::domain::user::SYSTEM;
+use dockerforge_coordinator::queue;
 use dockerforge_coordinator::store::{self, jobs};
 use dockerforge_protocol::ids::{ContainerId, JobId, UserId};
 use jiff::SignedDuration;
@@ -13,6 +16,8 @@ crate::on_both! {
     parts_do_not_count_against_what_a_user_may_ask_for
     the_deletion_that_a_deleted_user_asked_for_goes_on
     a_new_identity_supersedes_the_session_of_the_old_one
+    a_change_that_was_given_up_starts_nothing_of_a_suspended_users
+    a_certificate_is_forgotten_only_once_it_can_authenticate_nobody
 }
 
 async fn a_job_that_began_does_not_end_by_its_deadline_for_waiting(bed: &Bed) {
@@ -23,11 +28,11 @@ async fn a_job_that_began_does_not_end_by_its_deadline_for_waiting(bed: &Bed) {
     bed.write(move |conn| {
         Box::pin(async move {
             jobs::insert(conn, &job).await?;
-            for claimed in jobs::claim(conn, host, 8, clock::now()).await? {
+            for claimed in jobs::claim(conn, host, Places::of_slots(8), clock::now()).await? {
                 if claimed.id == began {
                     jobs::set_running(conn, claimed.current(), clock::now()).await?;
                 }
-                jobs::requeue(conn, claimed.current(), true, clock::now()).await?;
+                jobs::requeue(conn, claimed.current(), true, clock::now(), clock::now()).await?;
             }
             Ok(())
         })
@@ -45,8 +50,7 @@ async fn parts_do_not_count_against_what_a_user_may_ask_for(bed: &Bed) {
     let part = NewJob { parent: Some(parent), ..bed.job(ContainerId::new()) };
     bed.write(move |conn| Box::pin(async move { jobs::insert(conn, &part).await })).await.unwrap();
     bed.enqueue(ContainerId::new()).await;
-    let count = |limit| async move { jobs::count_open(&mut bed.read().await, bed.user, limit).await.unwrap() };
-    assert_eq!((count(10).await, count(1).await), (2, 1));
+    assert_eq!(jobs::count_open(&mut bed.read().await, bed.user).await.unwrap(), 2);
 }
 
 async fn the_deletion_that_a_deleted_user_asked_for_goes_on(bed: &Bed) {
@@ -82,4 +86,62 @@ async fn a_new_identity_supersedes_the_session_of_the_old_one(bed: &Bed) {
         .await
         .unwrap();
     assert!(!fence(0).await.unwrap());
+}
+
+async fn a_change_that_was_given_up_starts_nothing_of_a_suspended_users(bed: &Bed) {
+    let image = image(bed.user, false);
+    let (image_id, user) = (image.id, bed.user);
+    bed.write(move |conn| Box::pin(async move { store::images::insert(conn, &image).await })).await.unwrap();
+    for (name, suspended) in [("one", false), ("two", true)] {
+        let container = container(bed, image_id, name);
+        let about = Subject::Container(container.id);
+        let change = NewJob { kind: JobKind::ContainerUpdate, ..bed.job(container.id) };
+        bed.store
+            .write(move |conn| {
+                Box::pin(async move {
+                    let now = clock::now();
+                    store::containers::insert(conn, &container).await?;
+                    jobs::insert(conn, &change).await?;
+                    store::users::set_suspended(conn, user, suspended.then_some(now)).await?;
+                    let job = jobs::find(conn, change.id).await?.unwrap();
+                    let ending = Ending::Failed { error: JobError::new("lost", "x"), confirmed: false };
+                    queue::settle(conn, &job, &ending, now).await
+                })
+            })
+            .await
+            .unwrap();
+        let follows = jobs::open_about(&mut bed.read().await, about).await.unwrap();
+        let starts = follows.iter().filter(|job| job.kind == JobKind::ContainerStart).count();
+        assert_eq!(starts, usize::from(!suspended), "suspended: {suspended}, {follows:?}");
+    }
+}
+
+async fn a_certificate_is_forgotten_only_once_it_can_authenticate_nobody(bed: &Bed) {
+    let (host, now) = (bed.host, clock::now());
+    let in_hours = move |hours: i64| now.checked_add(SignedDuration::from_hours(hours)).unwrap();
+    bed.write(move |conn| {
+        Box::pin(async move {
+            let expires = |hours| in_hours(hours).as_microsecond();
+            store::enrolment::insert_certificate(conn, "revoked", host, expires(700), now).await?;
+            store::enrolment::revoke_certificates(conn, host, now).await?;
+            // Superseded or not: until it expires it is as good as the newer one.
+            store::enrolment::insert_certificate(conn, "older", host, expires(300), now).await?;
+            store::enrolment::insert_certificate(conn, "newer", host, expires(700), now).await
+        })
+    })
+    .await
+    .unwrap();
+    let forget = |expired, revoked| {
+        bed.write(move |conn| {
+            Box::pin(async move { store::enrolment::forget_certificates(conn, expired, revoked).await })
+        })
+    };
+    let good = |serial: &'static str| async move {
+        store::enrolment::certificate_is_good(&mut bed.read().await, serial, host).await.unwrap()
+    };
+    assert_eq!(forget(in_hours(299), now).await.unwrap(), 0, "nothing is old enough");
+    assert_eq!(forget(in_hours(299), in_hours(1)).await.unwrap(), 1, "the revoked one");
+    assert!(good("older").await && good("newer").await && !good("revoked").await);
+    assert_eq!(forget(in_hours(301), in_hours(1)).await.unwrap(), 1, "the one that expired");
+    assert!(!good("older").await && good("newer").await);
 }

@@ -10,7 +10,11 @@
 
 mod bed;
 mod ends;
+mod events;
+mod placement;
 mod queue;
+mod retention;
+mod share;
 mod tenancy;
 mod transactions;
 

@@ -3,6 +3,10 @@
 use crate::bed::Bed;
 use dockerforge_coordinator::clock;
 use dockerforge_coordinator::domain::job::{Ending, Job, JobError, JobState};
+use dockerforge_coordinator::domain::quota::{Change, Changes, Counted};
+use dockerforge_coordinator::domain::share::Places;
+use dockerforge_coordinator::domain::{Kind, Refusal};
+use dockerforge_coordinator::queue::{self, QueueError};
 use dockerforge_coordinator::store;
 use dockerforge_protocol::ids::{ContainerId, HostId, JobId};
 use dockerforge_protocol::report::{Attempt, Product};
@@ -17,11 +21,19 @@ crate::on_both! {
     a_job_waits_until_its_time
     a_log_has_no_gaps_and_no_doubles
     a_superseded_session_is_fenced_off
+    a_report_of_an_assignment_that_was_refused_is_not_taken_for_the_next_ones
+    each_change_of_a_job_leaves_its_event
+    a_user_never_has_more_unfinished_jobs_than_he_may
+}
+
+/// So many places, in whichever lane.
+fn only(slots: u32) -> Places {
+    Places { all: slots, builds: slots, pulls: slots, others: slots }
 }
 
 async fn claim(bed: &Bed, slots: u32) -> Vec<Job> {
     let host = bed.host;
-    bed.write(move |conn| Box::pin(async move { store::jobs::claim(conn, host, slots, clock::now()).await }))
+    bed.write(move |conn| Box::pin(async move { store::jobs::claim(conn, host, only(slots), clock::now()).await }))
         .await
         .unwrap()
 }
@@ -59,9 +71,11 @@ async fn a_thing_has_one_job_in_work_at_a_time_and_in_order(bed: &Bed) {
     let attempt = Attempt { job: first, number: 1 };
     let later = clock::now().checked_add(SignedDuration::from_hours(1)).unwrap();
     assert!(
-        bed.write(move |conn| Box::pin(async move { store::jobs::requeue(conn, attempt, true, later).await }))
-            .await
-            .unwrap()
+        bed.write(move |conn| Box::pin(
+            async move { store::jobs::requeue(conn, attempt, true, later, clock::now()).await }
+        ))
+        .await
+        .unwrap()
     );
     assert!(claim(bed, 8).await.is_empty());
     assert!(end(bed, attempt, Ending::Cancelled { confirmed: true }).await);
@@ -105,9 +119,11 @@ async fn a_requeued_attempt_is_void(bed: &Bed) {
     let id = bed.enqueue(ContainerId::new()).await;
     claim(bed, 1).await;
     let first = Attempt { job: id, number: 1 };
-    bed.write(move |conn| Box::pin(async move { store::jobs::requeue(conn, first, true, clock::now()).await }))
-        .await
-        .unwrap();
+    bed.write(move |conn| {
+        Box::pin(async move { store::jobs::requeue(conn, first, true, clock::now(), clock::now()).await })
+    })
+    .await
+    .unwrap();
     claim(bed, 1).await;
     assert_eq!(find(bed, id).await.attempt, 2);
     assert!(!end(bed, first, Ending::Succeeded(Product::Nothing)).await);
@@ -169,4 +185,75 @@ async fn a_superseded_session_is_fenced_off(bed: &Bed) {
     let nobody = HostId::new();
     let fenced = bed.write(move |conn| Box::pin(async move { store::hosts::fence(conn, nobody, 0).await })).await;
     assert!(!fenced.unwrap());
+}
+
+async fn a_report_of_an_assignment_that_was_refused_is_not_taken_for_the_next_ones(bed: &Bed) {
+    let id = bed.enqueue(ContainerId::new()).await;
+    let refused = claim(bed, 1).await[0].current();
+    let back = bed.write(move |conn| {
+        Box::pin(async move { store::jobs::requeue(conn, refused, false, clock::now(), clock::now()).await })
+    });
+    assert!(back.await.unwrap());
+    assert!(find(bed, id).await.is_untouched(), "a refusal counts for nothing");
+    let given = claim(bed, 1).await.remove(0);
+    assert!(given.is_first_attempt() && given.current() != refused, "{given:?}");
+    let late =
+        bed.write(move |conn| Box::pin(async move { store::jobs::set_running(conn, refused, clock::now()).await }));
+    assert!(!late.await.unwrap(), "a late acceptance");
+    let late = bed.write(move |conn| {
+        Box::pin(async move { store::jobs::requeue(conn, refused, false, clock::now(), clock::now()).await })
+    });
+    assert!(!late.await.unwrap(), "the same refusal twice");
+    assert!(!end(bed, refused, Ending::Succeeded(Product::Nothing)).await, "a late result");
+    assert_eq!(find(bed, id).await.state, JobState::Assigned);
+}
+
+async fn each_change_of_a_job_leaves_its_event(bed: &Bed) {
+    let (host, id) = (bed.host, bed.enqueue(ContainerId::new()).await);
+    let events = || async { store::records::events_of(&mut bed.read().await, Kind::Job, id.uuid()).await.unwrap() };
+    let first = claim(bed, 1).await[0].current();
+    bed.write(move |conn| {
+        Box::pin(async move {
+            let now = clock::now();
+            assert!(store::jobs::set_running(conn, first, now).await?);
+            assert!(!store::jobs::set_running(conn, first, now).await?, "it runs already");
+            assert_eq!(store::jobs::set_unknown(conn, host, now).await?, [first.job]);
+            assert!(store::jobs::set_unknown(conn, host, now).await?.is_empty());
+            assert!(store::jobs::requeue(conn, first, true, now, now).await?);
+            let again = store::jobs::claim(conn, host, only(1), now).await?;
+            assert!(store::jobs::set_cancelling(conn, again[0].id, now).await?);
+            assert!(!store::jobs::set_cancelling(conn, again[0].id, now).await?);
+            assert!(store::jobs::end(conn, again[0].current(), &Ending::Cancelled { confirmed: true }, now).await?);
+            Ok(())
+        })
+    })
+    .await
+    .unwrap();
+    // What changed nothing says nothing.
+    assert_eq!(
+        events().await,
+        ["queued", "assigned", "running", "unknown", "queued", "assigned", "cancelling", "cancelled"]
+            .map(|state| format!("job.{state}"))
+    );
+}
+
+async fn a_user_never_has_more_unfinished_jobs_than_he_may(bed: &Bed) {
+    const LIMIT: u64 = 7;
+    let user = bed.user;
+    let mut changes = Changes::default();
+    changes.set(Counted::QueuedJobs, Change::Limit(LIMIT));
+    bed.write(move |conn| Box::pin(async move { store::quotas::set_limits(conn, user, &changes).await }))
+        .await
+        .unwrap();
+    let ask = || {
+        let request = bed.request(ContainerId::new());
+        bed.store.write(move |conn| Box::pin(async move { queue::enqueue(conn, request, clock::now()).await }))
+    };
+    let answers = futures_util::future::join_all((0..50).map(|_| ask())).await;
+    for answer in answers.iter().filter_map(|answer| answer.as_ref().err()) {
+        let expected = Refusal::QuotaExceeded { counted: Counted::QueuedJobs, limit: LIMIT, used: LIMIT, asked: 1 };
+        assert!(matches!(answer, QueueError::Refused(refusal) if *refusal == expected), "{answer:?}");
+    }
+    assert_eq!(answers.iter().filter(|answer| answer.is_ok()).count() as u64, LIMIT);
+    assert_eq!(store::jobs::count_open(&mut bed.read().await, bed.user).await.unwrap(), LIMIT);
 }

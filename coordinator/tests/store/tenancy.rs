@@ -15,7 +15,7 @@ crate::on_both! {
     a_container_reads_back_as_it_was_written
 }
 
-fn image(owner: UserId, public: bool) -> Image {
+pub fn image(owner: UserId, public: bool) -> Image {
     Image {
         id: ImageId::new(),
         user: owner,
@@ -28,7 +28,7 @@ fn image(owner: UserId, public: bool) -> Image {
     }
 }
 
-fn container(bed: &Bed, image: ImageId, name: &str) -> Container {
+pub fn container(bed: &Bed, image: ImageId, name: &str) -> Container {
     let spec: ContainerSpec = serde_json::from_str(
         r#"{"command":["a","b c"],"env":{"A":"$x '\\"},"ports":[{"container":80,"host":8080}],
             "volumes":[{"volume":"v","target":"/data"}],"resources":{"cpus":500,"memory":67108864},"labels":{"tier":"web"}}"#,

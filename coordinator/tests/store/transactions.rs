@@ -13,6 +13,7 @@ crate::on_both! {
     a_change_stands_though_its_caller_went_away
     a_panic_in_a_change_undoes_it_and_harms_nobody_else
     a_repeated_idempotency_key_is_told
+    a_transaction_that_cannot_begin_is_a_failure_of_the_database
 }
 
 async fn exists(bed: &Bed, id: UserId) -> bool {
@@ -96,7 +97,7 @@ async fn a_panic_in_a_change_undoes_it_and_harms_nobody_else(bed: &Bed) {
             })
         })
         .await;
-    assert!(result.is_err());
+    assert!(matches!(result, Err(StoreError::Defect)), "told as what it is: {result:?}");
     bed.write(move |conn| Box::pin(async move { store::users::insert(conn, &user(whole)).await })).await.unwrap();
     assert!(!exists(bed, broken).await && exists(bed, whole).await);
 }
@@ -119,4 +120,15 @@ async fn a_repeated_idempotency_key_is_told(bed: &Bed) {
     insert().await.unwrap();
     let result = insert().await;
     assert!(matches!(result, Err(StoreError::Constraint(Constraint::IdempotencyKey))), "{result:?}");
+}
+
+async fn a_transaction_that_cannot_begin_is_a_failure_of_the_database(bed: &Bed) {
+    let id = UserId::new();
+    let insert = || bed.write(move |conn| Box::pin(async move { store::users::insert(conn, &user(id)).await }));
+    let refusing = bed.refuse_transactions().await;
+    let result = insert().await;
+    assert!(matches!(result, Err(StoreError::Database(_))), "{result:?}");
+    refusing.end().await;
+    insert().await.unwrap();
+    assert!(exists(bed, id).await);
 }

@@ -1,7 +1,10 @@
 //! What a container is to be: the typed allow-list. There is no field here through which a container could be
 //! privileged, mount a path of the host or join one of its namespaces.
 
-use super::{Invalid, Labels, Resources, VolumeName, text_value};
+use super::{
+    DnsLabel, HealthTest, Healthcheck, Invalid, Labels, Link, Resources, RunAs, Seconds, Secret, StopSignal,
+    TmpfsMount, VolumeName, secret::secret_problems, text_value,
+};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt, num::NonZeroU16, str::FromStr};
 
@@ -88,7 +91,7 @@ impl fmt::Display for PortProtocol {
 pub struct PortMapping {
     /// The port inside the container.
     pub container: NonZeroU16,
-    /// The port on the host; chosen by Docker where absent.
+    /// The port on the host; chosen by the agent where absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host: Option<HostPort>,
     /// TCP where absent.
@@ -174,6 +177,42 @@ pub struct ContainerSpec {
     /// The user's labels.
     #[serde(default)]
     pub labels: Labels,
+    /// The program before `command`; the image's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entrypoint: Option<Vec<String>>,
+    /// Who it runs as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<RunAs>,
+    /// The folder it begins in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workdir: Option<AbsolutePath>,
+    /// The name it has for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<DnsLabel>,
+    /// File systems in memory.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tmpfs: Vec<TmpfsMount>,
+    /// Whether it can write to its volumes and file systems in memory alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
+    /// Whether a small init of Docker's is its first process, which buries what its program leaves behind.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub init: bool,
+    /// How one knows that it is well; the image's own check where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub healthcheck: Option<Healthcheck>,
+    /// How it is asked to end; SIGTERM, or what the image says, where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<StopSignal>,
+    /// How long it may take to end; 10 s where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_grace: Option<Seconds>,
+    /// Which other containers it finds by names of its own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<Link>,
+    /// Its secrets, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secrets: BTreeMap<EnvName, Secret>,
 }
 
 impl ContainerSpec {
@@ -182,22 +221,11 @@ impl ContainerSpec {
     #[must_use]
     pub fn problems(&self) -> Vec<(String, String)> {
         let mut problems = Vec::new();
-        if self.command.len() > 1024 || self.command.iter().map(String::len).sum::<usize>() > 128 * 1024 {
-            problems.push(("/command".to_owned(), "expected at most 1024 arguments and 128 KiB".to_owned()));
+        argument_problems("/command", &self.command, &mut problems);
+        if let Some(entrypoint) = &self.entrypoint {
+            argument_problems("/entrypoint", entrypoint, &mut problems);
         }
-        for (i, argument) in self.command.iter().enumerate() {
-            if argument.contains('\0') {
-                problems.push((format!("/command/{i}"), "must not contain a NUL character".to_owned()));
-            }
-        }
-        if self.env.len() > 1024 || self.env.values().map(String::len).sum::<usize>() > 256 * 1024 {
-            problems.push(("/env".to_owned(), "expected at most 1024 variables and 256 KiB".to_owned()));
-        }
-        for (name, value) in &self.env {
-            if value.contains('\0') {
-                problems.push((format!("/env/{name}"), "must not contain a NUL character".to_owned()));
-            }
-        }
+        env_problems(&self.env, &mut problems);
         if self.ports.len() > 128 {
             problems.push(("/ports".to_owned(), "expected at most 128 ports".to_owned()));
         }
@@ -221,7 +249,65 @@ impl ContainerSpec {
                 problems.push((format!("/volumes/{i}/target"), "another volume is mounted there".to_owned()));
             }
         }
+        if self.tmpfs.len() > 16 {
+            problems.push(("/tmpfs".to_owned(), "expected at most 16 file systems in memory".to_owned()));
+        }
+        for (i, mount) in self.tmpfs.iter().enumerate() {
+            let volume = self.volumes.iter().any(|v| v.target == mount.path);
+            if volume || self.tmpfs[..i].iter().any(|m| m.path == mount.path) {
+                problems.push((format!("/tmpfs/{i}/path"), "something else is mounted there".to_owned()));
+            }
+        }
+        let volumes = self.volumes.iter().enumerate().map(|(i, m)| (format!("/volumes/{i}/target"), &m.target));
+        let tmpfs = self.tmpfs.iter().enumerate().map(|(i, m)| (format!("/tmpfs/{i}/path"), &m.path));
+        secret_problems(&self.secrets, &self.env, volumes.chain(tmpfs), &mut problems);
+        if let Some(Healthcheck::Check(check)) = &self.healthcheck {
+            match &check.test {
+                HealthTest::Shell(line) => {
+                    argument_problems("/healthcheck/command", std::slice::from_ref(line), &mut problems);
+                }
+                HealthTest::Program(program) => argument_problems("/healthcheck/command", program, &mut problems),
+            }
+            if check.test == HealthTest::Program(Vec::new()) || check.test == HealthTest::Shell(String::new()) {
+                problems.push(("/healthcheck/command".to_owned(), "expected a program".to_owned()));
+            }
+            if check.retries.is_some_and(|retries| !(1..=100).contains(&retries)) {
+                problems.push(("/healthcheck/retries".to_owned(), "expected 1 to 100".to_owned()));
+            }
+        }
+        if self.links.len() > 64 {
+            problems.push(("/links".to_owned(), "expected at most 64 links".to_owned()));
+        }
+        for (i, link) in self.links.iter().enumerate() {
+            if self.links[..i].iter().any(|l| l.alias == link.alias) {
+                problems.push((format!("/links/{i}/alias"), "another link has this alias".to_owned()));
+            }
+        }
         problems
+    }
+}
+
+/// What is wrong with a program and its arguments.
+pub fn argument_problems(pointer: &str, arguments: &[String], problems: &mut Vec<(String, String)>) {
+    if arguments.len() > 1024 || arguments.iter().map(String::len).sum::<usize>() > 128 * 1024 {
+        problems.push((pointer.to_owned(), "expected at most 1024 arguments and 128 KiB".to_owned()));
+    }
+    for (i, argument) in arguments.iter().enumerate() {
+        if argument.contains('\0') {
+            problems.push((format!("{pointer}/{i}"), "must not contain a NUL character".to_owned()));
+        }
+    }
+}
+
+/// What is wrong with environment variables.
+pub fn env_problems(env: &BTreeMap<EnvName, String>, problems: &mut Vec<(String, String)>) {
+    if env.len() > 1024 || env.values().map(String::len).sum::<usize>() > 256 * 1024 {
+        problems.push(("/env".to_owned(), "expected at most 1024 variables and 256 KiB".to_owned()));
+    }
+    for (name, value) in env {
+        if value.contains('\0') {
+            problems.push((format!("/env/{name}"), "must not contain a NUL character".to_owned()));
+        }
     }
 }
 
@@ -252,6 +338,19 @@ mod tests {
         ] {
             assert!(serde_json::from_str::<ContainerSpec>(bad).is_err(), "{bad} was accepted");
         }
+    }
+
+    #[test]
+    fn two_links_of_one_alias_and_two_mounts_at_one_path_are_problems_with_their_pointers() {
+        let id = crate::ids::ContainerId::new();
+        let spec: ContainerSpec = serde_json::from_str(&format!(
+            r#"{{"links":[{{"container":"{id}","alias":"db"}},{{"container":"{id}","alias":"db"}}],
+                "volumes":[{{"volume":"a","target":"/x"}}],"tmpfs":[{{"path":"/x"}}],
+                "healthcheck":{{"check":{{"test":{{"program":[]}},"retries":0}}}}}}"#,
+        ))
+        .unwrap();
+        let pointers: Vec<_> = spec.problems().into_iter().map(|(pointer, _)| pointer).collect();
+        assert_eq!(pointers, ["/tmpfs/0/path", "/healthcheck/command", "/healthcheck/retries", "/links/1/alias"]);
     }
 
     #[test]

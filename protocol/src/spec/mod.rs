@@ -6,14 +6,19 @@
 mod container;
 mod image;
 mod name;
+mod process;
 mod resources;
+mod secret;
 
 pub use container::{
     AbsolutePath, ContainerSpec, EnvName, HostPort, PortMapping, PortProtocol, RestartPolicy, VolumeMount,
+    argument_problems, env_problems,
 };
 pub use image::{ImageRef, InvalidImageRef};
 pub use name::{Label, LabelKey, LabelValue, Labels, ResourceName, VolumeName};
+pub use process::{Check, DnsLabel, HealthTest, Healthcheck, Link, RunAs, Seconds, StopSignal, TmpfsMount};
 pub use resources::{Bytes, MilliCpus, PidsLimit, Resources};
+pub use secret::{MAX_SECRET, SECRETS_FOLDER, Secret, SecretForm};
 
 /// Why a value is refused: what was expected, in words for the person who sent it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

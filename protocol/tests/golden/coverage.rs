@@ -2,9 +2,9 @@
 //! is added to the protocol does not compile here until it is named, and then fails until it has a message.
 
 use dockerforge_protocol::{
-    command::Command,
+    command::{Command, Hardening},
     handshake::{HeldState, RefusedReason, Verdict},
-    inventory::ContainerState,
+    inventory::{ContainerState, Health},
     message::{FromAgent, ToAgent},
     report::{FailureKind, Outcome, Product, Refusal},
     spec::{ContainerSpec, PortProtocol, RestartPolicy},
@@ -58,6 +58,10 @@ variants! {
     ];
     command(Command) = [
         Command::CreateContainer(_) => "CreateContainer", Command::RemoveContainer(_) => "RemoveContainer",
+        Command::StartContainer(_) => "StartContainer", Command::StopContainer(_) => "StopContainer",
+        Command::RestartContainer(_) => "RestartContainer",
+        Command::ExecContainer(_) => "ExecContainer",
+        Command::UpdateContainer(_) => "UpdateContainer", Command::RecreateContainer(_) => "RecreateContainer",
         Command::BuildImage(_) => "BuildImage", Command::PullImage(_) => "PullImage",
         Command::RemoveImage(_) => "RemoveImage", Command::RemoveUser(_) => "RemoveUser",
     ];
@@ -77,13 +81,16 @@ variants! {
         Outcome::Succeeded { .. } => "Succeeded", Outcome::Failed { .. } => "Failed", Outcome::Cancelled => "Cancelled",
     ];
     product(Product) = [
-        Product::Nothing => "Nothing", Product::Container { .. } => "Container", Product::Image { .. } => "Image",
+        Product::Nothing => "Nothing", Product::Container { .. } => "Container", Product::Image { .. } => "Image", Product::Exec { .. } => "Exec",
     ];
     failure(FailureKind) = [
         FailureKind::DockerUnavailable => "DockerUnavailable", FailureKind::DockerTimeout => "DockerTimeout",
         FailureKind::DockerRefused => "DockerRefused", FailureKind::ImageNotFound => "ImageNotFound",
         FailureKind::ImageInUse => "ImageInUse", FailureKind::BuildFailed => "BuildFailed",
-        FailureKind::ContextUnavailable => "ContextUnavailable", FailureKind::NameTaken => "NameTaken",
+        FailureKind::ContainerNotFound => "ContainerNotFound",
+        FailureKind::ContainerNotRunning => "ContainerNotRunning", FailureKind::OutcomeUnknown => "OutcomeUnknown",
+        FailureKind::ContextUnavailable => "ContextUnavailable",
+        FailureKind::SecretsUnavailable => "SecretsUnavailable", FailureKind::NameTaken => "NameTaken",
         FailureKind::PortTaken => "PortTaken", FailureKind::ExitedEarly => "ExitedEarly",
         FailureKind::DiskFull => "DiskFull", FailureKind::Policy => "Policy",
         FailureKind::Unsupported => "Unsupported", FailureKind::Deadline => "Deadline",
@@ -98,6 +105,10 @@ variants! {
         ContainerState::Paused => "Paused", ContainerState::Restarting => "Restarting",
         ContainerState::Exited => "Exited", ContainerState::Removing => "Removing", ContainerState::Dead => "Dead",
     ];
+    health(Health) = [
+        Health::Starting => "Starting", Health::Healthy => "Healthy", Health::Unhealthy => "Unhealthy",
+    ];
+    hardening(Hardening) = [Hardening::Docker => "Docker", Hardening::Pool => "Pool"];
     protocol(PortProtocol) = [PortProtocol::Tcp => "Tcp", PortProtocol::Udp => "Udp"];
     restart(RestartPolicy) = [
         RestartPolicy::No => "No", RestartPolicy::UnlessStopped => "UnlessStopped",
@@ -119,6 +130,7 @@ impl Seen {
             ToAgent::Assign(assign) => {
                 self.0.insert(command(&assign.command));
                 if let Command::CreateContainer(create) = &assign.command {
+                    self.0.insert(hardening(&create.hardening));
                     self.spec(&create.spec);
                 }
             }
@@ -150,6 +162,7 @@ impl Seen {
             }
             FromAgent::Inventory(inventory) => {
                 self.0.extend(inventory.containers.iter().map(|c| container_state(&c.state)));
+                self.0.extend(inventory.containers.iter().filter_map(|c| c.health.as_ref()).map(health));
                 self.0.extend(inventory.containers.iter().flat_map(|c| &c.ports).map(|port| protocol(&port.protocol)));
             }
             FromAgent::Accepted { .. }

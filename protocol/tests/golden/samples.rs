@@ -1,12 +1,15 @@
 //! One message, with fixed ids, for every variant: full ones, and ones in which everything optional is absent.
 
 use dockerforge_protocol::{
-    command::{BuildImage, Command, ContextRef, CreateContainer, PullImage, RemoveContainer, RemoveImage, RemoveUser},
+    command::{
+        BuildImage, Command, ContextRef, CreateContainer, ExecContainer, Hardening, PullImage, RecreateContainer,
+        RemoveContainer, RemoveImage, RemoveUser, StartContainer, StopContainer, UpdateContainer,
+    },
     handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
     ids::{ClusterId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
     inventory::{
-        Capacity, ContainerState, DockerInfo, Heartbeat, Inventory, ObservedContainer, ObservedImage, ObservedPort,
-        Usage,
+        Capacity, ContainerState, DockerInfo, Health, Heartbeat, Inventory, ObservedContainer, ObservedImage,
+        ObservedPort, Usage,
     },
     message::{Assign, FromAgent, ToAgent},
     report::{AgentFailure, Attempt, FailureKind, Outcome, Product, Progress, Refusal},
@@ -54,7 +57,66 @@ fn create(spec: ContainerSpec) -> Command {
         name: "blog".parse().unwrap(),
         image: image(),
         spec,
+        hardening: Hardening::Docker,
     })
+}
+
+/// The rest of what a spec may have, in the forms that the full one does not have.
+fn newer_specs() -> [(&'static str, ContainerSpec); 4] {
+    let spec = |text: &str| serde_json::from_str(text).unwrap();
+    [
+        (
+            "process",
+            spec(
+                r#"{"entrypoint":["/bin/tini","--"],"user":"1000:1000","workdir":"/srv/app","hostname":"blog",
+                    "tmpfs":[{"path":"/tmp","size":67108864},{"path":"/run"}],"read_only":true,"init":true,
+                    "stop_signal":"SIGQUIT","stop_grace":30,
+                    "links":[{"container":"ctr_44444444444444444444444444444444","alias":"mysql"}],
+                    "healthcheck":{"check":{"test":{"shell":"wget -q -O - http://127.0.0.1/"},"interval":5,"timeout":2,"retries":3,
+                    "start_period":10}}}"#,
+            ),
+        ),
+        ("check-program", spec(r#"{"healthcheck":{"check":{"test":{"program":["/check","-q"]}}},"entrypoint":[]}"#)),
+        (
+            "secrets",
+            spec(
+                r#"{"secrets":{"DB_PASSWORD":{"id":"sec_99999999999999999999999999999999","form":"file"},
+                    "TOKEN":{"id":"sec_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa","form":"env"}}}"#,
+            ),
+        ),
+        ("check-none", spec(r#"{"healthcheck":"none"}"#)),
+    ]
+}
+
+fn on_pool() -> Command {
+    match create(ContainerSpec::default()) {
+        Command::CreateContainer(plain) => {
+            Command::CreateContainer(CreateContainer { hardening: Hardening::Pool, ..plain })
+        }
+        other => other,
+    }
+}
+
+fn exec(full: bool) -> ExecContainer {
+    ExecContainer {
+        container: container('3'),
+        user: user(),
+        command: vec!["mysqldump".to_owned(), "--all".to_owned()],
+        env: if full { BTreeMap::from([("A".parse().unwrap(), "b c".to_owned())]) } else { BTreeMap::new() },
+        run_as: full.then(|| "mysql:mysql".parse().unwrap()),
+        workdir: full.then(|| "/var/lib".parse().unwrap()),
+        limit_s: 600,
+        secrets: full,
+    }
+}
+
+fn recreate() -> Command {
+    let Command::CreateContainer(create) = create(full_spec()) else { panic!("a creation is made here") };
+    Command::RecreateContainer(RecreateContainer { create, run: true, grace_s: 10 })
+}
+
+fn stop(grace_s: u32) -> StopContainer {
+    StopContainer { container: container('3'), user: user(), grace_s }
 }
 
 fn build(build_args: BTreeMap<String, String>, no_cache: bool) -> Command {
@@ -86,6 +148,21 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
             "remove_container",
             Command::RemoveContainer(RemoveContainer { container: container('3'), user: user(), volumes: true }),
         ),
+        assign("exec_container", Command::ExecContainer(exec(true))),
+        assign("exec_container-plain", Command::ExecContainer(exec(false))),
+        assign(
+            "update_container",
+            Command::UpdateContainer(UpdateContainer {
+                container: container('3'),
+                user: user(),
+                resources: full_spec().resources,
+                restart: RestartPolicy::Always,
+            }),
+        ),
+        assign("recreate_container", recreate()),
+        assign("start_container", Command::StartContainer(StartContainer { container: container('3'), user: user() })),
+        assign("stop_container", Command::StopContainer(stop(10))),
+        assign("restart_container", Command::RestartContainer(stop(300))),
         assign(
             "pull_image",
             Command::PullImage(PullImage {
@@ -101,6 +178,10 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         ("log_ack".to_owned(), ToAgent::LogAck { attempt: attempt(), upto: 5_000_000_000 }),
         ("certificate".to_owned(), ToAgent::Certificate { certificate: "-----BEGIN CERTIFICATE-----\n".to_owned() }),
     ];
+    for (name, spec) in newer_specs() {
+        messages.push(assign(&format!("create_container-{name}"), create(spec)));
+    }
+    messages.push(assign("create_container-pool", on_pool()));
     for (name, reason) in [
         ("version", RefusedReason::Version),
         ("identity", RefusedReason::Identity),
@@ -166,6 +247,7 @@ fn observed(digit: char, state: ContainerState) -> ObservedContainer {
         container: container(digit),
         docker_id: digit.to_string().repeat(64),
         state,
+        health: None,
         exit_code: None,
         started_at: None,
         ports: Vec::new(),
@@ -200,6 +282,12 @@ fn inventory() -> Inventory {
             size: 72_000_000,
         }],
     }
+}
+
+fn healths() -> Inventory {
+    let of = |digit, health| ObservedContainer { health: Some(health), ..observed(digit, ContainerState::Running) };
+    let containers = vec![of('1', Health::Starting), of('2', Health::Healthy), of('3', Health::Unhealthy)];
+    Inventory { containers, images: Vec::new() }
 }
 
 /// Every message that goes up, by the name of its file.
@@ -240,6 +328,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
             },
         ),
         ("inventory".to_owned(), FromAgent::Inventory(inventory())),
+        ("inventory-health".to_owned(), FromAgent::Inventory(healths())),
         ("inventory-empty".to_owned(), FromAgent::Inventory(Inventory::default())),
         ("heartbeat".to_owned(), beat(Some(1_500), usage)),
         ("heartbeat-plain".to_owned(), beat(None, Usage { containers_running: Some(0), ..Usage::default() })),
@@ -260,6 +349,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
     let finished = |outcome| FromAgent::Finished { attempt: attempt(), outcome, log_end: 70_000 };
     for (name, product) in [
         ("nothing", Product::Nothing),
+        ("exec", Product::Exec { exit_code: 137 }),
         ("container", Product::Container { docker_id: "c".repeat(64) }),
         ("image", Product::Image { docker_id: format!("sha256:{}", "e".repeat(64)), size: 72_000_000 }),
     ] {
@@ -275,14 +365,18 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
 }
 
 /// Every way to fail; `coverage` notices when one is missing.
-const FAILURES: [FailureKind; 15] = [
+const FAILURES: [FailureKind; 19] = [
     FailureKind::DockerUnavailable,
     FailureKind::DockerTimeout,
     FailureKind::DockerRefused,
     FailureKind::ImageNotFound,
     FailureKind::ImageInUse,
+    FailureKind::ContainerNotFound,
+    FailureKind::ContainerNotRunning,
+    FailureKind::OutcomeUnknown,
     FailureKind::BuildFailed,
     FailureKind::ContextUnavailable,
+    FailureKind::SecretsUnavailable,
     FailureKind::NameTaken,
     FailureKind::PortTaken,
     FailureKind::ExitedEarly,

@@ -10,8 +10,8 @@ pub use answer::Answer;
 pub use sse::{Event, Events};
 pub use terminal::{NotOpen, Terminal};
 pub use types::{
-    Container, Host, Image, ImageOnHost, Job, JobLog, Join, NewUser, ObservedState, Page, Problem, Published, Token,
-    User, Violation,
+    Container, Diagnosis, Host, Image, ImageOnHost, Job, JobLog, Join, NewUser, ObservedState, Page, Placement,
+    Problem, Published, Token, User, Violation,
 };
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -56,6 +56,12 @@ impl Api {
     #[must_use]
     pub fn bearer(&self, key: &str) -> Self {
         Self { authorization: Some(format!("Bearer {key}")), ..self.clone() }
+    }
+
+    /// With the credentials of another client, over connections of its own.
+    #[must_use]
+    pub fn with_key_of(&self, other: &Self) -> Self {
+        Self { authorization: other.authorization.clone(), ..self.clone() }
     }
 
     /// The same with a name and a key as HTTP Basic (RFC 7617).
@@ -112,6 +118,18 @@ impl Api {
     pub async fn create_host(&self, name: &str) -> (Host, Join) {
         let answer = self.post("/v1/hosts", &json!({"name": name})).await.expect(201);
         (answer.body(), serde_json::from_value(answer.json["join"].clone()).expect("a join token with the new host"))
+    }
+
+    /// Registers a host that users share.
+    pub async fn create_pool_host(&self, name: &str, labels: &Value) -> (Host, Join) {
+        let body = json!({"name": name, "labels": labels, "pool": true});
+        let answer = self.post("/v1/hosts", &body).await.expect(201);
+        (answer.body(), serde_json::from_value(answer.json["join"].clone()).expect("a join token with the new host"))
+    }
+
+    /// PATCH of a JSON body.
+    pub async fn patch(&self, path: &str, body: &Value) -> Answer {
+        self.call(Method::PATCH, path).json(body).send().await
     }
 
     /// One host.

@@ -12,7 +12,7 @@ pub struct Event {
     pub event: String,
     /// Its id.
     pub id: String,
-    /// Its text; the line ends within it are LF, whatever they were.
+    /// Its text; of an event `log` what its JSON string stands for.
     pub data: String,
 }
 
@@ -73,6 +73,9 @@ impl Events {
             }
         }
         event.data = data.join("\n");
+        if event.event == "log" {
+            event.data = serde_json::from_str(&event.data).expect("a JSON string");
+        }
         if event.event.is_empty() { self.take_event() } else { Some(event) }
     }
 }

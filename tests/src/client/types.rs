@@ -75,6 +75,10 @@ pub struct Host {
     pub labels: BTreeMap<String, String>,
     /// RFC 3339.
     pub created_at: String,
+    /// Whether users share it.
+    pub pool: bool,
+    /// Whether it takes nothing new.
+    pub draining: bool,
     /// RFC 3339.
     pub enrolled_at: Option<String>,
     /// RFC 3339.
@@ -91,6 +95,21 @@ pub struct Host {
     pub usage: Option<Value>,
     /// Why nothing can be run on it now, if so.
     pub unusable: Option<String>,
+    /// What is wrong with it.
+    pub diagnosis: Vec<Diagnosis>,
+}
+
+/// One thing that is wrong with a host.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Diagnosis {
+    /// What to branch on.
+    pub kind: String,
+    /// critical or warning.
+    pub severity: String,
+    /// RFC 3339; absent where it began just now.
+    pub since: Option<String>,
+    /// In words.
+    pub detail: String,
 }
 
 /// An image.
@@ -134,8 +153,10 @@ pub struct Container {
     pub name: String,
     /// Its image.
     pub image: String,
-    /// Its host.
-    pub host: String,
+    /// Its host, where that is the user's own.
+    pub host: Option<String>,
+    /// What else is told of where it is.
+    pub placement: Placement,
     /// What it is meant to be.
     pub desired_state: String,
     /// What it was seen to be.
@@ -154,6 +175,16 @@ pub struct Container {
     pub restart: String,
     /// As asked.
     pub labels: BTreeMap<String, String>,
+    /// All the rest, as asked.
+    #[serde(flatten)]
+    pub rest: BTreeMap<String, Value>,
+}
+
+/// What is told of where a container is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Placement {
+    /// Whether users share its host.
+    pub pool: bool,
 }
 
 /// What an agent saw of a container.
@@ -161,6 +192,8 @@ pub struct Container {
 pub struct ObservedState {
     /// Docker's state, or pending, missing, unknown.
     pub state: String,
+    /// Where it is checked.
+    pub health: Option<String>,
     /// Docker's id.
     pub docker_id: Option<String>,
     /// Once it has ended.

@@ -38,8 +38,8 @@ async fn a_container_is_what_was_asked_for_and_answers_over_http() {
     .await;
     assert_eq!((shown.desired_state.as_str(), shown.observed.state.as_str()), ("running", "running"));
     assert_eq!(
-        (shown.name.as_str(), shown.image.as_str(), shown.host.as_str()),
-        ("blog", image.as_str(), agent.host.as_str())
+        (shown.name.as_str(), shown.image.as_str(), shown.host.as_deref()),
+        ("blog", image.as_str(), Some(agent.host.as_str()))
     );
     assert_eq!(shown.env["GREETING"], "$ ' \\ \" é");
     assert_eq!(shown.resources, asked["resources"]);
@@ -267,6 +267,26 @@ async fn values_that_cannot_be_are_refused_all_at_once_with_their_pointers() {
     .await;
     refused(&api, with("restart", json!("sometimes")), &["/restart"]).await;
     refused(&api, with("deadline", json!(0)), &["/deadline"]).await;
+    refused(&api, with("user", json!("a:b:c")), &["/user"]).await;
+    refused(&api, with("workdir", json!("srv")), &["/workdir"]).await;
+    refused(&api, with("hostname", json!("a.b")), &["/hostname"]).await;
+    refused(&api, with("stop_signal", json!("SIGSTOP")), &["/stop_signal"]).await;
+    refused(&api, with("stop_grace", json!(0)), &["/stop_grace"]).await;
+    refused(&api, with("entrypoint", json!(["a\u{0}"])), &["/entrypoint/0"]).await;
+    refused(&api, with("tmpfs", json!([{"path": "/x", "size": 1}])), &["/tmpfs/0/size"]).await;
+    refused(&api, with("tmpfs", json!([{"path": "/x"}, {"path": "/x"}])), &["/tmpfs/1/path"]).await;
+    refused(&api, with("healthcheck", json!("some")), &["/healthcheck"]).await;
+    refused(&api, with("healthcheck", json!({"command": []})), &["/healthcheck/command"]).await;
+    refused(&api, with("healthcheck", json!({"command": "x", "interval": 0})), &["/healthcheck/interval"]).await;
+    refused(
+        &api,
+        with("links", json!([{"container": "db", "alias": "a.b"}])),
+        &["/links/0/container", "/links/0/alias"],
+    )
+    .await;
+    let other = "ctr_0192f0c1a2b37c4d8e5f60718293a4b5";
+    let link = json!({"container": other, "alias": "db"});
+    refused(&api, with("links", json!([link, link])), &["/links/1/alias"]).await;
     refused(&api, with("image", json!(image)), &["/image"]).await;
     // What is not in the allow-list cannot be asked for, however it is written.
     for (key, value) in [

@@ -36,7 +36,8 @@ async fn a_host_that_is_offline_keeps_its_queue() {
     agent.launch(None, &[]);
     agent.is_online(30).await;
     ledger.all_end(&api, 60).await;
-    assert!(ledger.jobs().all(|job| job.state == "succeeded" && job.attempt == 1));
+    // Not each at the first attempt: an agent whose Docker does not answer yet does not take it, and that has a number.
+    assert!(ledger.jobs().all(|job| job.state == "succeeded"), "{:?}", ledger.jobs().collect::<Vec<_>>());
     invariants::hold(&cluster, &api, &mut ledger, 30).await;
 }
 
@@ -48,7 +49,8 @@ async fn sigterm_drains_the_coordinator_and_loses_nothing() {
     let image = agent.image("base", env::SLEEPER).await;
     let build =
         api.build(&agent.host, "slow", &format!("FROM {}\nRUN sleep 4; echo done-building", env::BASE_IMAGE)).await;
-    api.reaches(&build.id, "running", 20).await;
+    // Its context has been fetched by then: from here on it needs no coordinator.
+    api.says(&build.id, "RUN sleep 4", 30).await;
     let mut ledger = Ledger::default();
     ledger.see(&build);
     ledger.see(&api.run(&agent.host, "c", &image, json!({})).await);

@@ -128,7 +128,7 @@ async fn what_is_too_large_of_another_type_or_nowhere_is_refused() {
     }
     for (method, path, allowed) in [
         (Method::PUT, "/v1/hosts", "POST"),
-        (Method::PATCH, "/v1/hosts/hst_0192f0c1a2b37c4d8e5f60718293a4b5", "DELETE"),
+        (Method::PUT, "/v1/hosts/hst_0192f0c1a2b37c4d8e5f60718293a4b5", "DELETE"),
         (Method::POST, "/v1/queue", "GET"),
         (Method::DELETE, "/healthz", "GET"),
     ] {

@@ -139,6 +139,38 @@ async fn a_dead_host_is_forgotten_by_force_and_only_by_force() {
 }
 
 #[tokio::test]
+async fn deleting_a_dead_host_by_force_lets_the_deletions_that_wait_for_it_end_well() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let mut agent = cluster.host(&api, "vps").await;
+    let image = agent.image("base", env::SLEEPER).await;
+    agent.kill();
+
+    let waiting = api.delete(&format!("/v1/images/{image}")).await.accepted();
+    assert!(!api.job(&waiting.id).await.is_terminal(), "nobody can ask a dead host");
+    let forced = api.delete(&format!("/v1/hosts/{}?force=true", agent.host)).await.accepted();
+    assert_eq!(api.ended(&forced.id, 20).await.state, "succeeded");
+    let ended = api.ended(&waiting.id, 20).await;
+    assert_eq!(ended.state, "succeeded", "nothing is left there to be deleted: {ended:?}");
+    api.get(&format!("/v1/images/{image}")).await.problem(404, "not-found");
+}
+
+#[tokio::test]
+async fn the_containers_of_a_host_that_falls_silent_while_it_is_deleted_are_unknown() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let mut agent = cluster.host(&api, "vps").await;
+    let image = agent.image("base", env::SLEEPER).await;
+    let container = agent.container("blog", &image, json!({})).await;
+    agent.process().signal("STOP");
+    let deletion = api.delete(&format!("/v1/hosts/{}", agent.host)).await.accepted();
+    api.observed(&container, "unknown", 60).await;
+    assert_eq!(api.host(&agent.host).await.state, "deleting");
+    agent.process().signal("CONT");
+    assert_eq!(api.ended(&deletion.id, 90).await.state, "succeeded");
+}
+
+#[tokio::test]
 async fn a_host_that_never_had_an_agent_goes_at_once() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;

@@ -298,3 +298,94 @@ async fn an_image_that_is_removed_by_hand_is_not_said_to_be_there() {
     let job = api.delete(&format!("/v1/images/{id}")).await.accepted();
     api.succeeded(&job, 30).await;
 }
+
+fn contexts(cluster: &Cluster) -> Vec<std::ffi::OsString> {
+    std::fs::read_dir(cluster.data().join("contexts")).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+}
+
+#[tokio::test]
+async fn what_came_with_a_refused_request_is_not_kept() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let (host, _) = api.create_host("vps").await;
+    let query = |name: &str| format!("name={name}&host={}", host.id);
+    let bytes = || archive::tar(&[("Dockerfile", "FROM scratch\n")]);
+    // It waits for its host, and keeps what it needs.
+    upload(&api, &query("blog"), "application/x-tar", bytes()).await.accepted();
+    let kept = contexts(&cluster);
+    assert_eq!(kept.len(), 1);
+
+    upload(&api, &query("blog"), "application/x-tar", bytes()).await.problem(409, "name-taken");
+    assert_eq!(contexts(&cluster), kept, "the first still needs the same");
+    let other = archive::tar(&[("Dockerfile", "FROM scratch\nCMD [\"x\"]\n")]);
+    upload(&api, &query("blog"), "application/x-tar", other).await.problem(409, "name-taken");
+    let nothing = archive::tar(&[("README", "no Dockerfile\n")]);
+    upload(&api, &query("shop"), "application/x-tar", nothing).await.problem(422, "invalid");
+    let text = json!({"name": "blog", "host": host.id, "dockerfile": "FROM scratch\nCMD [\"y\"]\n"});
+    api.post("/v1/images", &text).await.problem(409, "name-taken");
+    assert_eq!(contexts(&cluster), kept);
+}
+
+#[tokio::test]
+async fn a_repeated_upload_gets_its_first_answer_though_its_host_is_gone() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let (host, _) = api.create_host("vps").await;
+    let path = format!("/v1/images?name=blog&host={}", host.id);
+    let send = |path: &str, content: &str| {
+        let bytes = archive::tar(&[("Dockerfile", content)]);
+        let call = api.call(Method::POST, path).header("Idempotency-Key", "once");
+        call.body("application/x-tar", bytes).send()
+    };
+    let first = send(&path, "FROM scratch\n").await.accepted();
+    let deleted = api.delete(&format!("/v1/hosts/{}?force=true", host.id)).await.accepted();
+    api.ended(&deleted.id, 10).await;
+    assert_eq!(send(&path, "FROM scratch\n").await.accepted().id, first.id);
+    send(&path, "FROM other\n").await.problem(422, "idempotency-mismatch");
+    assert_eq!(contexts(&cluster), Vec::<std::ffi::OsString>::new(), "and nothing of it is kept");
+}
+
+/// Sends a request of this head and `chunks` pieces of 64 KiB, all of it before it looks at the answer.
+fn send_blindly(address: std::net::SocketAddr, head: String, chunks: usize) -> String {
+    use std::io::{Read, Write};
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+    stream.write_all(head.as_bytes()).unwrap();
+    let piece = [b"10000\r\n".as_slice(), &[0; 0x10000], b"\r\n"].concat();
+    for _ in 0..chunks {
+        stream.write_all(&piece).unwrap();
+    }
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).unwrap();
+    String::from_utf8(answer).unwrap()
+}
+
+#[tokio::test]
+async fn an_archive_that_is_too_large_is_answered_and_not_cut_off() {
+    let mut cluster = Cluster::start().await;
+    cluster.stop().await;
+    cluster.launch(&[("DOCKERFORGE_UPLOAD_LIMIT", "100000")]).await;
+    let (user, api) = cluster.user("ana").await;
+    let (host, _) = api.create_host("vps").await;
+    let head = |length: &str| {
+        format!(
+            "POST /v1/images?name=blog&host={} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/x-tar\r\n{length}\r\n\r\n",
+            host.id, user.key
+        )
+    };
+    for (length, chunks) in [
+        // Said beforehand: answered though nothing of it comes.
+        ("content-length: 3000000000", 0),
+        ("content-length: 3000000000\r\nexpect: 100-continue", 0),
+        // Found out on the way: 32 MiB that nobody wants are taken all the same.
+        ("transfer-encoding: chunked", 512),
+    ] {
+        let (address, head) = (cluster.api(), head(length));
+        let answer = tokio::task::spawn_blocking(move || send_blindly(address, head, chunks)).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{length}: {answer}");
+        let lower = answer.to_lowercase();
+        assert!(lower.contains("connection: close") && answer.contains("problem:too-large"), "{length}: {answer}");
+    }
+    let whole = archive::tar(&[("Dockerfile", "FROM scratch\n")]);
+    upload(&api, &format!("name=blog&host={}", host.id), "application/x-tar", whole).await.accepted();
+}

@@ -9,9 +9,12 @@ use dockerforge_tests::{
 use reqwest::Method;
 use std::time::{Duration, Instant};
 
-/// A build that writes a line every half second, with a word beyond ASCII in each.
+/// A build that writes a line every half second, with a word beyond ASCII and a carriage return in each.
 fn chatty(lines: u32) -> String {
-    format!("FROM {}\nRUN for i in $(seq {lines}); do echo \"liña $i €\"; sleep 0.5; done", env::BASE_IMAGE)
+    format!(
+        "FROM {}\nRUN for i in $(seq {lines}); do printf '50%%\\r'; echo \"liña $i €\"; sleep 0.5; done",
+        env::BASE_IMAGE
+    )
 }
 
 async fn uncached(api: &Api, host: &str, name: &str, dockerfile: &str) -> Job {
@@ -61,6 +64,7 @@ async fn a_log_streams_while_the_build_runs_and_resumes_where_its_reader_was() {
     for i in 1..=10 {
         assert_eq!(text.matches(&format!("liña {i} €\n")).count(), 1, "line {i} in {text}");
     }
+    assert!(text.contains("50%\rliña 3 €\n"), "a carriage return is no line end: {text:?}");
     // A reader that comes late gets it all at once.
     let mut late = Events::open(&api, &path, None).await;
     let mut again = String::new();
@@ -171,4 +175,26 @@ async fn a_log_is_exact_after_the_network_and_the_coordinator_failed_in_between(
     for i in 1..=24 {
         assert_eq!(text.matches(&format!("liña {i} €\n")).count(), 1, "I12: line {i} in {text}");
     }
+}
+
+#[tokio::test]
+async fn a_log_that_was_kept_long_enough_is_gone_and_says_so() {
+    let mut cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let agent = cluster.host(&api, "vps").await;
+    let job = api.build(&agent.host, "short", &format!("FROM {}\nRUN echo said", env::BASE_IMAGE)).await;
+    api.succeeded(&job, 60).await;
+    let path = format!("/v1/queue/{}/log", job.id);
+    assert!(api.get(&path).await.expect(200).text.contains("said"));
+    cluster.kill();
+    cluster.launch(&[("DOCKERFORGE_LOG_RETENTION_DAYS", "0")]).await;
+    // The reaper begins half a minute after the start.
+    wait::until(60, "the log is gone", async || {
+        let answer = api.get(&path).await;
+        wait::check(answer.status != 200, answer.text)
+    })
+    .await;
+    api.get(&path).await.problem(410, "log-removed");
+    api.call(Method::GET, &path).header("Accept", "text/event-stream").send().await.problem(410, "log-removed");
+    assert_eq!(api.job(&job.id).await.state, "succeeded", "the job itself is kept");
 }

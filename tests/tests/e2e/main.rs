@@ -7,16 +7,31 @@
     reason = "a test may; the lint spares only the functions marked as tests"
 )]
 
+mod audit;
 mod containers;
 mod delivery;
+mod diagnosis;
 mod enrolment;
 mod errors;
+mod escapes;
+mod events;
+mod exec;
 mod hosts;
 mod images;
 mod jobs;
 mod logs;
+mod operations;
+mod ops;
+mod placement;
+mod quotas;
+mod secrets;
+mod specs;
 mod streams;
+mod suspension;
 mod tenancy;
 mod terminal;
+mod tokens;
 mod two_hosts;
+mod updates;
 mod users;
+mod webhooks;

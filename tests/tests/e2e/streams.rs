@@ -152,7 +152,7 @@ async fn figures_come_once_or_every_interval() {
             break;
         }
     }
-    api.get(&path).await.problem(409, "not-running");
+    api.get(&path).await.problem(409, "container-not-running");
 }
 
 #[tokio::test]

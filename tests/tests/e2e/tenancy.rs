@@ -11,31 +11,42 @@ use std::collections::BTreeSet;
 const OPEN: [&str; 2] = ["GET /healthz", "GET /readyz"];
 
 /// Routes with an id that may be somebody else's.
-const OWNED: [&str; 17] = [
+const OWNED: [&str; 27] = [
     "GET /users/{id}",
     "GET /users/{id}/tokens",
     "POST /users/{id}/tokens",
     "DELETE /users/{id}/tokens/{token}",
     "GET /hosts/{id}",
+    "PATCH /hosts/{id}",
     "DELETE /hosts/{id}",
     "POST /hosts/{id}/token",
     "GET /images/{id}",
     "DELETE /images/{id}",
     "GET /containers/{id}",
     "DELETE /containers/{id}",
+    "PATCH /containers/{id}",
+    "POST /containers/{id}/start",
+    "POST /containers/{id}/stop",
+    "POST /containers/{id}/restart",
+    "POST /containers/{id}/exec",
     "GET /containers/{id}/logs",
     "GET /containers/{id}/stats",
     "GET /containers/{id}/terminal",
     "POST /containers/{id}/terminal-ticket",
     "GET /queue/{id}",
     "DELETE /queue/{id}",
+    "GET /webhooks/{id}",
+    "PATCH /webhooks/{id}",
+    "DELETE /webhooks/{id}",
+    "GET /webhooks/{id}/deliveries",
 ];
 
 /// Routes with an id that need another look.
-const SPECIAL: [&str; 2] = ["GET /queue/{id}/log", "DELETE /users/{id}"];
+const SPECIAL: [&str; 3] = ["GET /queue/{id}/log", "DELETE /users/{id}", "PATCH /users/{id}"];
 
 /// Routes without an id.
-const COLLECTIONS: [&str; 9] = [
+const COLLECTIONS: [&str; 13] = [
+    "GET /audit",
     "GET /users",
     "POST /users",
     "GET /hosts",
@@ -45,6 +56,9 @@ const COLLECTIONS: [&str; 9] = [
     "GET /containers",
     "POST /containers",
     "GET /queue",
+    "GET /events",
+    "GET /webhooks",
+    "POST /webhooks",
 ];
 
 /// The ids of one user's things.
@@ -55,6 +69,7 @@ struct Things {
     image: String,
     container: String,
     job: String,
+    webhook: String,
 }
 
 impl Things {
@@ -67,6 +82,7 @@ impl Things {
             image: id("img"),
             container: id("ctr"),
             job: id("job"),
+            webhook: id("whk"),
         }
     }
 
@@ -77,6 +93,7 @@ impl Things {
             "hosts" => &self.host,
             "images" => &self.image,
             "containers" => &self.container,
+            "webhooks" => &self.webhook,
             _ => &self.job,
         };
         (method.parse().unwrap(), path.replace("{id}", id).replace("{token}", &self.token))
@@ -86,8 +103,17 @@ impl Things {
 async fn ask(api: &Api, mount: &str, things: &Things, route: &str) -> (u16, String, String) {
     let (method, path) = things.path(route);
     let mut call = api.call(method.clone(), &format!("{mount}{path}"));
+    if method == Method::PATCH {
+        call = call.json(&json!({}));
+    }
     if method == Method::POST && path.ends_with("/tokens") {
         call = call.json(&json!({"name": "mine"}));
+    }
+    if method == Method::PATCH {
+        call = call.json(&json!({}));
+    }
+    if path.ends_with("/exec") {
+        call = call.json(&json!({"command": ["true"]}));
     }
     let answer = call.send().await;
     let kind = answer.json["type"].as_str().unwrap_or_default().to_owned();
@@ -135,6 +161,7 @@ async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
     let container = agent.container("blog", &image, json!({})).await;
     let tokens = api.get(&format!("/v1/users/{}/tokens", ana.user.id)).await.json;
     let jobs = api.get("/v1/queue").await.json;
+    let webhook = api.post("/v1/webhooks", &json!({"url": "https://panel.example/"})).await.expect(201).json;
     let hers = Things {
         user: ana.user.id,
         token: tokens["items"][0]["id"].as_str().unwrap().to_owned(),
@@ -142,6 +169,7 @@ async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
         image: image.clone(),
         container: container.clone(),
         job: jobs["items"][0]["id"].as_str().unwrap().to_owned(),
+        webhook: webhook["id"].as_str().unwrap().to_owned(),
     };
     let (_, eva) = cluster.user("eva").await;
     for mount in ["", "/v1"] {
@@ -152,7 +180,7 @@ async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
             assert_eq!(someone_elses, never_was, "{mount} {route}");
         }
     }
-    for list in ["hosts", "images", "containers", "queue"] {
+    for list in ["hosts", "images", "containers", "queue", "webhooks", "events"] {
         let listed = eva.get(&format!("/v1/{list}")).await.expect(200).json;
         assert_eq!(listed["items"], Value::Array(Vec::new()), "{list}");
     }

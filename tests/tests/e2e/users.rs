@@ -146,3 +146,33 @@ async fn the_system_user_stays() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn wrong_keys_slow_their_name_down_and_keep_nobody_elses_right_key_out() {
+    let cluster = Cluster::start().await;
+    let (ana, _) = cluster.user("ana").await;
+    let (eva, _) = cluster.user("eva").await;
+    let anonymous = cluster.anonymous();
+    for _ in 0..5 {
+        anonymous.basic("ana", "dfk_wrong").get("/v1/hosts").await.problem(401, "unauthorized");
+    }
+    let slowed = anonymous.basic("ana", &ana.key).get("/v1/hosts").await;
+    let wait: u64 = slowed.header("retry-after").unwrap().parse().unwrap();
+    assert!((1..=60).contains(&wait), "{wait}");
+    slowed.problem(429, "too-many-failures");
+    // The address has failed as often: another wrong key is told to wait, a right one is let in.
+    anonymous.bearer("dfk_wrong").get("/v1/hosts").await.problem(429, "too-many-failures");
+    anonymous.basic("eva", &eva.key).get("/v1/hosts").await.expect(200);
+    anonymous.bearer(&eva.key).get("/v1/hosts").await.expect(200);
+
+    wait::until(20, "ana may sign in again", async || {
+        let answer = anonymous.basic("ana", &ana.key).get("/v1/hosts").await;
+        wait::check(answer.status == 200, answer.status)
+    })
+    .await;
+    for _ in 0..4 {
+        let status = anonymous.basic("ana", "dfk_wrong").get("/v1/hosts").await.status;
+        assert!(status == 401 || status == 429, "{status}");
+    }
+    anonymous.basic("ana", &ana.key).get("/v1/hosts").await.expect(200);
+}

@@ -65,6 +65,12 @@ matrix! {
     a_container_is_deleted_wherever_the_coordinator_dies: Sqlite Coordinator DeleteContainer;
     a_container_is_deleted_wherever_the_agent_dies: Sqlite Agent DeleteContainer;
     an_image_is_deleted_wherever_the_agent_dies: Sqlite Agent DeleteImage;
+    a_container_is_made_anew_wherever_the_agent_dies: Sqlite Agent RecreateContainer;
+    a_container_is_made_anew_wherever_the_coordinator_dies: Sqlite Coordinator RecreateContainer;
+    a_containers_limits_change_wherever_the_agent_dies: Sqlite Agent LimitContainer;
+    a_container_is_stopped_wherever_the_agent_dies: Sqlite Agent StopContainer;
+    a_container_is_started_wherever_the_agent_dies: Sqlite Agent StartContainer;
+    a_container_is_restarted_once_wherever_the_agent_dies: Sqlite Agent RestartContainer;
     a_container_is_created_once_wherever_the_coordinator_dies_on_postgresql: Postgres Coordinator CreateContainer;
     a_container_is_created_once_wherever_the_agent_dies_on_postgresql: Postgres Agent CreateContainer;
     an_image_is_built_wherever_the_coordinator_dies_on_postgresql: Postgres Coordinator BuildImage;
@@ -78,13 +84,22 @@ async fn a_user_is_taken_out_of_service_wherever_the_agent_dies() {
     }
 }
 
+#[tokio::test]
+async fn a_program_runs_at_most_once_wherever_the_agent_dies() {
+    let mut scene = Scene::start(Backend::Sqlite).await;
+    for step in dockerforge_agent::FAULT_POINTS.iter().filter(|step| step.starts_with("agent.container.exec")) {
+        scene.runs_at_most_once_though_the_agent_dies_at(step).await;
+    }
+    scene.end().await;
+}
+
 #[test]
 fn every_step_that_the_sides_name_is_hit_by_some_run() {
-    let works = [Work::CreateContainer, Work::BuildImage, Work::PullImage, Work::DeleteContainer, Work::DeleteImage];
-    let hit: Vec<&str> = works.into_iter().flat_map(|work| steps(Side::Agent, work)).collect();
+    let hit: Vec<&str> = Work::ALL.into_iter().flat_map(|work| steps(Side::Agent, work)).collect();
     let missed: Vec<_> = dockerforge_agent::FAULT_POINTS
         .iter()
         .filter(|step| !hit.contains(*step) && !step.starts_with("agent.user.delete"))
+        .filter(|step| !step.starts_with("agent.container.exec"))
         .collect();
     assert!(missed.is_empty(), "{missed:?}");
 }

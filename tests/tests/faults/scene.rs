@@ -1,5 +1,6 @@
 //! What a fault run works on: a coordinator, a host, an image, and a ledger of all that was acknowledged.
 
+use dockerforge_protocol::command::docker_name;
 use dockerforge_tests::{
     agent::Agent,
     backend::Backend,
@@ -36,9 +37,33 @@ pub enum Work {
     DeleteContainer,
     /// `DELETE /images/{id}`.
     DeleteImage,
+    /// `POST /containers/{id}/stop`.
+    StopContainer,
+    /// `POST /containers/{id}/start`.
+    StartContainer,
+    /// `POST /containers/{id}/restart`.
+    RestartContainer,
+    /// `PATCH /containers/{id}` with another environment.
+    RecreateContainer,
+    /// `PATCH /containers/{id}` with other limits.
+    LimitContainer,
 }
 
 impl Work {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::CreateContainer,
+        Self::BuildImage,
+        Self::PullImage,
+        Self::DeleteContainer,
+        Self::DeleteImage,
+        Self::StopContainer,
+        Self::StartContainer,
+        Self::RestartContainer,
+        Self::RecreateContainer,
+        Self::LimitContainer,
+    ];
+
     /// How the agent's steps of it begin.
     pub fn prefix(self) -> &'static str {
         match self {
@@ -47,6 +72,11 @@ impl Work {
             Self::PullImage => "agent.image.pull.",
             Self::DeleteContainer => "agent.container.delete.",
             Self::DeleteImage => "agent.image.delete.",
+            Self::StopContainer => "agent.container.stop.",
+            Self::StartContainer => "agent.container.start.",
+            Self::RestartContainer => "agent.container.restart.",
+            Self::RecreateContainer => "agent.container.recreate.",
+            Self::LimitContainer => "agent.container.limit.",
         }
     }
 
@@ -57,6 +87,10 @@ impl Work {
             Self::PullImage => "image.pull",
             Self::DeleteContainer => "container.delete",
             Self::DeleteImage => "image.delete",
+            Self::StopContainer => "container.stop",
+            Self::StartContainer => "container.start",
+            Self::RestartContainer => "container.restart",
+            Self::RecreateContainer | Self::LimitContainer => "container.update",
         }
     }
 }
@@ -205,6 +239,34 @@ impl Scene {
         }
     }
 
+    /// A program in a container runs once or not at all although the agent dies at this step of it; that it may have run is
+    /// never called anything else.
+    pub async fn runs_at_most_once_though_the_agent_dies_at(&mut self, step: &str) {
+        eprintln!("the agent dies at {step}");
+        let name = step.rsplit('.').next().unwrap();
+        let id = self.agent.container(name, &self.image, json!({})).await;
+        self.arm(Side::Agent, step).await;
+        let body = json!({"command": ["sh", "-c", "echo ran >> /ran"]});
+        let job = self.api.post(&format!("/v1/containers/{id}/exec"), &body).await.accepted();
+        self.ledger.see(&job);
+        self.died(Side::Agent, step).await;
+        self.revive(Side::Agent, &[]).await;
+        let ended = self.api.ended(&job.id, 60).await;
+        self.ledger.see(&ended);
+        let made = json!({"command": ["sh", "-c", "cat /ran || true"]});
+        let look = self.api.post(&format!("/v1/containers/{id}/exec"), &made).await.accepted();
+        self.api.succeeded(&look, 30).await;
+        let ran = self.api.log(&look.id).await.text.matches("ran\n").count();
+        match (ended.state.as_str(), ended.error_kind()) {
+            ("succeeded", None) => assert_eq!(ran, 1, "{step}"),
+            ("failed", Some("outcome-unknown")) => {
+                assert!(ran <= 1 && matches!(name, "begun" | "ran"), "{step}: ran {ran} times, {ended:?}");
+            }
+            _ => panic!("{step}: {ended:?}"),
+        }
+        self.hold().await;
+    }
+
     /// The user goes although the agent dies at this step of it.
     pub async fn user_goes_though_the_agent_dies_at(mut self, step: &str) {
         eprintln!("the agent dies at {step} during the deletion of its user");
@@ -247,6 +309,28 @@ impl Scene {
             Work::DeleteContainer => {
                 let id = self.agent.container(&name, &self.image, json!({})).await;
                 (Method::DELETE, format!("/v1/containers/{id}"), None, Some(id))
+            }
+            // What it runs counts its starts in its own files, which a start does not take away.
+            Work::StopContainer | Work::StartContainer | Work::RestartContainer => {
+                let counts = json!({"command": ["sh", "-c", "echo started >> /starts; exec sleep 3600"]});
+                let id = self.agent.container(&name, &self.image, counts).await;
+                if work == Work::StartContainer {
+                    let job =
+                        self.api.post(&format!("/v1/containers/{id}/stop"), &json!({"grace": 0})).await.accepted();
+                    self.api.succeeded(&job, 30).await;
+                }
+                let verb = work.job_kind().trim_start_matches("container.");
+                let body = if verb == "start" { json!({}) } else { json!({"grace": 0}) };
+                (Method::POST, format!("/v1/containers/{id}/{verb}"), Some(body), None)
+            }
+            Work::RecreateContainer | Work::LimitContainer => {
+                let volumes = json!({"volumes": [{"volume": "data", "target": "/data"}]});
+                let id = self.agent.container(&name, &self.image, volumes).await;
+                let body = match work {
+                    Work::RecreateContainer => json!({"env": {"CHANGED": "yes"}}),
+                    _ => json!({"resources": {"pids": 77}}),
+                };
+                (Method::PATCH, format!("/v1/containers/{id}"), Some(body), None)
             }
             Work::DeleteImage => {
                 let id = self.agent.image(&name, env::SLEEPER).await;
@@ -356,6 +440,27 @@ impl Scene {
                 Work::BuildImage | Work::PullImage => {
                     let tag = format!("dockerforge.invalid/{made}:latest");
                     assert!(self.agent.docker.has_image(&tag).await, "{tag}");
+                }
+                Work::StopContainer => {
+                    assert_eq!(self.api.observed(&made, "exited", 10).await.desired_state, "stopped");
+                }
+                Work::StartContainer | Work::RestartContainer => {
+                    self.api.observed(&made, "running", 10).await;
+                    let starts = self.agent.docker.file(&docker_name(made.parse().unwrap()), "/starts").await;
+                    assert_eq!(starts, "started\nstarted\n", "{made} was not started exactly once more");
+                }
+                Work::RecreateContainer | Work::LimitContainer => {
+                    assert_eq!(self.agent.docker.of_container(&made).await.len(), 1, "I5: {made}");
+                    let real = self.agent.docker.inspect(&docker_name(made.parse().unwrap())).await.unwrap();
+                    assert_eq!(real.state.and_then(|state| state.running), Some(true));
+                    let shown = self.api.container(&made).await;
+                    if work == Work::RecreateContainer {
+                        assert!(real.config.unwrap().env.unwrap().contains(&"CHANGED=yes".to_owned()));
+                        assert_eq!(shown.env["CHANGED"], "yes");
+                    } else {
+                        assert_eq!(real.host_config.unwrap().pids_limit, Some(77));
+                        assert_eq!(shown.resources["pids"], 77);
+                    }
                 }
                 Work::DeleteContainer | Work::DeleteImage => {}
             }

@@ -1,21 +1,23 @@
 //! bollard's types from and into ours: used by the engine alone. What must hold: nothing is passed on that our types do
 //! not name, and a failure keeps Docker's own words.
 
-use crate::docker::{Container, ContainerLine, ContextStream, DockerError, Events, Hint, NewContainer, Output};
+use crate::docker::{Container, ContainerLine, ContextStream, DockerError, Events, Hint, Limits, NewContainer, Output};
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
     BuildInfo, ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum, CreateImageInfo, EndpointSettings, EventMessage, EventMessageTypeEnum, HostConfig,
-    HostConfigLogConfig, Mount, MountType, NetworkCreateRequest, NetworkingConfig, PortBinding, PortSummaryTypeEnum,
-    RestartPolicy, RestartPolicyNameEnum, SystemVersion,
+    ContainerSummaryStateEnum, ContainerUpdateBody, CreateImageInfo, EndpointSettings, EventMessage,
+    EventMessageTypeEnum, HealthConfig, HealthStatusEnum, HostConfig, HostConfigLogConfig, Mount, MountTmpfsOptions,
+    MountType, NetworkCreateRequest, NetworkingConfig, PortBinding, PortSummaryTypeEnum, RestartPolicy,
+    RestartPolicyNameEnum, SystemVersion,
 };
 use bollard::query_parameters::BuildImageOptions;
 use dockerforge_protocol::command::labels;
-use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
-use dockerforge_protocol::spec::PortProtocol;
+use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Health, ObservedPort};
+use dockerforge_protocol::spec::{HealthTest, Healthcheck, PortProtocol, Seconds};
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -125,8 +127,7 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
     let key = |port: u16, protocol: PortProtocol| format!("{port}/{protocol}");
     let mut bindings: HashMap<String, Option<Vec<PortBinding>>> = HashMap::new();
     for &(port, protocol, host) in &new.ports {
-        // An empty address and port let Docker choose; a zero would be a port.
-        let binding = PortBinding { host_ip: None, host_port: Some(host.map_or_else(String::new, |p| p.to_string())) };
+        let binding = PortBinding { host_ip: None, host_port: Some(host.to_string()) };
         bindings.entry(key(port, protocol)).or_default().get_or_insert_default().push(binding);
     }
     let exposed: BTreeSet<String> = bindings.keys().cloned().collect();
@@ -137,12 +138,17 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         read_only: Some(*read_only),
         ..Default::default()
     });
-    let restart = match new.restart {
-        "always" => RestartPolicyNameEnum::ALWAYS,
-        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
-        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
-        _ => RestartPolicyNameEnum::NO,
-    };
+    let private = new.private.map(|folder| Mount {
+        target: Some(folder.to_owned()),
+        typ: Some(MountType::VOLUME),
+        ..Default::default()
+    });
+    let tmpfs = new.tmpfs.iter().map(|(path, size)| Mount {
+        target: Some(path.clone()),
+        typ: Some(MountType::TMPFS),
+        tmpfs_options: Some(MountTmpfsOptions { size_bytes: *size, ..Default::default() }),
+        ..Default::default()
+    });
     let log = HashMap::from([("max-size".to_owned(), "10m".to_owned()), ("max-file".to_owned(), "3".to_owned())]);
     let host_config = HostConfig {
         memory: new.memory,
@@ -153,11 +159,23 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log) }),
         network_mode: Some(new.network.clone()),
         port_bindings: (!bindings.is_empty()).then_some(bindings),
-        restart_policy: Some(RestartPolicy { name: Some(restart), maximum_retry_count: None }),
-        mounts: Some(mounts.collect()),
+        restart_policy: Some(restart_policy(new.restart)),
+        mounts: Some(mounts.chain(private).chain(tmpfs).collect()),
+        readonly_rootfs: new.read_only.then_some(true),
+        init: new.init.then_some(true),
+        cap_drop: (!new.drop_capabilities.is_empty())
+            .then(|| new.drop_capabilities.iter().map(ToString::to_string).collect()),
+        security_opt: new.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
         ..Default::default()
     };
-    let endpoint = EndpointSettings { aliases: Some(vec![new.alias.clone()]), ..Default::default() };
+    // On a network of its user's own these are names that the linking container alone has for the others, looked up
+    // each time: the other may be restarted, or made anew under its name.
+    let links: Vec<String> = new.links.iter().map(|(name, alias)| format!("{name}:{alias}")).collect();
+    let endpoint = EndpointSettings {
+        aliases: Some(vec![new.alias.clone()]),
+        links: (!links.is_empty()).then_some(links),
+        ..Default::default()
+    };
     ContainerCreateBody {
         image: Some(new.image.clone()),
         cmd: (!new.command.is_empty()).then(|| new.command.clone()),
@@ -165,9 +183,58 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         labels: Some(new.labels.clone().into_iter().collect()),
         exposed_ports: (!exposed.is_empty()).then(|| exposed.into_iter().collect()),
         host_config: Some(host_config),
+        entrypoint: new.entrypoint.clone(),
+        user: new.user.clone(),
+        working_dir: new.workdir.clone(),
+        hostname: new.hostname.clone(),
+        healthcheck: new.healthcheck.as_ref().map(health_config),
+        stop_signal: new.stop_signal.clone(),
+        stop_timeout: new.stop_timeout,
         networking_config: Some(NetworkingConfig {
             endpoints_config: Some(HashMap::from([(new.network.clone(), endpoint)])),
         }),
+        ..Default::default()
+    }
+}
+
+fn restart_policy(name: &str) -> RestartPolicy {
+    let name = match name {
+        "always" => RestartPolicyNameEnum::ALWAYS,
+        "unless-stopped" => RestartPolicyNameEnum::UNLESS_STOPPED,
+        "on-failure" => RestartPolicyNameEnum::ON_FAILURE,
+        _ => RestartPolicyNameEnum::NO,
+    };
+    RestartPolicy { name: Some(name), maximum_retry_count: None }
+}
+
+/// Docker's update body from ours: what is absent stays.
+pub(super) fn update_body(limits: &Limits) -> ContainerUpdateBody {
+    ContainerUpdateBody {
+        nano_cpus: limits.nano_cpus,
+        memory: limits.memory,
+        memory_swap: limits.memory,
+        pids_limit: limits.pids,
+        restart_policy: Some(restart_policy(limits.restart)),
+        ..Default::default()
+    }
+}
+
+fn health_config(check: &Healthcheck) -> HealthConfig {
+    let check = match check {
+        Healthcheck::None => return HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() },
+        Healthcheck::Check(check) => check,
+    };
+    let test = match &check.test {
+        HealthTest::Shell(line) => vec!["CMD-SHELL".to_owned(), line.clone()],
+        HealthTest::Program(program) => std::iter::once("CMD".to_owned()).chain(program.iter().cloned()).collect(),
+    };
+    let nanos = |span: Option<Seconds>| span.map(|span| i64::from(span.get()) * 1_000_000_000);
+    HealthConfig {
+        test: Some(test),
+        interval: nanos(check.interval),
+        timeout: nanos(check.timeout),
+        retries: check.retries.map(i64::from),
+        start_period: nanos(check.start_period),
         ..Default::default()
     }
 }
@@ -186,10 +253,21 @@ pub(super) fn container(found: ContainerInspectResponse) -> Container {
     };
     let ended = matches!(state, ContainerState::Exited | ContainerState::Dead);
     let volumes = found.mounts.unwrap_or_default().into_iter().filter(|m| m.typ.as_deref() == Some("volume"));
+    let health = match docker.health.and_then(|health| health.status) {
+        Some(HealthStatusEnum::STARTING) => Some(Health::Starting),
+        Some(HealthStatusEnum::HEALTHY) => Some(Health::Healthy),
+        Some(HealthStatusEnum::UNHEALTHY) => Some(Health::Unhealthy),
+        _ => None,
+    };
+    let config = found.config.unwrap_or_default();
+    let stop_timeout = config.stop_timeout.and_then(|seconds| u64::try_from(seconds).ok());
     Container {
         id: found.id.unwrap_or_default(),
-        labels: found.config.and_then(|c| c.labels).unwrap_or_default().into_iter().collect(),
+        labels: config.labels.unwrap_or_default().into_iter().collect(),
         state,
+        // Docker keeps the last word of a check that is not made any more.
+        health: health.filter(|_| matches!(state, ContainerState::Running | ContainerState::Paused)),
+        stop_timeout: stop_timeout.map(Duration::from_secs),
         exit_code: docker.exit_code.filter(|_| ended),
         started_at: docker.started_at.as_deref().and_then(micros),
         volumes: volumes.filter_map(|m| m.name).collect(),
@@ -229,8 +307,10 @@ pub(super) fn line(found: ContainerSummary) -> ContainerLine {
     let networks = found.network_settings.and_then(|n| n.networks).unwrap_or_default();
     let mut addresses: Vec<_> = networks.into_values().filter_map(|n| n.ip_address?.parse().ok()).collect();
     addresses.sort_unstable();
+    let name = found.names.unwrap_or_default().into_iter().next().unwrap_or_default();
     ContainerLine {
         id: found.id.unwrap_or_default(),
+        name: name.trim_start_matches('/').to_owned(),
         labels: found.labels.unwrap_or_default().into_iter().collect(),
         state,
         ports: ports.into_iter().collect(),

@@ -54,7 +54,7 @@ impl Live for UnixEngine {
         .boxed()
     }
 
-    fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {
+    fn terminal_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {
         let body = ExecConfig {
             attach_stdin: Some(exec.tty),
             attach_stdout: Some(exec.tty),
@@ -72,7 +72,7 @@ impl Live for UnixEngine {
         .boxed()
     }
 
-    fn exec_start<'a>(&'a self, exec: &'a str) -> Call<'a, Box<dyn Terminal>> {
+    fn terminal_start<'a>(&'a self, exec: &'a str) -> Call<'a, Box<dyn Terminal>> {
         async move {
             let attached = tokio::time::timeout(CHANGE, attach(&self.socket, exec)).await;
             attached.map_err(|_| DockerError::Timeout { call: "exec start", after: CHANGE })?
@@ -80,18 +80,18 @@ impl Live for UnixEngine {
         .boxed()
     }
 
-    fn exec_detached<'a>(&'a self, exec: &'a str) -> Call<'a, ()> {
+    fn terminal_detached<'a>(&'a self, exec: &'a str) -> Call<'a, ()> {
         let options = bollard::exec::StartExecOptions { detach: true, ..Default::default() };
         self.call("exec start", CHANGE, move |d| async move { d.start_exec(exec, Some(options)).await.map(drop) })
             .boxed()
     }
 
-    fn exec_resize<'a>(&'a self, exec: &'a str, size: TerminalSize) -> Call<'a, ()> {
+    fn terminal_resize<'a>(&'a self, exec: &'a str, size: TerminalSize) -> Call<'a, ()> {
         let options = query::ResizeExecOptions { h: size.rows.into(), w: size.cols.into() };
         self.call("exec resize", QUICK, move |d| async move { d.resize_exec(exec, options).await }).boxed()
     }
 
-    fn exec_state<'a>(&'a self, exec: &'a str) -> Call<'a, ExecState> {
+    fn terminal_state<'a>(&'a self, exec: &'a str) -> Call<'a, ExecState> {
         async move {
             let found = self.call("exec inspect", QUICK, |d| async move { d.inspect_exec(exec).await }).await?;
             Ok(ExecState {

@@ -14,7 +14,7 @@ const TERMINAL: usize = 4096;
 
 /// A program that was run in a container.
 #[derive(Debug)]
-pub struct FakeExec {
+pub struct FakeTerminal {
     /// As it was asked for.
     pub new: NewExec,
     /// How large its terminal is.
@@ -25,7 +25,7 @@ pub struct FakeExec {
     pub program: Option<DuplexStream>,
 }
 
-impl Clone for FakeExec {
+impl Clone for FakeTerminal {
     /// A copy of what is known; there is only one terminal.
     fn clone(&self) -> Self {
         Self { new: self.new.clone(), size: self.size, state: self.state, program: None }
@@ -51,7 +51,7 @@ impl FakeEngine {
 
     /// A program that was run ends.
     pub fn exit_program(&self, exec: &str, code: i64) {
-        if let Some(exec) = self.world().execs.get_mut(exec) {
+        if let Some(exec) = self.world().terminals.get_mut(exec) {
             exec.state = ExecState { running: false, exit_code: Some(code), pid: None };
         }
     }
@@ -98,18 +98,18 @@ impl Live for FakeEngine {
         self.act("container stats", id, |w| Ok(stream::iter(w.counters.clone()).map(Ok).boxed())).boxed()
     }
 
-    fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {
+    fn terminal_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {
         self.act("exec create", container, |w| {
             let id = w.id("exec");
             let state = ExecState { running: false, exit_code: None, pid: None };
-            w.execs.insert(id.clone(), FakeExec { new: exec.clone(), size: None, state, program: None });
+            w.terminals.insert(id.clone(), FakeTerminal { new: exec.clone(), size: None, state, program: None });
             Ok(id)
         })
         .boxed()
     }
 
-    fn exec_start<'a>(&'a self, exec: &'a str) -> Call<'a, Box<dyn Terminal>> {
-        self.act("exec start", exec, move |w| match w.execs.get_mut(exec) {
+    fn terminal_start<'a>(&'a self, exec: &'a str) -> Call<'a, Box<dyn Terminal>> {
+        self.act("exec start", exec, move |w| match w.terminals.get_mut(exec) {
             None => missing(exec),
             Some(found) => {
                 let (ours, program) = tokio::io::duplex(TERMINAL);
@@ -122,13 +122,13 @@ impl Live for FakeEngine {
         .boxed()
     }
 
-    fn exec_detached<'a>(&'a self, exec: &'a str) -> Call<'a, ()> {
+    fn terminal_detached<'a>(&'a self, exec: &'a str) -> Call<'a, ()> {
         self.act("exec start", exec, move |w| {
-            let Some(script) = w.execs.get(exec).and_then(|e| e.new.command.last().cloned()) else {
+            let Some(script) = w.terminals.get(exec).and_then(|e| e.new.command.last().cloned()) else {
                 return missing(exec);
             };
             // What the script would find: programs that have the mark which it looks for.
-            for other in w.execs.values_mut() {
+            for other in w.terminals.values_mut() {
                 if other.state.running && other.new.env.iter().any(|value| script.contains(value.as_str())) {
                     other.state = ExecState { running: false, exit_code: Some(129), pid: None };
                 }
@@ -138,8 +138,8 @@ impl Live for FakeEngine {
         .boxed()
     }
 
-    fn exec_resize<'a>(&'a self, exec: &'a str, size: TerminalSize) -> Call<'a, ()> {
-        self.act("exec resize", exec, move |w| match w.execs.get_mut(exec) {
+    fn terminal_resize<'a>(&'a self, exec: &'a str, size: TerminalSize) -> Call<'a, ()> {
+        self.act("exec resize", exec, move |w| match w.terminals.get_mut(exec) {
             None => missing(exec),
             Some(found) => {
                 found.size = Some(size);
@@ -149,8 +149,8 @@ impl Live for FakeEngine {
         .boxed()
     }
 
-    fn exec_state<'a>(&'a self, exec: &'a str) -> Call<'a, ExecState> {
-        self.act("exec inspect", exec, move |w| w.execs.get(exec).map_or_else(|| missing(exec), |e| Ok(e.state)))
+    fn terminal_state<'a>(&'a self, exec: &'a str) -> Call<'a, ExecState> {
+        self.act("exec inspect", exec, move |w| w.terminals.get(exec).map_or_else(|| missing(exec), |e| Ok(e.state)))
             .boxed()
     }
 }

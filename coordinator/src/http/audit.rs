@@ -1,0 +1,101 @@
+//! `/audit`: who did what, for administrators.
+
+use super::State;
+use super::error::{ApiError, Problem};
+use super::extract::{Caller, Check, Query, limit};
+use super::respond::{Listing, listing};
+use crate::access::Administer;
+use crate::domain::Kind;
+use crate::domain::event::AuditLine;
+use crate::service::audit::AuditFilter;
+use axum::extract::State as Shared;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// A line of the audit.
+#[derive(Serialize, ToSchema)]
+pub struct AuditBody {
+    /// Where it stands: later lines have larger numbers.
+    pub id: i64,
+    /// When.
+    pub at: String,
+    /// Who did it.
+    pub actor: String,
+    /// On whose behalf.
+    pub user: String,
+    /// What.
+    #[schema(example = "container.create")]
+    pub action: String,
+    /// To what.
+    pub resource: AuditedBody,
+    /// With which request: the `x-request-id` of its answer.
+    pub request_id: String,
+    /// From which address.
+    pub remote: String,
+}
+
+/// What was changed; it may be gone.
+#[derive(Serialize, ToSchema)]
+pub struct AuditedBody {
+    /// `user`, `token`, `host`, `image`, `container` or `job`.
+    pub kind: &'static str,
+    /// Its id.
+    pub id: String,
+}
+
+impl AuditBody {
+    fn of(line: &AuditLine) -> Self {
+        Self {
+            id: line.id,
+            at: line.at.to_string(),
+            actor: line.origin.actor.to_string(),
+            user: line.origin.user.to_string(),
+            action: line.action.clone(),
+            resource: AuditedBody { kind: line.resource.as_str(), id: line.resource.print_id(line.resource_id) },
+            request_id: line.origin.request.to_string(),
+            remote: line.origin.remote.to_string(),
+        }
+    }
+}
+
+/// Which lines.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AuditQuery {
+    /// Only what was done on behalf of this user; he may be gone.
+    user: Option<String>,
+    /// Only this, as `container.create`.
+    action: Option<String>,
+    /// Only what was done to this: its id.
+    resource: Option<String>,
+    /// Rows of a page: 1 to 200, 50 where absent.
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// Every change that was asked for, newest first: who, what, from where. For administrators.
+#[utoipa::path(get, operation_id = "audit_list", path = "/audit", tag = "users", params(AuditQuery), responses(
+    (status = 200, description = "A page of the audit", body = Listing<AuditBody>), (status = 401, description = "Not signed in", body = Problem),
+    (status = 403, description = "Not an administrator", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+pub(super) async fn list(
+    Shared(state): Shared<State>,
+    caller: Caller,
+    Query(query): Query<AuditQuery>,
+) -> Result<Response, ApiError> {
+    let permit = caller.may(Administer)?;
+    let mut check = Check::default();
+    let limit = limit(&mut check, query.limit);
+    let resource = query.resource.as_deref().map(|text| Kind::parse_id(text).ok_or("expected the id of a thing"));
+    let filter = AuditFilter {
+        user: query.user.and_then(|text| check.parse("user", &text)),
+        action: query.action,
+        resource: resource.and_then(|parsed| check.take("resource", parsed)),
+        after: query.after.and_then(|text| check.parse("after", &text)),
+    };
+    check.finish(Some(()))?;
+    let lines = state.services.audit_list(&permit, &filter, limit).await?;
+    Ok(listing(&caller.context, lines.iter().map(AuditBody::of).collect(), limit, |line| line.id.to_string()))
+}

@@ -1,0 +1,84 @@
+//! What a host asks for while it does a job: the context of a build, the secrets of a container. Given only for a job that
+//! this very host has in work, and only while its certificate is good.
+
+use super::{Result, Services};
+use crate::domain::job::{Job, JobState};
+use crate::store::{self, Conn};
+use crate::vault::Vault;
+use dockerforge_protocol::command::{Command, ContextRef};
+use dockerforge_protocol::ids::{ContainerId, HostId, JobId, SecretId, UserId};
+use secrecy::{ExposeSecret, SecretString};
+
+/// A value of a secret, to be kept.
+#[derive(Clone)]
+pub struct SecretValue {
+    /// By which a container's spec names it.
+    pub id: SecretId,
+    /// The value.
+    pub value: SecretString,
+}
+
+impl Services {
+    /// The context of a build.
+    pub async fn job_context(&self, serial: &str, host: HostId, job: JobId) -> Result<Option<ContextRef>> {
+        let mut conn = self.store.read().await?;
+        let job = in_work(&mut conn, serial, host, job).await?;
+        Ok(job.and_then(|job| match job.command {
+            Some(Command::BuildImage(build)) => Some(build.context),
+            _ => None,
+        }))
+    }
+
+    /// The secrets of the container that a job makes, or runs a program in.
+    pub async fn job_secrets(&self, serial: &str, host: HostId, job: JobId) -> Result<Option<Vec<SecretValue>>> {
+        let mut conn = self.store.read().await?;
+        let Some(job) = in_work(&mut conn, serial, host, job).await? else { return Ok(None) };
+        let (id, secrets) = match job.command {
+            Some(Command::CreateContainer(create)) => (create.container, create.spec.secrets),
+            Some(Command::RecreateContainer(recreate)) => (recreate.create.container, recreate.create.spec.secrets),
+            Some(Command::ExecContainer(exec)) => {
+                let container = store::containers::get(&mut conn, exec.user, exec.container).await?;
+                (exec.container, container.map(|container| container.spec.secrets).unwrap_or_default())
+            }
+            _ => return Ok(None),
+        };
+        let mut values = Vec::with_capacity(secrets.len());
+        for (secret, sealed) in store::secrets::of_container(&mut conn, id).await? {
+            if secrets.values().any(|named| named.id == secret) {
+                let plain = self.vault.open(&mut conn, job.user, &purpose(secret), &sealed).await?;
+                let text = String::from_utf8_lossy(plain.expose_secret()).into_owned();
+                values.push(SecretValue { id: secret, value: text.into() });
+            }
+        }
+        Ok(Some(values))
+    }
+}
+
+/// Keeps values of a container's secrets.
+pub(super) async fn keep(
+    conn: &mut Conn,
+    vault: &Vault,
+    user: UserId,
+    container: ContainerId,
+    values: &[SecretValue],
+) -> Result<()> {
+    for SecretValue { id, value } in values {
+        let sealed = vault.seal(conn, user, &purpose(*id), value.expose_secret().as_bytes()).await?;
+        store::secrets::insert(conn, *id, container, &sealed).await?;
+    }
+    Ok(())
+}
+
+/// What a value is sealed for.
+fn purpose(id: SecretId) -> String {
+    format!("secret {id}")
+}
+
+/// The job, if the host with this certificate has it in work.
+async fn in_work(conn: &mut Conn, serial: &str, host: HostId, job: JobId) -> Result<Option<Job>> {
+    if !store::enrolment::certificate_is_good(conn, serial, host).await? {
+        return Ok(None);
+    }
+    let job = store::jobs::find_whole(conn, job).await?;
+    Ok(job.filter(|job| job.host == Some(host) && !job.state.is_terminal() && job.state != JobState::Queued))
+}
