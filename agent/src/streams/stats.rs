@@ -3,6 +3,7 @@
 use super::open::{Ended, find, find_running};
 use super::{Settings, Stream};
 use crate::docker::live::Counters;
+use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::stream::{Piece, Sample, StatsRequest, StreamEnd};
 use futures_util::StreamExt;
 
@@ -30,8 +31,12 @@ pub(super) async fn run(settings: &Settings, stream: &Stream, request: &StatsReq
             return Ok(StreamEnd::Done { exit_code: None });
         }
     }
-    let exit_code = find(settings, request.container).await.ok().and_then(|found| found.exit_code);
-    Ok(StreamEnd::Done { exit_code })
+    let found = find(settings, request.container).await.ok();
+    // Some engines cannot read the control groups of some kernels, and answer with readings in which nothing is.
+    if sent == 0 && found.as_ref().is_some_and(|found| found.state == ContainerState::Running) {
+        return Ok(StreamEnd::Failed { detail: "Docker gives no figures of this container".to_owned() });
+    }
+    Ok(StreamEnd::Done { exit_code: found.and_then(|found| found.exit_code) })
 }
 
 /// What two readings of the counters mean.

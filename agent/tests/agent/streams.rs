@@ -233,9 +233,14 @@ async fn figures_are_made_of_two_readings() {
         let Piece::Sample(sample) = piece(&mut session, TWO).await else { panic!("a sample was expected") };
         assert_eq!(sample.cpu_milli_percent, expected);
     }
+    // An engine that cannot read the kernel's counters says nothing at all.
+    stage.engine.world().counters.clear();
+    opened(&mut session, StreamId(3), request(None)).await;
+    let StreamEnd::Failed { detail } = end(&mut session, StreamId(3)).await else { panic!("a failure was expected") };
+    assert!(detail.contains("no figures"), "{detail}");
     stage.engine.exit_container(&stage.docker_id, 0);
-    open(&mut session, StreamId(3), request(None)).await;
-    assert_eq!(refusal(&mut session, StreamId(3)).await, StreamRefusal::NotRunning);
+    open(&mut session, StreamId(4), request(None)).await;
+    assert_eq!(refusal(&mut session, StreamId(4)).await, StreamRefusal::NotRunning);
     stage.agent.stop().await;
 }
 

@@ -6,7 +6,7 @@ use super::auth::while_signed_in;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Query};
 use crate::access::Read;
-use crate::domain::{Timestamp, log_position};
+use crate::domain::{Refusal, Timestamp, log_position};
 use crate::service::streams::{Event as Coming, Live, Lost};
 use axum::Json;
 use axum::body::{Body, Bytes};
@@ -258,7 +258,7 @@ pub(super) struct StatsQuery {
 /// interval until the container ends (`end`).
 #[utoipa::path(get, operation_id = "container_stats", path = "/containers/{id}/stats", tag = "containers", params(("id" = String, Path, description = "The container's id"), StatsQuery), responses(
     (status = 200, description = "A sample", body = StatsBody), (status = 401, description = "Not signed in", body = Problem),
-    (status = 404, description = "No such container", body = Problem), (status = 409, description = "It does not run, or the agent is too old", body = Problem),
+    (status = 404, description = "No such container", body = Problem), (status = 409, description = "It does not run, the agent is too old, or Docker gives no figures of it", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem), (status = 429, description = "Too many streams are open", body = Problem),
     (status = 503, description = "The host is offline", body = Problem)))]
 pub(super) async fn stats(
@@ -283,6 +283,7 @@ pub(super) async fn stats(
         match live.next().await {
             Ok(Coming::Piece(Piece::Sample(sample))) => return Ok(Json(StatsBody::of(&sample)).into_response()),
             Ok(Coming::Piece(_)) => {}
+            Ok(Coming::End(StreamEnd::Failed { detail })) => return Err(Refusal::DockerRefused(detail).into()),
             Ok(Coming::End(_)) | Err(Lost) => return Err(ApiError::broke_off()),
         }
     }

@@ -74,7 +74,11 @@ impl Events {
         }
         event.data = data.join("\n");
         if event.event == "log" {
-            event.data = serde_json::from_str(&event.data).expect("a JSON string");
+            // A job's is a JSON string; a container's is an object, which is read where it is looked at.
+            match serde_json::from_str(&event.data).expect("JSON") {
+                serde_json::Value::String(text) => event.data = text,
+                other => assert!(other.is_object(), "{other}"),
+            }
         }
         if event.event.is_empty() { self.take_event() } else { Some(event) }
     }
