@@ -1,6 +1,6 @@
 //! `dockerforge`: the coordinator (`serve`), and the client commands.
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use dockerforge_coordinator::app::App;
 use dockerforge_coordinator::cli;
 use dockerforge_coordinator::config::{Config, ServeArgs};
@@ -22,6 +22,11 @@ struct Arguments {
 enum Command {
     /// Serve the REST API and the agents
     Serve(Box<ServeArgs>),
+    /// Print a script that completes commands in a shell, such as `dockerforge completion bash`
+    Completion {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -37,7 +42,18 @@ fn main() -> ExitCode {
     let Arguments { globals, command } = Arguments::parse();
     match command {
         Command::Serve(args) => serve(&args),
+        Command::Completion { shell } => complete(shell),
         Command::Client(command) => client(command, globals),
+    }
+}
+
+fn complete(shell: clap_complete::Shell) -> ExitCode {
+    use std::io::Write;
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "dockerforge", &mut script);
+    match std::io::stdout().write_all(&script) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(EXIT_FAILED, &error),
     }
 }
 

@@ -437,19 +437,7 @@ impl Engine for FakeEngine {
     }
 
     fn container_update<'a>(&'a self, id: &'a str, limits: &'a Limits) -> Call<'a, ()> {
-        self.act("container update", id, move |w| {
-            w.containers.get_mut(id).map_or_else(
-                || missing(id),
-                |(_, new, _)| {
-                    new.memory = limits.memory.or(new.memory);
-                    new.nano_cpus = limits.nano_cpus.or(new.nano_cpus);
-                    new.pids = limits.pids.or(new.pids);
-                    new.restart = limits.restart;
-                    Ok(())
-                },
-            )
-        })
-        .boxed()
+        self.act("container update", id, move |w| w.limit(id, limits)).boxed()
     }
 
     fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String> {

@@ -94,6 +94,12 @@ pub struct Stop {
 pub struct Exec {
     /// Name or id
     container: String,
+    /// Type into it: with -t, as is always so there
+    #[arg(long, short, requires = "tty")]
+    interactive: bool,
+    /// With a terminal of its own, as `container terminal`; it is no job then
+    #[arg(long, short, conflicts_with_all = ["env", "workdir", "deadline", "wait"])]
+    tty: bool,
     /// An environment variable; may be repeated
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
     env: Vec<(EnvName, String)>,
@@ -322,6 +328,10 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
         ContainerCommand::Start { container, wait } => ask(session, &container, "start", &json!({}), wait).await,
         ContainerCommand::Stop(stop) => stop.ask(session, "stop").await,
         ContainerCommand::Restart(stop) => stop.ask(session, "restart").await,
+        ContainerCommand::Exec(Exec { container, tty: true, user, command, .. }) => {
+            let id = session.id(Kind::Container, &container).await?;
+            live::terminal(session, &id, &live::Terminal { container, user, command }).await
+        }
         ContainerCommand::Exec(exec) => {
             let env: BTreeMap<_, _> = exec.env.into_iter().collect();
             let mut body = json!({ "command": exec.command });

@@ -43,10 +43,10 @@ pub struct Terminal {
     pub container: String,
     /// As whom, by name or number
     #[arg(long, short)]
-    user: Option<String>,
+    pub user: Option<String>,
     /// The program and its arguments [default: /bin/sh]
     #[arg(last = true)]
-    command: Vec<String>,
+    pub command: Vec<String>,
 }
 
 /// Shows a log.

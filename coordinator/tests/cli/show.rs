@@ -263,6 +263,9 @@ fn wrong_usage_is_exit_code_2_and_nothing_is_sent() {
         &["container", "create", "web", "--image", "blog", "--host", "vps", "--memory", "lots"],
         &["container", "create", "web", "--image", "blog", "--host", "vps", "--restart", "sometimes"],
         &["container", "create", "web", "--image", "blog", "--host", "vps", "sh"],
+        &["container", "exec", "web", "-i", "--", "sh"],
+        &["container", "exec", "web", "-it", "--wait", "--", "sh"],
+        &["completion", "csh"],
         &["job", "wait", "ctr_01890000000070008000000000000001"],
         &["job", "ls", "--state", "done"],
         &["host", "ls", "--limit", "0"],
@@ -273,6 +276,17 @@ fn wrong_usage_is_exit_code_2_and_nothing_is_sent() {
     ] {
         let ran = stub.run(arguments).ended(2);
         assert!(ran.out.is_empty() && ran.err.starts_with("error: ") && !ran.err.contains("dfk_secret"), "{ran:?}");
+    }
+    assert_eq!(stub.lines(), Vec::<String>::new());
+}
+
+#[test]
+fn a_shell_gets_a_script_that_knows_every_command() {
+    let stub = world();
+    for (shell, word) in [("bash", "complete -F"), ("zsh", "#compdef dockerforge"), ("fish", "complete -c dockerforge")]
+    {
+        let ran = stub.run(&["completion", shell]).ended(0);
+        assert!(ran.out.contains(word) && ran.out.contains("secret-env"), "{shell}: {}", ran.out.len());
     }
     assert_eq!(stub.lines(), Vec::<String>::new());
 }

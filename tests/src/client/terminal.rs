@@ -84,4 +84,15 @@ impl Terminal {
         }
         exit
     }
+
+    /// Reads to the end and answers why the server closed it.
+    pub async fn closed(&mut self) -> String {
+        let mut reason = String::new();
+        while let Some(Ok(message)) = self.socket.next().await {
+            if let Message::Close(Some(frame)) = message {
+                reason = frame.reason.to_string();
+            }
+        }
+        reason
+    }
 }

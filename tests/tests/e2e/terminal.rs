@@ -3,11 +3,12 @@
 
 use dockerforge_tests::{
     agent::Agent,
-    client::{Api, Terminal},
+    client::{Api, Events, Terminal},
     cluster::Cluster,
     env, wait,
 };
 use serde_json::json;
+use std::time::Duration;
 
 async fn container(cluster: &Cluster, api: &Api) -> (Agent, String) {
     let agent = cluster.host(api, "vps").await;
@@ -121,4 +122,24 @@ async fn who_may_not_gets_no_terminal() {
         wait::check((status, kind.as_str()) == (503, "host-offline"), kind)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_terminal_ends_with_the_token_that_opened_it_and_so_does_a_live_log() {
+    let cluster = Cluster::start().await;
+    let (ana, api) = cluster.user("ana").await;
+    let (_agent, container) = container(&cluster, &api).await;
+    let tokens = format!("/v1/users/{}/tokens", ana.user.id);
+    let token = api.post(&tokens, &json!({"name": "laptop"})).await.expect(201).json;
+    let laptop = cluster.anonymous().bearer(token["key"].as_str().unwrap());
+    let mut terminal = Terminal::open(&laptop, &format!("/v1/containers/{container}/terminal"), None).await.unwrap();
+    terminal.until("# ").await;
+    let mut log = Events::open(&laptop, &format!("/v1/containers/{container}/logs"), None).await;
+    api.delete(&format!("{tokens}/{}", token["id"].as_str().unwrap())).await.expect(204);
+    let both = async {
+        while log.next().await.is_some() {}
+        terminal.closed().await
+    };
+    let reason = tokio::time::timeout(Duration::from_secs(10), both).await.expect("both end within seconds");
+    assert!(reason.contains("no longer good"), "{reason}");
 }

@@ -1,7 +1,7 @@
 //! What is on the fake host: the objects by name and id, and what a test says of them. Used by the fake engine alone.
 
 use super::{FakeTerminal, Moment};
-use crate::docker::{Container, DockerError, Exec, Image, LabelMap, Network, NewContainer, NewExec, Volume};
+use crate::docker::{Container, DockerError, Exec, Image, LabelMap, Limits, Network, NewContainer, NewExec, Volume};
 use std::collections::BTreeMap;
 
 /// What is on the fake host.
@@ -43,6 +43,16 @@ pub struct World {
 }
 
 impl World {
+    /// Gives a container other limits.
+    pub(super) fn limit(&mut self, id: &str, limits: &Limits) -> Result<(), DockerError> {
+        let Some((_, new, _)) = self.containers.get_mut(id) else { return missing(id) };
+        new.memory = limits.memory.or(new.memory);
+        new.nano_cpus = limits.nano_cpus.or(new.nano_cpus);
+        new.pids = limits.pids.or(new.pids);
+        new.restart = limits.restart;
+        Ok(())
+    }
+
     pub(super) fn id(&mut self, prefix: &str) -> String {
         self.next_id += 1;
         format!("{prefix}{:064x}", self.next_id)
