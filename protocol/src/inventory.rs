@@ -151,7 +151,7 @@ pub struct ObservedImage {
 /// The sign of life, from the agent's main loop.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// Milliseconds since Docker last answered a ping; absent if it never did.
+    /// Milliseconds since Docker last answered a ping, or, if it never did, since the agent began to ask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub docker_ping_age_ms: Option<u64>,
     /// Jobs in work.

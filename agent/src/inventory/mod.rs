@@ -27,6 +27,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// What was seen last.
 pub struct Observed {
+    began: Instant,
     seen: Mutex<Seen>,
     up: watch::Sender<bool>,
     changed: Notify,
@@ -42,7 +43,7 @@ struct Seen {
 
 impl Default for Observed {
     fn default() -> Self {
-        Self { seen: Mutex::default(), up: watch::Sender::new(false), changed: Notify::new() }
+        Self { began: Instant::now(), seen: Mutex::default(), up: watch::Sender::new(false), changed: Notify::new() }
     }
 }
 
@@ -72,10 +73,11 @@ impl Observed {
         (seen.version, seen.inventory.clone())
     }
 
-    /// How long ago Docker answered; none if it never did.
+    /// How long ago Docker answered; if it never did, how long it has been asked: a Docker that is only just being
+    /// asked is not one that hangs.
     #[must_use]
-    pub fn ping_age(&self) -> Option<Duration> {
-        self.seen().last_ping.map(|at| at.elapsed())
+    pub fn ping_age(&self) -> Duration {
+        self.seen().last_ping.unwrap_or(self.began).elapsed()
     }
 
     /// Our containers that run; none before the first list.

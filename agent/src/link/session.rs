@@ -384,7 +384,7 @@ impl Session<'_> {
     fn heartbeat(&self) -> Heartbeat {
         let observed = &self.link.observed;
         Heartbeat {
-            docker_ping_age_ms: observed.ping_age().map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+            docker_ping_age_ms: Some(u64::try_from(observed.ping_age().as_millis()).unwrap_or(u64::MAX)),
             running_jobs: u32::try_from(self.link.executor.table().in_work()).unwrap_or(u32::MAX),
             usage: crate::inventory::usage::usage(observed.running()),
             clock_us: crate::executor::now_us(),

@@ -265,9 +265,17 @@ async fn a_heartbeat_before_the_first_list_does_not_say_that_nothing_runs() {
         FromAgent::Heartbeat(beat) => Some(beat.usage.containers_running),
         _ => None,
     };
+    let asked = |m: &FromAgent| match m {
+        FromAgent::Heartbeat(beat) => Some(beat.docker_ping_age_ms),
+        _ => None,
+    };
     for _ in 0..2 {
         assert_eq!(session.want("a heartbeat", running).await, None);
     }
+    // A Docker that is still starting is not one that hangs: the coordinator has to know how long it was asked.
+    let first = session.want("since when Docker is asked", asked).await.expect("an age");
+    let second = session.want("since when Docker is asked", asked).await.expect("an age");
+    assert!(first < second && second < 60_000, "{first} ms, then {second} ms");
     engine.set_down(false);
     session.want("the inventory", |m| matches!(m, FromAgent::Inventory(_)).then_some(())).await;
     let listed = |m: &FromAgent| running(m).filter(Option::is_some);

@@ -163,11 +163,8 @@ fn docker(host: &Host, now: Timestamp) -> Option<String> {
     if !is_heard(host, now) {
         return None;
     }
-    let Some(age) = host.docker_ping_age_ms else {
-        // The first heartbeat tells; until then nobody knows.
-        let never = host.clock_offset_ms.is_some() && host.agent.as_ref()?.docker.is_none();
-        return never.then(|| "Docker has not answered since its agent started".to_owned());
-    };
+    // The first heartbeat tells; until then nobody knows.
+    let age = host.docker_ping_age_ms?;
     // An agent says at once that Docker is gone; then its silence goes on between heartbeats, too. Else it is as old as
     // the last heartbeat said: how often those come is for us to say.
     let told = SignedDuration::from_millis(i64::try_from(age).unwrap_or(i64::MAX));
