@@ -103,6 +103,10 @@ ids! {
     ImageId = "img";
     /// A container.
     ContainerId = "ctr";
+    /// A template: what a client can make configurations of.
+    TemplateId = "tpl";
+    /// A configuration: one client's choice from a template.
+    ConfigurationId = "cfg";
     /// A job of the queue: one asynchronous operation.
     JobId = "job";
     /// One installation of an agent on a machine; a copy of the machine carries the same.

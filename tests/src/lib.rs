@@ -23,4 +23,5 @@ pub mod metrics;
 pub mod process;
 pub mod proxy;
 pub mod receiver;
+pub mod recipes;
 pub mod wait;

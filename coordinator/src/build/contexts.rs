@@ -144,10 +144,27 @@ impl Contexts {
 
     /// Makes the context that holds one file, `Dockerfile`, with this text.
     pub async fn from_dockerfile(&self, text: &str) -> Result<(ContextRef, Claim), ContextError> {
-        let (this, text) = (self.clone(), text.to_owned());
+        self.compose(vec![archive::File::new("Dockerfile", text)], None).await
+    }
+
+    /// Makes the context that holds these files, and a folder with what is in another context.
+    pub async fn compose(
+        &self,
+        files: Vec<archive::File>,
+        folder: Option<(&'static str, Option<ContextRef>)>,
+    ) -> Result<(ContextRef, Claim), ContextError> {
+        let mut inner = match &folder {
+            Some((_, Some(context))) => Some(self.open(context).await?.into_std().await),
+            _ => None,
+        };
+        let this = self.clone();
         blocking(move || {
             let mut file = this.unfinished()?;
-            let written = archive::single_file("Dockerfile", text.as_bytes(), BufWriter::new(file.as_file_mut()));
+            let nested = folder.map(|(name, _)| {
+                let inner = inner.as_mut().map(|inner| inner as &mut dyn std::io::Read);
+                (name, inner)
+            });
+            let written = archive::compose(&files, nested, BufWriter::with_capacity(BUFFER, file.as_file_mut()));
             let (sha256, size) = written.map_err(|error| of_archive(error, &this.folder))?;
             this.keep(file, ContextRef { sha256, size })
         })

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt;
 
 fn archive_of(content: &str) -> Vec<u8> {
     let mut bytes = Vec::new();
-    archive::single_file("Dockerfile", content.as_bytes(), &mut bytes).unwrap();
+    archive::compose(&[archive::File::new("Dockerfile", content)], None, &mut bytes).unwrap();
     bytes
 }
 
@@ -184,7 +184,7 @@ async fn what_an_earlier_process_left_unfinished_goes_at_the_start() {
 async fn a_full_disk_is_told_from_other_failures() {
     // /dev/full answers every write with "no space left on device".
     let Ok(full) = File::options().write(true).open("/dev/full") else { return };
-    let written = archive::single_file("Dockerfile", b"x", full);
+    let written = archive::compose(&[archive::File::new("Dockerfile", "x")], None, full);
     let error = of_archive(written.unwrap_err(), Path::new("contexts"));
     assert!(matches!(error, ContextError::DiskFull(_)), "{error:?}");
 }

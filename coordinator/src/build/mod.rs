@@ -1,9 +1,14 @@
-//! Build contexts: what a client uploads for an image to be built from, made safe ([`archive`]) and kept until the
-//! agent that builds has fetched it ([`Contexts`]). Called by the images service; imports only `protocol`.
+//! What images are built from: archives that clients upload, made safe ([`archive`]) and kept ([`Contexts`]); parameters
+//! of templates ([`schema`]), and what becomes of them: a node ([`node`]), a context to build from ([`render`]). Called by the
+//! services.
 
 pub mod archive;
 mod claims;
 mod contexts;
+pub mod node;
+mod provision;
+pub mod render;
+pub mod schema;
 
 pub use claims::Claim;
 pub use contexts::{ContextError, Contexts, Received};

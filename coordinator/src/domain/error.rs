@@ -4,7 +4,9 @@
 use super::Timestamp;
 use super::quota::Counted;
 use super::user::Scope;
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, TokenId, UserId, WebhookId};
+use dockerforge_protocol::ids::{
+    ConfigurationId, ContainerId, HostId, ImageId, JobId, TemplateId, TokenId, UserId, WebhookId,
+};
 use std::fmt;
 use uuid::Uuid;
 
@@ -17,6 +19,10 @@ pub enum Kind {
     Token,
     /// A host.
     Host,
+    /// A template.
+    Template,
+    /// A configuration.
+    Configuration,
     /// An image.
     Image,
     /// A container.
@@ -35,6 +41,8 @@ impl Kind {
             Self::User => "user",
             Self::Token => "token",
             Self::Host => "host",
+            Self::Template => "template",
+            Self::Configuration => "configuration",
             Self::Image => "image",
             Self::Container => "container",
             Self::Job => "job",
@@ -45,7 +53,8 @@ impl Kind {
     /// The kind a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::User, Self::Token, Self::Host, Self::Image, Self::Container, Self::Job, Self::Webhook]
+        use Kind as K;
+        [K::User, K::Token, K::Host, K::Template, K::Configuration, K::Image, K::Container, K::Job, K::Webhook]
             .into_iter()
             .find(|k| k.as_str() == word)
     }
@@ -70,7 +79,10 @@ macro_rules! ids {
         }
     };
 }
-ids! { User UserId, Token TokenId, Host HostId, Image ImageId, Container ContainerId, Job JobId, Webhook WebhookId }
+ids! {
+    User UserId, Token TokenId, Host HostId, Template TemplateId, Configuration ConfigurationId, Image ImageId,
+    Container ContainerId, Job JobId, Webhook WebhookId
+}
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -127,6 +139,24 @@ pub enum Refusal {
         containers: Vec<ContainerId>,
         /// By how many of others, who are nobody's business.
         others: u64,
+    },
+    /// Configurations are made of the template.
+    #[error("{template} is used by {}", configured(configurations, *others))]
+    TemplateInUse {
+        /// Which.
+        template: TemplateId,
+        /// By which configurations of the user's.
+        configurations: Vec<ConfigurationId>,
+        /// By how many of others, who are nobody's business.
+        others: u64,
+    },
+    /// Images are made of the configuration.
+    #[error("{configuration} is used by {}", list(images))]
+    ConfigurationInUse {
+        /// Which.
+        configuration: ConfigurationId,
+        /// By which images.
+        images: Vec<ImageId>,
     },
     /// A port of the host is another container's.
     #[error("port {port} of the host is {}", owner.map_or_else(|| "taken by another container".to_owned(), |id| format!("{id}'s")))]
@@ -254,9 +284,20 @@ impl Refusal {
 }
 
 fn users(containers: &[ContainerId], others: u64) -> String {
-    let own = containers.iter().map(ToString::to_string);
-    let others = (others > 0).then(|| format!("{others} containers of other users"));
-    own.chain(others).collect::<Vec<_>>().join(", ")
+    with_others(containers, others, "containers")
+}
+
+fn configured(configurations: &[ConfigurationId], others: u64) -> String {
+    with_others(configurations, others, "configurations")
+}
+
+fn with_others(own: &[impl ToString], others: u64, what: &str) -> String {
+    let others = (others > 0).then(|| format!("{others} {what} of other users"));
+    own.iter().map(ToString::to_string).chain(others).collect::<Vec<_>>().join(", ")
+}
+
+fn list(ids: &[impl ToString]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn nothing_fits(hosts: &[Violation]) -> String {

@@ -2,7 +2,7 @@
 
 use super::{Kind, Refusal, Timestamp};
 use dockerforge_protocol::command::ContextRef;
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
+use dockerforge_protocol::ids::{ConfigurationId, ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::spec::{ImageRef, Labels, ResourceName};
 use std::collections::BTreeMap;
 
@@ -58,6 +58,17 @@ pub struct Recipe {
     pub build_args: BTreeMap<String, String>,
     /// Whether the build cache is left alone.
     pub no_cache: bool,
+    /// The configuration that it was rendered from, if it was.
+    pub made_of: Option<MadeOf>,
+}
+
+/// A version of a configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MadeOf {
+    /// Which configuration.
+    pub configuration: ConfigurationId,
+    /// In which version.
+    pub version: u32,
 }
 
 /// `pending → ready → deleting → gone`; a creation that fails leaves no image, but its job.

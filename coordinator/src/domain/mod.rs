@@ -2,6 +2,7 @@
 //! parameter). A transition returns what is to be done; the caller does it in one transaction.
 
 pub mod arrival;
+pub mod configuration;
 pub mod container;
 pub mod diagnosis;
 pub mod error;
@@ -14,6 +15,7 @@ pub mod page;
 pub mod placement;
 pub mod quota;
 pub mod share;
+pub mod template;
 pub mod user;
 pub mod webhook;
 

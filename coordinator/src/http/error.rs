@@ -220,6 +220,8 @@ impl From<Refusal> for ApiError {
             Refusal::NameTaken { .. } => (S::CONFLICT, "name-taken", "The name is taken"),
             Refusal::ImageNotReady { .. } => (S::CONFLICT, "image-not-ready", "The image is not there yet"),
             Refusal::ImageInUse { .. } => (S::CONFLICT, "image-in-use", "Containers use the image"),
+            Refusal::TemplateInUse { .. } => (S::CONFLICT, "template-in-use", "Configurations use the template"),
+            Refusal::ConfigurationInUse { .. } => (S::CONFLICT, "configuration-in-use", "Images use the configuration"),
             Refusal::PortTaken { .. } => (S::CONFLICT, "port-taken", "The port is taken"),
             Refusal::NotRunning(_) => (S::CONFLICT, "container-not-running", "The container does not run"),
             Refusal::BeingChanged(_) => (S::CONFLICT, "being-changed", "It is being changed"),
@@ -343,7 +345,8 @@ impl From<ServiceError> for ApiError {
                 "It changed meanwhile",
                 "the host that was chosen changed at the same time; ask again",
             ),
-            ServiceError::Pki(_) | ServiceError::Vault(_) | ServiceError::Random(_) => {
+            ServiceError::Context(error) => error.into(),
+            ServiceError::Pki(_) | ServiceError::Vault(_) | ServiceError::Random(_) | ServiceError::Render(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::internal()
             }

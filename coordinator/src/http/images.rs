@@ -5,7 +5,7 @@ use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Query, media_type, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing};
-use super::upload::Upload;
+use super::upload::{Upload, is_archive};
 use super::values::{labels, parse_labels, wait};
 use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
@@ -13,9 +13,8 @@ use crate::service::images::{Claim, ContextError, NewImage, Placed, Received};
 use axum::Json;
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
-use dockerforge_protocol::ids::{HostId, ImageId};
-use dockerforge_protocol::spec::Labels;
-use dockerforge_protocol::spec::ResourceName;
+use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId};
+use dockerforge_protocol::spec::{ImageRef, Labels, ResourceName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -24,7 +23,8 @@ use utoipa::{IntoParams, ToSchema};
 /// Where the Dockerfile is if nothing else is said.
 const DOCKERFILE: &str = "Dockerfile";
 
-/// An image to be made: either pulled by `reference`, or built from the text of a `dockerfile` without other files.
+/// An image to be made: built from a `configuration`, or from the text of a `dockerfile` without other files, or pulled by
+/// `reference`.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewImageBody {
@@ -34,6 +34,10 @@ pub struct NewImageBody {
     /// The id of the host to make it on.
     #[schema(example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
     host: String,
+    /// The id of a configuration to build it from.
+    configuration: Option<String>,
+    /// The version of the configuration; the newest where absent.
+    configuration_version: Option<u32>,
     /// What to pull. An image of that reference that is on the host already is used where its registry does not answer.
     #[schema(example = "debian:12")]
     reference: Option<String>,
@@ -102,8 +106,14 @@ pub struct ImageBody {
 /// Where an image comes from.
 #[derive(Serialize, ToSchema)]
 pub struct SourceBody {
-    /// `dockerfile` or `reference`.
+    /// `configuration`, `dockerfile` or `reference`.
     pub kind: &'static str,
+    /// The configuration that it was built from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration: Option<String>,
+    /// The version of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub configuration_version: Option<u32>,
     /// What was pulled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
@@ -134,12 +144,16 @@ impl ImageBody {
         let source = match source {
             ImageSource::Reference(reference) => SourceBody {
                 kind: "reference",
+                configuration: None,
+                configuration_version: None,
                 reference: Some(reference.to_string()),
                 dockerfile: None,
                 context_sha256: None,
             },
             ImageSource::Dockerfile(recipe) => SourceBody {
-                kind: "dockerfile",
+                kind: if recipe.made_of.is_some() { "configuration" } else { "dockerfile" },
+                configuration: recipe.made_of.map(|of| of.configuration.to_string()),
+                configuration_version: recipe.made_of.map(|of| of.version),
                 reference: None,
                 dockerfile: Some(recipe.dockerfile.clone()),
                 context_sha256: Some(recipe.context.sha256.clone()),
@@ -180,9 +194,7 @@ pub(super) async fn create(
     let permit = caller.may(Write)?;
     let Asked { new, digest, claim } = match media_type(request.headers()).as_deref() {
         Some("application/json") => from_json(&state, &caller, request).await?,
-        Some("application/x-tar" | "application/gzip" | "application/x-gzip" | "application/tar+gzip") => {
-            from_archive(&state, &caller, &permit, request).await?
-        }
+        kind if is_archive(kind) => from_archive(&state, &caller, &permit, request).await?,
         _ => return Err(ApiError::unsupported("send JSON, or an archive as application/x-tar or application/gzip")),
     };
     let job = state.services.image_create(&permit, caller.key(digest).as_ref(), new).await;
@@ -222,6 +234,55 @@ fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)
     map
 }
 
+/// Where an image that is asked for in JSON comes from.
+enum Origin {
+    Reference(ImageRef),
+    Configuration(ConfigurationId),
+    Dockerfile(String),
+}
+
+/// Exactly one of three.
+fn origin(
+    check: &mut Check,
+    reference: Option<&str>,
+    configuration: Option<&str>,
+    dockerfile: Option<String>,
+    build_args: &BTreeMap<String, String>,
+) -> Option<Origin> {
+    let takes_none = |check: &mut Check, pointer: &str| {
+        if !build_args.is_empty() {
+            check.refuse(pointer, "build_args are for a dockerfile");
+        }
+    };
+    match (reference, configuration, dockerfile) {
+        (Some(reference), None, None) => {
+            takes_none(check, "/build_args");
+            check.parse("/reference", reference).map(Origin::Reference)
+        }
+        (None, Some(configuration), None) => {
+            takes_none(check, "/build_args");
+            check.parse("/configuration", configuration).map(Origin::Configuration)
+        }
+        (None, None, Some(text)) if text.trim().is_empty() => {
+            check.refuse("/dockerfile", "expected the text of a Dockerfile");
+            None
+        }
+        (None, None, Some(text)) => Some(Origin::Dockerfile(text)),
+        (None, None, None) => {
+            check.refuse("", "expected one of configuration, dockerfile and reference");
+            None
+        }
+        (_, _, Some(_)) => {
+            check.refuse("/dockerfile", "expected one of configuration, dockerfile and reference, not several");
+            None
+        }
+        (Some(_), Some(_), None) => {
+            check.refuse("/reference", "expected one of configuration, dockerfile and reference, not several");
+            None
+        }
+    }
+}
+
 async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<Asked, ApiError> {
     let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
     let mut check = Check::default();
@@ -230,25 +291,28 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<A
     let wait = wait(&mut check, body.deadline);
     let build_args = build_args(&mut check, body.build_args.0);
     let public = if body.public { Some(caller.may(Administer)?) } else { None };
-    let pulled = body.reference.as_deref().map(|text| check.parse("/reference", text));
-    match (&pulled, &body.dockerfile) {
-        (None, None) => check.refuse("", "expected either reference or dockerfile"),
-        (Some(_), Some(_)) => check.refuse("/dockerfile", "expected either reference or dockerfile, not both"),
-        (Some(_), None) if !build_args.is_empty() || body.no_cache => {
-            check.refuse("/reference", "what is pulled is not built: no build_args, no no_cache");
+    let from =
+        origin(&mut check, body.reference.as_deref(), body.configuration.as_deref(), body.dockerfile, &build_args);
+    match &from {
+        Some(Origin::Reference(_)) if body.no_cache => check.refuse("/no_cache", "what is pulled is not built"),
+        Some(Origin::Configuration(_)) | None => {}
+        Some(_) if body.configuration_version.is_some() => {
+            check.refuse("/configuration_version", "expected a configuration beside it");
         }
-        (None, Some(text)) if text.trim().is_empty() => {
-            check.refuse("/dockerfile", "expected the text of a Dockerfile");
-        }
-        _ => {}
+        Some(_) => {}
     }
-    let ((name, host), labels) = check.finish(name.zip(host).zip(labels))?;
-    let (source, claim) = match (pulled.flatten(), body.dockerfile) {
-        (Some(reference), _) => (ImageSource::Reference(reference), None),
-        (None, text) => {
-            let (context, claim) = state.services.contexts.from_dockerfile(&text.unwrap_or_default()).await?;
+    let (((name, host), labels), from) = check.finish(name.zip(host).zip(labels).zip(from))?;
+    let (source, claim) = match from {
+        Origin::Reference(reference) => (ImageSource::Reference(reference), None),
+        Origin::Configuration(id) => {
+            let (permit, version) = (caller.may(Write)?, body.configuration_version);
+            let made = state.services.configuration_recipe(&permit, id, version, body.no_cache).await?;
+            (ImageSource::Dockerfile(made.0), Some(made.1))
+        }
+        Origin::Dockerfile(text) => {
+            let (context, claim) = state.services.contexts.from_dockerfile(&text).await?;
             let dockerfile = DOCKERFILE.to_owned();
-            let recipe = Recipe { context, dockerfile, build_args, no_cache: body.no_cache };
+            let recipe = Recipe { context, dockerfile, build_args, no_cache: body.no_cache, made_of: None };
             (ImageSource::Dockerfile(recipe), Some(claim))
         }
     };
@@ -301,7 +365,8 @@ async fn from_archive(
         return check.finish(None);
     }
     let digest = Sha256::new().chain_update(&query).chain_update(&received.context.sha256).finalize().into();
-    let source = ImageSource::Dockerfile(Recipe { context: received.context, dockerfile, build_args, no_cache });
+    let source =
+        ImageSource::Dockerfile(Recipe { context: received.context, dockerfile, build_args, no_cache, made_of: None });
     Ok(Asked {
         new: NewImage { name, host, source, labels: Labels::default(), public, wait },
         digest,

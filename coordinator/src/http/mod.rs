@@ -4,7 +4,9 @@
 pub mod agent_port;
 mod audit;
 mod auth;
+mod configurations;
 mod containers;
+mod documents;
 mod error;
 mod events;
 mod extract;
@@ -20,6 +22,7 @@ mod secrets;
 mod slow_down;
 mod specs;
 mod streams;
+mod templates;
 mod terminal;
 mod tokens;
 mod updates;
@@ -120,6 +123,8 @@ impl Context {
     ),
     tags(
         (name = "users", description = "Users, their API tokens, and who did what"), (name = "hosts", description = "Machines with an agent"),
+        (name = "templates", description = "What configurations are made of"),
+        (name = "configurations", description = "What clients chose from templates"),
         (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
         (name = "queue", description = "Jobs: every asynchronous operation"), (name = "events", description = "What happened"),
         (name = "ops", description = "Health")
@@ -136,6 +141,12 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(hosts::create, hosts::list))
         .routes(routes!(hosts::get, hosts::update, hosts::delete))
         .routes(routes!(hosts::token))
+        .routes(routes!(templates::create, templates::list))
+        .routes(routes!(templates::get, templates::replace, templates::delete))
+        .routes(routes!(templates::archive))
+        .routes(routes!(configurations::create, configurations::list))
+        .routes(routes!(configurations::get, configurations::update, configurations::delete))
+        .routes(routes!(configurations::node))
         .routes(routes!(images::create, images::list))
         .routes(routes!(images::get, images::delete))
         .routes(routes!(containers::create, containers::list))

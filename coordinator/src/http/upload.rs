@@ -15,6 +15,11 @@ const MAX_DISCARDED: usize = 256 * 1024 * 1024;
 /// For how long.
 const DISCARDING: Duration = Duration::from_secs(5);
 
+/// Whether a media type is that of an archive.
+pub(super) fn is_archive(kind: Option<&str>) -> bool {
+    matches!(kind, Some("application/x-tar" | "application/gzip" | "application/x-gzip" | "application/tar+gzip"))
+}
+
 /// A body that is being taken.
 pub(super) struct Upload {
     body: BodyDataStream,

@@ -173,8 +173,11 @@ async fn tidy(store: &Store, config: Config, sweep: &(impl Fn(HashSet<String>) +
         }
     }
     forget_jobs(store, config).await?;
-    let needed = store::jobs::contexts_in_use(&mut store.read().await?).await?;
-    sweep(needed.into_iter().collect());
+    let mut conn = store.read().await?;
+    let mut needed: HashSet<String> = store::jobs::contexts_in_use(&mut conn).await?.into_iter().collect();
+    needed.extend(store::templates::archives(&mut conn).await?);
+    drop(conn);
+    sweep(needed);
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use crate::access::{Administer, Permit, Read, Write};
 pub use crate::build::archive::ArchiveError;
 pub use crate::build::{Claim, ContextError, Received};
 use crate::domain::host::HostState;
-use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, deletable};
+use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, Recipe, deletable};
 use crate::domain::job::{JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use crate::domain::quota::{Amounts, Counted};
@@ -74,7 +74,13 @@ impl Services {
     pub async fn context_release(&self, claim: Claim) {
         let sha256 = claim.sha256().to_owned();
         let needed = async {
-            let asked = async { store::jobs::context_in_use(&mut self.store.read().await?, &sha256).await };
+            let asked = async {
+                let mut conn = self.store.read().await?;
+                Ok::<_, store::StoreError>(
+                    store::jobs::context_in_use(&mut conn, &sha256).await?
+                        || store::templates::is_archive(&mut conn, &sha256).await?,
+                )
+            };
             // Where it cannot be told, it stays; the sweep looks again.
             asked.await.unwrap_or(true)
         };
@@ -157,6 +163,10 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     }
     store::hosts::hold(conn, new.host).await?;
     host_for(conn, permit, new.host).await?;
+    if let ImageSource::Dockerfile(Recipe { made_of: Some(of), .. }) = &new.source {
+        store::configurations::hold(conn, of.configuration).await?;
+        super::configurations::named(conn, user, of.configuration, Some(of.version)).await?;
+    }
     queue::admit(conn, user, |_| Ok(Amounts::of(&[(Counted::Images, 1)]))).await?;
     let image = Image {
         id: ImageId::new(),

@@ -2,6 +2,7 @@
 //! Nothing here knows of HTTP; nothing here writes outside a transaction.
 
 pub mod audit;
+pub mod configurations;
 pub mod containers;
 pub mod enrolment;
 pub mod hosts;
@@ -14,14 +15,16 @@ mod placement;
 pub mod streams;
 pub mod supplies;
 mod suspension;
+pub mod templates;
 pub mod tickets;
 pub mod tokens;
 pub mod updates;
 pub mod users;
 pub mod webhooks;
 
-use crate::build::Contexts;
 use crate::build::archive::Limits;
+use crate::build::render::RenderError;
+use crate::build::{ContextError, Contexts};
 use crate::domain::Refusal;
 use crate::domain::placement::PoolRules;
 use crate::pki::{Authority, PkiError};
@@ -80,6 +83,12 @@ pub enum ServiceError {
     /// A secret could not be sealed or opened.
     #[error(transparent)]
     Vault(VaultError),
+    /// A build context could not be kept.
+    #[error(transparent)]
+    Context(#[from] ContextError),
+    /// A build context could not be rendered.
+    #[error("a configuration could not be rendered")]
+    Render(#[from] RenderError),
     /// No random bytes could be had.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),

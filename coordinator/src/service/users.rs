@@ -203,7 +203,7 @@ async fn delete(conn: &mut Conn, permit: &Permit<Administer>, id: UserId) -> Res
     if user.name.as_str() == SYSTEM {
         return Err(Refusal::SystemUser.into());
     }
-    if store::placement::shares(conn, id).await? {
+    if store::placement::shares(conn, id).await? || store::templates::shares(conn, id).await? {
         return Err(Refusal::Shares.into());
     }
     let under_way = store::jobs::open_about(conn, Subject::User(id)).await?;
@@ -211,6 +211,7 @@ async fn delete(conn: &mut Conn, permit: &Permit<Administer>, id: UserId) -> Res
         return Ok((job.id, Vec::new()));
     }
     store::users::mark_deleting(conn, id).await?;
+    store::templates::hide_of_user(conn, id).await?;
     store::users::remove_tokens(conn, id).await?;
     let mut changed = Vec::new();
     for job in store::jobs::open_of_user(conn, id).await?.iter().filter(|job| job.kind.creates()) {

@@ -63,6 +63,12 @@ const NAMED: &[(&str, &str, Constraint)] = &[
     ("users_name_key", "users.name", Constraint::Name(Kind::User)),
     ("tokens_user_name_key", "tokens.user_id, tokens.name", Constraint::Name(Kind::Token)),
     ("hosts_user_name_key", "hosts.user_id, hosts.name", Constraint::Name(Kind::Host)),
+    ("templates_user_name_key", "templates.user_id, templates.name", Constraint::Name(Kind::Template)),
+    (
+        "configurations_user_name_key",
+        "configurations.user_id, configurations.name",
+        Constraint::Name(Kind::Configuration),
+    ),
     ("images_user_name_key", "images.user_id, images.name", Constraint::Name(Kind::Image)),
     ("containers_user_name_key", "containers.user_id, containers.name", Constraint::Name(Kind::Container)),
     ("idempotency_pkey", "idempotency.user_id, idempotency.key_hash", Constraint::IdempotencyKey),

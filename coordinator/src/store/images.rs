@@ -2,10 +2,10 @@
 
 use super::rows::{document, json, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
-use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, Recipe};
+use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, MadeOf, PresenceState, Recipe};
 use crate::domain::page::Page;
 use dockerforge_protocol::command::ContextRef;
-use dockerforge_protocol::ids::{HostId, ImageId, UserId};
+use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId, UserId};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -24,6 +24,8 @@ struct ImageRow {
     no_cache: bool,
     labels: String,
     created_at: i64,
+    configuration_id: Option<Uuid>,
+    configuration_version: Option<i64>,
 }
 
 impl TryFrom<ImageRow> for Image {
@@ -36,6 +38,13 @@ impl TryFrom<ImageRow> for Image {
                 dockerfile,
                 build_args: json("images.build_args", &build_args)?,
                 no_cache: row.no_cache,
+                made_of: match row.configuration_id.zip(row.configuration_version) {
+                    Some((id, version)) => Some(MadeOf {
+                        configuration: ConfigurationId::from_uuid(id),
+                        version: unsigned("images.configuration_version", version)?,
+                    }),
+                    None => None,
+                },
             }),
             _ => return Err(StoreError::corrupt("images.reference", "neither built nor pulled")),
         };
@@ -80,7 +89,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, user_id, name, state, public, reference, context_sha256, context_size, dockerfile, build_args, ",
-            "no_cache, labels, created_at FROM images ",
+            "no_cache, labels, created_at, configuration_id, configuration_version FROM images ",
             $rest
         )
     };
@@ -92,10 +101,11 @@ pub async fn insert(conn: &mut Conn, image: &Image) -> Result<(), StoreError> {
         ImageSource::Reference(reference) => (Some(reference.to_string()), None),
         ImageSource::Dockerfile(recipe) => (None, Some(recipe)),
     };
+    let made_of = recipe.and_then(|recipe| recipe.made_of);
     on!(conn, |c| {
         sqlx::query(
-        "INSERT INTO images (id, user_id, name, state, public, reference, context_sha256, context_size, dockerfile, build_args, no_cache, labels, created_at) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"
+        "INSERT INTO images (id, user_id, name, state, public, reference, context_sha256, context_size, dockerfile, build_args, no_cache, labels, created_at, \
+         configuration_id, configuration_version) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
     )
     .bind(image.id.uuid())
     .bind(image.user.uuid())
@@ -110,6 +120,8 @@ pub async fn insert(conn: &mut Conn, image: &Image) -> Result<(), StoreError> {
     .bind(recipe.is_some_and(|r| r.no_cache))
     .bind(document(&image.labels))
     .bind(micros(image.created_at))
+    .bind(made_of.map(|m| m.configuration.uuid()))
+    .bind(made_of.map(|m| i64::from(m.version)))
     .execute(c)
     .await?
     .rows_affected()
@@ -276,4 +288,14 @@ pub async fn owner(conn: &mut Conn, id: ImageId) -> Result<Option<UserId>, Store
         .fetch_optional(c)
         .await?);
     Ok(owner.map(UserId::from_uuid))
+}
+
+/// Which images are made of a configuration, in whatever version.
+pub async fn of_configuration(conn: &mut Conn, id: ConfigurationId) -> Result<Vec<ImageId>, StoreError> {
+    let ids: Vec<Uuid> =
+        on!(conn, |c| sqlx::query_scalar("SELECT id FROM images WHERE configuration_id = $1 ORDER BY id LIMIT 100")
+            .bind(id.uuid())
+            .fetch_all(c)
+            .await?);
+    Ok(ids.into_iter().map(ImageId::from_uuid).collect())
 }

@@ -5,6 +5,7 @@
 //! half way because its caller went away. On SQLite one writer carries many callers' transactions in one commit.
 
 mod cluster;
+pub mod configurations;
 pub mod containers;
 pub mod enrolment;
 mod error;
@@ -21,6 +22,7 @@ pub mod records;
 mod rows;
 pub mod secrets;
 mod sqlite;
+pub mod templates;
 pub mod users;
 pub mod vault;
 pub mod webhooks;

@@ -206,6 +206,10 @@ pub async fn remove(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
         "DELETE FROM idempotency WHERE user_id = $1",
         "DELETE FROM deliveries WHERE webhook_id IN (SELECT id FROM webhooks WHERE user_id = $1)",
         "DELETE FROM webhooks WHERE user_id = $1",
+        "DELETE FROM configuration_versions WHERE configuration_id IN (SELECT id FROM configurations WHERE user_id = $1)",
+        "DELETE FROM configurations WHERE user_id = $1",
+        "DELETE FROM template_versions WHERE template_id IN (SELECT id FROM templates WHERE user_id = $1)",
+        "DELETE FROM templates WHERE user_id = $1",
         "DELETE FROM data_keys WHERE user_id = $1",
         "DELETE FROM users WHERE id = $1",
     ] {

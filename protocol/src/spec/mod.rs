@@ -4,6 +4,7 @@
 //! user's JSON is never forwarded: it becomes one of these, and the agent writes Docker's JSON from it.
 
 mod container;
+mod document;
 mod image;
 mod name;
 mod process;
@@ -14,6 +15,7 @@ pub use container::{
     AbsolutePath, ContainerSpec, EnvName, HostPort, PortMapping, PortProtocol, RestartPolicy, VolumeMount,
     argument_problems, env_problems,
 };
+pub use document::Document;
 pub use image::{ImageRef, InvalidImageRef};
 pub use name::{Label, LabelKey, LabelValue, Labels, ResourceName, VolumeName};
 pub use process::{Check, DnsLabel, HealthTest, Healthcheck, Link, RunAs, Seconds, StopSignal, TmpfsMount};

@@ -1,13 +1,13 @@
 //! The audit: every change has its line, in the order in which it was made, and only administrators read them. The list of
 //! what changes something is compared with the API's own document, so that a new route without a line here fails.
 
-use dockerforge_tests::{cluster::Cluster, env};
+use dockerforge_tests::{cluster::Cluster, env, recipes};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Each route that changes something, and what the audit calls it.
-const CHANGES: [(&str, &str); 22] = [
+const CHANGES: [(&str, &str); 29] = [
     ("POST /users", "user.create"),
     ("PATCH /users/{id}", "user.update"),
     ("DELETE /users/{id}", "user.delete"),
@@ -17,6 +17,13 @@ const CHANGES: [(&str, &str); 22] = [
     ("PATCH /hosts/{id}", "host.update"),
     ("POST /hosts/{id}/token", "host.token"),
     ("DELETE /hosts/{id}", "host.delete"),
+    ("POST /templates", "template.create"),
+    ("PUT /templates/{id}", "template.update"),
+    ("PUT /templates/{id}/archive", "template.archive"),
+    ("DELETE /templates/{id}", "template.delete"),
+    ("POST /configurations", "configuration.create"),
+    ("PATCH /configurations/{id}", "configuration.update"),
+    ("DELETE /configurations/{id}", "configuration.delete"),
     ("POST /images", "image.create"),
     ("DELETE /images/{id}", "image.delete"),
     ("POST /containers", "container.create"),
@@ -77,6 +84,14 @@ async fn every_change_has_its_line() {
     let webhook = api.post("/v1/webhooks", &json!({"url": "https://panel.example/"})).await.expect(201).json;
     let path = format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap());
     api.call(Method::PATCH, &path).json(&json!({"kinds": ["job.*"]})).send().await.expect(200);
+    api.delete(&path).await.expect(204);
+    let template = recipes::page_template(&api).await;
+    let path = format!("/v1/templates/{template}");
+    api.call(Method::PUT, &path).json(&recipes::page()).send().await.expect(200);
+    let configuration = recipes::configuration(&api, "blog", &template, json!({"title": "x"})).await;
+    let configuration = format!("/v1/configurations/{configuration}");
+    api.call(Method::PATCH, &configuration).json(&json!({})).send().await.expect(200);
+    api.delete(&configuration).await.expect(204);
     api.delete(&path).await.expect(204);
     let (spare, _) = api.create_host("spare").await;
     let path = format!("/v1/hosts/{}", spare.id);

@@ -8,6 +8,7 @@
 )]
 
 mod audit;
+mod configurations;
 mod containers;
 mod delivery;
 mod diagnosis;
@@ -28,6 +29,7 @@ mod secrets;
 mod specs;
 mod streams;
 mod suspension;
+mod templates;
 mod tenancy;
 mod terminal;
 mod tokens;

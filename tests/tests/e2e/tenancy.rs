@@ -2,7 +2,7 @@
 //! and without a key there is no answer at all. The list of routes is compared with the API's own document, so that a
 //! new route without a row here fails.
 
-use dockerforge_tests::{client::Api, cluster::Cluster, env};
+use dockerforge_tests::{client::Api, cluster::Cluster, env, recipes};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const OPEN: [&str; 2] = ["GET /healthz", "GET /readyz"];
 
 /// Routes with an id that may be somebody else's.
-const OWNED: [&str; 27] = [
+const OWNED: [&str; 35] = [
     "GET /users/{id}",
     "GET /users/{id}/tokens",
     "POST /users/{id}/tokens",
@@ -20,6 +20,14 @@ const OWNED: [&str; 27] = [
     "PATCH /hosts/{id}",
     "DELETE /hosts/{id}",
     "POST /hosts/{id}/token",
+    "GET /templates/{id}",
+    "PUT /templates/{id}",
+    "PUT /templates/{id}/archive",
+    "DELETE /templates/{id}",
+    "GET /configurations/{id}",
+    "PATCH /configurations/{id}",
+    "DELETE /configurations/{id}",
+    "GET /configurations/{id}/node",
     "GET /images/{id}",
     "DELETE /images/{id}",
     "GET /containers/{id}",
@@ -45,12 +53,16 @@ const OWNED: [&str; 27] = [
 const SPECIAL: [&str; 3] = ["GET /queue/{id}/log", "DELETE /users/{id}", "PATCH /users/{id}"];
 
 /// Routes without an id.
-const COLLECTIONS: [&str; 13] = [
+const COLLECTIONS: [&str; 17] = [
     "GET /audit",
     "GET /users",
     "POST /users",
     "GET /hosts",
     "POST /hosts",
+    "GET /templates",
+    "POST /templates",
+    "GET /configurations",
+    "POST /configurations",
     "GET /images",
     "POST /images",
     "GET /containers",
@@ -66,6 +78,8 @@ struct Things {
     user: String,
     token: String,
     host: String,
+    template: String,
+    configuration: String,
     image: String,
     container: String,
     job: String,
@@ -79,6 +93,8 @@ impl Things {
             user: id("usr"),
             token: id("tok"),
             host: id("hst"),
+            template: id("tpl"),
+            configuration: id("cfg"),
             image: id("img"),
             container: id("ctr"),
             job: id("job"),
@@ -91,6 +107,8 @@ impl Things {
         let id = match path.split('/').nth(1).unwrap() {
             "users" => &self.user,
             "hosts" => &self.host,
+            "templates" => &self.template,
+            "configurations" => &self.configuration,
             "images" => &self.image,
             "containers" => &self.container,
             "webhooks" => &self.webhook,
@@ -111,6 +129,11 @@ async fn ask(api: &Api, mount: &str, things: &Things, route: &str) -> (u16, Stri
     }
     if method == Method::PATCH {
         call = call.json(&json!({}));
+    }
+    if path.ends_with("/archive") {
+        call = call.body("application/x-tar", vec![0; 1024]);
+    } else if method == Method::PUT {
+        call = call.json(&recipes::page());
     }
     if path.ends_with("/exec") {
         call = call.json(&json!({"command": ["true"]}));
@@ -162,10 +185,13 @@ async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
     let tokens = api.get(&format!("/v1/users/{}/tokens", ana.user.id)).await.json;
     let jobs = api.get("/v1/queue").await.json;
     let webhook = api.post("/v1/webhooks", &json!({"url": "https://panel.example/"})).await.expect(201).json;
+    let template = recipes::page_template(&api).await;
     let hers = Things {
         user: ana.user.id,
         token: tokens["items"][0]["id"].as_str().unwrap().to_owned(),
         host: agent.host.clone(),
+        configuration: recipes::configuration(&api, "blog", &template, json!({"title": "x"})).await,
+        template,
         image: image.clone(),
         container: container.clone(),
         job: jobs["items"][0]["id"].as_str().unwrap().to_owned(),
@@ -180,7 +206,7 @@ async fn somebody_elses_id_is_answered_as_an_id_that_never_was() {
             assert_eq!(someone_elses, never_was, "{mount} {route}");
         }
     }
-    for list in ["hosts", "images", "containers", "queue", "webhooks", "events"] {
+    for list in ["hosts", "templates", "configurations", "images", "containers", "queue", "webhooks", "events"] {
         let listed = eva.get(&format!("/v1/{list}")).await.expect(200).json;
         assert_eq!(listed["items"], Value::Array(Vec::new()), "{list}");
     }

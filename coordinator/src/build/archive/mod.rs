@@ -20,7 +20,7 @@ mod write;
 mod tests;
 
 pub use error::{ArchiveError, Problem};
-pub use write::single_file;
+pub use write::{File, compose};
 
 use read::{Kind, Member, TarReader};
 use std::io::{Read, Write};

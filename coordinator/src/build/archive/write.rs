@@ -1,9 +1,10 @@
-//! Writes the canonical form, and its hash. Used by [`super::canonicalise`], and for the context that is one Dockerfile.
+//! Writes the canonical form, and its hash. Used by [`super::canonicalise`], and for contexts of our own making.
 
+use super::Limits;
 use super::error::ArchiveError;
-use super::read::{BLOCK, Kind, Member};
+use super::read::{BLOCK, Kind, Member, TarReader};
 use sha2::{Digest, Sha256};
-use std::io::Write;
+use std::io::{Read, Write};
 use tar::{EntryType, Header};
 
 /// The largest time that fits a header's eleven octal digits: the year 2242.
@@ -95,22 +96,82 @@ impl<W: Write> TarWriter<W> {
     }
 }
 
-/// Writes an archive of one file. Answers its SHA-256 in hex and its size in bytes.
-pub fn single_file(name: &str, content: &[u8], writer: impl Write) -> Result<(String, u64), ArchiveError> {
-    let size = content.len() as u64;
-    let member = Member {
-        name: name.as_bytes().to_vec(),
-        kind: Kind::File,
-        link: Vec::new(),
-        mode: 0o644,
-        mtime: SOME_TIME,
-        size,
-    };
+/// A file of our own making.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct File {
+    /// Its path in the archive.
+    pub path: String,
+    /// What is in it.
+    pub content: Vec<u8>,
+    /// Its mode.
+    pub mode: u32,
+}
+
+impl File {
+    /// A file of these bytes, which everybody may read.
+    pub fn new(path: impl Into<String>, content: impl Into<Vec<u8>>) -> Self {
+        Self { path: path.into(), content: content.into(), mode: 0o644 }
+    }
+
+    /// The same, and everybody may run it.
+    #[must_use]
+    pub fn executable(self) -> Self {
+        Self { mode: 0o755, ..self }
+    }
+}
+
+impl<W: Write> TarWriter<W> {
+    fn file(&mut self, file: &File) -> Result<(), ArchiveError> {
+        let size = file.content.len();
+        let member = own(&file.path, Kind::File, file.mode, size as u64);
+        self.header(&member, &file.path, None)?;
+        self.bytes(&file.content)?;
+        self.bytes(&vec![0; size.next_multiple_of(BLOCK) - size])
+    }
+}
+
+fn own(path: &str, kind: Kind, mode: u32, size: u64) -> Member {
+    Member { name: path.as_bytes().to_vec(), kind, link: Vec::new(), mode, mtime: SOME_TIME, size }
+}
+
+/// Writes an archive of these files, and of a folder with what is in another archive, a canonical one; the folder is there
+/// also where there is none. Answers its SHA-256 in hex and its size in bytes.
+pub fn compose(
+    files: &[File],
+    folder: Option<(&str, Option<&mut dyn Read>)>,
+    writer: impl Write,
+) -> Result<(String, u64), ArchiveError> {
     let mut out = TarWriter::new(writer);
-    out.header(&member, name, None)?;
-    out.bytes(content)?;
-    out.bytes(&vec![0; content.len().next_multiple_of(BLOCK) - content.len()])?;
+    for file in files {
+        out.file(file)?;
+    }
+    if let Some((folder, inner)) = folder {
+        out.header(&own(folder, Kind::Directory, 0o755, 0), folder, None)?;
+        if let Some(inner) = inner {
+            nest(folder, inner, &mut out)?;
+        }
+    }
     out.finish()
+}
+
+fn nest(folder: &str, inner: &mut dyn Read, out: &mut TarWriter<impl Write>) -> Result<(), ArchiveError> {
+    // It was within its limits when it was made canonical.
+    let mut tar = TarReader::open(inner, Limits { compressed: u64::MAX, expanded: u64::MAX, entries: usize::MAX })?;
+    while let Some(member) = tar.next_member()? {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim_end_matches('/').to_owned();
+        let path = format!("{folder}/{}", text(&member.name));
+        let target = match member.kind {
+            Kind::File | Kind::Directory => None,
+            // Relative to its own folder, which moved with it.
+            Kind::Symlink => Some(text(&member.link)),
+            Kind::HardLink => Some(format!("{folder}/{}", text(&member.link))),
+        };
+        out.header(&member, &path, target.as_deref())?;
+        if member.kind == Kind::File {
+            tar.copy_content(member.size, out)?;
+        }
+    }
+    tar.finish()
 }
 
 /// A header of root's, with no device numbers: a number that is left out is malformed to strict readers.

@@ -1,0 +1,84 @@
+//! Renders a configuration into a build context: a Dockerfile of one form for all, the provisioner's files, the template's
+//! archive, the run list and the node without its secrets. Called by the services, in a blocking thread.
+//!
+//! What must hold: equal configurations give equal bytes, or Docker's cache would be of no use; no value that a client
+//! chose stands in the Dockerfile but through types that cannot hold another instruction; no secret is in a context.
+
+use super::archive::File;
+use super::{node, provision};
+use crate::domain::configuration::{Configuration, run_list};
+use crate::domain::template::{RunListItem, Template};
+use dockerforge_protocol::spec::Document;
+use minijinja::{Environment, UndefinedBehavior, context};
+
+/// Where everything of ours is in an image.
+pub const HOME: &str = "/opt/dockerforge";
+/// What the Dockerfile is called in a context.
+pub const DOCKERFILE: &str = "Dockerfile";
+/// Where the template's archive is in a context.
+pub const ARCHIVE: &str = "archive";
+/// What labels of ours begin with.
+const LABEL: &str = "dev.dockerforge";
+
+/// Why a context could not be rendered.
+#[derive(Debug, thiserror::Error)]
+pub enum RenderError {
+    /// The Dockerfile's own template: a defect.
+    #[error("the Dockerfile could not be rendered")]
+    Dockerfile(#[from] minijinja::Error),
+    /// The node has no text: a defect.
+    #[error("the node could not be written")]
+    Node(#[from] serde_json::Error),
+}
+
+/// The files of a context beside the archive.
+pub fn files(
+    template: &Template,
+    configuration: &Configuration,
+    defaults: &Document,
+) -> Result<Vec<File>, RenderError> {
+    let dockerfile = dockerfile(template, configuration)?;
+    let node = node::node(template, configuration, defaults, &configuration.choice.parameters);
+    let list = run_list(&template.spec.run_list, &configuration.choice.run_list);
+    let line = |item: &RunListItem| match item.part() {
+        Some(part) => format!("{} {part}\n", item.name()),
+        None => format!("{}\n", item.name()),
+    };
+    let lines: String = list.iter().map(line).collect();
+    let laid = [provision::CONVERGE].into_iter().chain(provision::files(template.spec.provisioner).iter().copied());
+    let mut files = vec![File::new(DOCKERFILE, dockerfile)];
+    files.extend(laid.map(|(path, text)| {
+        let file = File::new(format!("provisioner/{path}"), text);
+        if path.starts_with("bin/") { file.executable() } else { file }
+    }));
+    files.push(File::new("run-list", lines));
+    files.push(File::new("node.json", serde_json::to_string_pretty(&node)?));
+    Ok(files)
+}
+
+fn dockerfile(template: &Template, configuration: &Configuration) -> Result<String, RenderError> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    environment.set_fuel(Some(100_000));
+    environment.add_template("Dockerfile", include_str!("Dockerfile.j2"))?;
+    let run = &template.spec.run;
+    let rendered = environment.get_template("Dockerfile")?.render(context! {
+        home => HOME,
+        label => LABEL,
+        name => configuration.name.as_str(),
+        configuration => configuration.id.to_string(),
+        version => configuration.version,
+        template => template.id.to_string(),
+        template_version => template.version,
+        base => template.spec.base.to_string(),
+        expose => run.expose.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect::<Vec<_>>(),
+        volumes => run.volumes.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        stop_signal => run.stop_signal.as_ref().map(ToString::to_string),
+        command => run.command.clone(),
+    })?;
+    Ok(rendered)
+}
+
+#[cfg(test)]
+#[path = "render_tests.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+//! The schema of parameters: what is refused in it, what it says of parameters, and that secrets are found.
+
+use super::*;
+use proptest::prelude::*;
+use serde_json::json;
+
+fn document(value: Value) -> Document {
+    Document::try_from(value).unwrap()
+}
+
+fn schema(value: Value) -> Schema {
+    Schema::compile(&document(value)).unwrap_or_else(|problems| panic!("{problems:?}"))
+}
+
+fn refused(value: Value) -> Vec<String> {
+    let problems = Schema::compile(&document(value)).err().unwrap_or_default();
+    problems.into_iter().map(|problem| problem.pointer).collect()
+}
+
+#[test]
+fn a_schema_that_leads_elsewhere_or_is_none_is_refused_with_its_pointer() {
+    assert_eq!(
+        refused(json!({"properties": {"a": {"$ref": "http://127.0.0.1/x"}}})),
+        ["/parameters/properties/a/$ref"]
+    );
+    assert_eq!(refused(json!({"$defs": {"a": {"$ref": "#"}}})), ["/parameters/$defs/a/$ref"]);
+    assert_eq!(refused(json!({"type": "objekt"})), ["/parameters/type"]);
+    assert_eq!(refused(json!({"properties": {"a": {"minimum": "1"}}})), ["/parameters/properties/a/minimum"]);
+    assert_eq!(refused(json!({"properties": {"a": {"pattern": "("}}})).len(), 1);
+    // A property may be called like a keyword.
+    assert_eq!(refused(json!({"properties": {"$ref": {"type": "string"}, "default": {"type": "string"}}})), [""; 0]);
+}
+
+#[test]
+fn a_secret_stands_only_where_it_is_found() {
+    for blind in [
+        json!({"patternProperties": {"^a": {"writeOnly": true}}}),
+        json!({"properties": {"a": {"not": {"writeOnly": true}}}}),
+        json!({"properties": {"a": {"contains": {"properties": {"b": {"writeOnly": true}}}}}}),
+        json!({"unevaluatedProperties": {"writeOnly": true}}),
+        json!({"$defs": {"a": {"properties": {"b": {"writeOnly": true}}}}}),
+    ] {
+        assert_eq!(refused(blind.clone()).len(), 1, "{blind}");
+    }
+    // What is no schema is not read as one.
+    assert_eq!(refused(json!({"properties": {"a": {"not": {"const": {"writeOnly": true}}}}})).len(), 0);
+}
+
+#[test]
+fn every_problem_of_parameters_is_told_with_its_pointer_and_without_the_value() {
+    let schema = schema(json!({
+        "type": "object", "required": ["title"], "additionalProperties": false,
+        "properties": {
+            "title": {"type": "string", "minLength": 1},
+            "theme": {"enum": ["light", "dark"]},
+            "domain": {"type": "string", "format": "hostname"},
+            "db": {"type": "object", "properties": {"password": {"type": "string", "minLength": 12, "writeOnly": true}}},
+        },
+    }));
+    let wrong =
+        document(json!({"theme": "secret-one", "domain": "a b", "db": {"password": "hunter2"}, "x": "secret-two"}));
+    let problems = schema.problems(&wrong);
+    let mut pointers: Vec<&str> = problems.iter().map(|p| p.pointer.as_str()).collect();
+    pointers.sort_unstable();
+    assert_eq!(
+        pointers,
+        ["/parameters", "/parameters", "/parameters/db/password", "/parameters/domain", "/parameters/theme"]
+    );
+    let told = format!("{problems:?}");
+    for value in ["hunter2", "secret-one"] {
+        assert!(!told.contains(value), "{told}");
+    }
+    assert!(schema.problems(&document(json!({"title": "a", "theme": "dark"}))).is_empty());
+}
+
+#[test]
+fn what_holds_where_nothing_was_chosen_is_found_at_every_depth() {
+    let schema = schema(json!({
+        "allOf": [{"properties": {"from": {"default": "all"}}}],
+        "properties": {
+            "a": {"default": 1}, "b": {"properties": {"c": {"default": [1]}, "d": {"type": "string"}}}, "e": {"type": "string"},
+        },
+    }));
+    assert_eq!(schema.defaults(), document(json!({"from": "all", "a": 1, "b": {"c": [1]}})));
+}
+
+#[test]
+fn secrets_are_taken_out_wherever_they_are_and_put_back() {
+    let schema = schema(json!({
+        "properties": {
+            "root": {"type": "string", "writeOnly": true},
+            "users": {"additionalProperties": {"properties": {"password": {"writeOnly": true}}}},
+            "list": {"items": {"properties": {"key": {"writeOnly": true}}}},
+            "pair": {"prefixItems": [{}, {"writeOnly": true}]},
+            "either": {"anyOf": [{"type": "number"}, {"writeOnly": true}]},
+        },
+        "if": {"required": ["root"]}, "then": {"properties": {"late": {"writeOnly": true}}},
+    }));
+    let whole = document(json!({
+        "root": "r", "users": {"a/b": {"password": "p", "name": "n"}, "c": {}}, "list": [{"key": "k"}, {"other": 1}],
+        "pair": [1, {"deep": "s"}], "either": "e", "late": "l", "open": "o",
+    }));
+    let (open, secrets) = schema.part(&whole);
+    let pointers: Vec<&str> = secrets.keys().map(String::as_str).collect();
+    assert_eq!(pointers, ["/either", "/late", "/list/0/key", "/pair/1", "/root", "/users/a~1b/password"]);
+    assert_eq!(
+        open,
+        document(
+            json!({"users": {"a/b": {"name": "n"}, "c": {}}, "list": [{}, {"other": 1}], "pair": [1, null], "open": "o"})
+        )
+    );
+    assert_eq!(join(&open, &secrets), whole);
+}
+
+proptest! {
+    #[test]
+    fn whatever_stands_in_a_secret_it_is_taken_whole_and_put_back(name in "[a-z~/ ]{1,12}", value in "\\PC{0,40}", deep in any::<bool>()) {
+        let schema = schema(json!({"properties": {name.clone(): {"writeOnly": true}}}));
+        let secret = if deep { json!({"x": [value.clone()]}) } else { json!(value) };
+        let whole = document(json!({name: secret.clone(), "open": 1}));
+        let (open, secrets) = schema.part(&whole);
+        prop_assert_eq!(&open, &document(json!({"open": 1})));
+        prop_assert_eq!(secrets.values().collect::<Vec<_>>(), [&secret]);
+        prop_assert_eq!(join(&open, &secrets), whole);
+    }
+}
