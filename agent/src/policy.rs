@@ -88,6 +88,7 @@ impl Policy {
         match command {
             Command::BuildImage(_) if self.builds == Some(false) => forbid("forbids builds".to_owned()),
             Command::ExecContainer(_) if self.exec == Some(false) => forbid("forbids running programs".to_owned()),
+            Command::ConvergeContainer(_) if self.exec == Some(false) => forbid("forbids running programs".to_owned()),
             Command::PullImage(pull) => {
                 let reference = pull.reference.to_string();
                 match &self.allowed_images {
@@ -113,6 +114,7 @@ impl Policy {
             | Command::StopContainer(_)
             | Command::RestartContainer(_)
             | Command::ExecContainer(_)
+            | Command::ConvergeContainer(_)
             | Command::RemoveContainer(_)
             | Command::RemoveImage(_)
             | Command::RemoveUser(_) => Ok(()),

@@ -1,7 +1,7 @@
 //! Everything a coordinator may ask of an agent: a closed enumeration. Each command names its effect (by an id that
 //! becomes a Docker name or label), so that a repeat adopts what is there instead of making a second one.
 
-use crate::ids::{ContainerId, ImageId, UserId};
+use crate::ids::{ConfigurationId, ContainerId, ImageId, UserId};
 use crate::spec::{
     AbsolutePath, ContainerSpec, EnvName, ImageRef, ResourceName, Resources, RestartPolicy, RunAs, argument_problems,
     env_problems,
@@ -25,6 +25,8 @@ pub enum Command {
     RestartContainer(StopContainer),
     /// Run a program in the container that is running: begun at most once.
     ExecContainer(ExecContainer),
+    /// Bring the container that is running to what its configuration says: repeated, it changes nothing more.
+    ConvergeContainer(ConvergeContainer),
     /// Change the limits and the restart policy of the container where it is.
     UpdateContainer(UpdateContainer),
     /// Make sure that the container is as specified, by making it anew; if that cannot be, it stays as it was.
@@ -52,6 +54,7 @@ impl Command {
             Self::StopContainer(_) => "stop_container",
             Self::RestartContainer(_) => "restart_container",
             Self::ExecContainer(_) => "exec_container",
+            Self::ConvergeContainer(_) => "converge_container",
             Self::UpdateContainer(_) => "update_container",
             Self::RecreateContainer(_) => "recreate_container",
             Self::RemoveContainer(_) => "remove_container",
@@ -173,6 +176,30 @@ impl ExecContainer {
         problems
     }
 }
+
+/// See [`Command::ConvergeContainer`]. The node with its secrets is asked of the coordinator while the job is in work
+/// ([`crate::enrolment::NODE_PATH`]): it stands in no command and no journal.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConvergeContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// To which configuration.
+    pub configuration: ConfigurationId,
+    /// In which version.
+    pub version: u32,
+    /// What to lay down in the container under [`CONVERGE_HOME`]: the provisioner's files and the template's archive.
+    pub context: ContextRef,
+    /// Seconds that it may take before it is killed.
+    pub limit_s: u32,
+}
+
+/// The folder in a container with what converges it.
+pub const CONVERGE_HOME: &str = "/opt/dockerforge";
+/// What a line begins with in which a converge says, as JSON, what became of a resource: see
+/// [`crate::report::ResourceOutcome`].
+pub const OUTCOME_MARK: &str = "dockerforge-outcome: ";
 
 /// See [`Command::UpdateContainer`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,6 +20,9 @@ pub const ENROLL_PATH: &str = "/agent/v1/enroll";
 pub const SESSION_PATH: &str = "/agent/v1/session";
 /// Build contexts are served at `{CONTEXT_PATH}/{job}` to the host that holds the job.
 pub const CONTEXT_PATH: &str = "/agent/v1/contexts";
+/// The node that a job converges to is served at `{NODE_PATH}/{job}` to the host that has it in work, with its secrets:
+/// [`SuppliedNode`].
+pub const NODE_PATH: &str = "/agent/v1/nodes";
 /// The secrets that a job needs are served at `{SECRETS_PATH}/{job}` to the host that has it in work: a JSON object of
 /// their values by their ids.
 pub const SECRETS_PATH: &str = "/agent/v1/secrets";
@@ -164,6 +167,15 @@ pub enum EnrolRefusal {
     Invalid,
     /// The coordinator cannot answer now; try again.
     Unavailable,
+}
+
+/// A node, and which of the texts in it are secrets. It has no `Debug`.
+#[derive(Serialize, Deserialize)]
+pub struct SuppliedNode {
+    /// The node's JSON.
+    pub node: String,
+    /// What must not be shown of it.
+    pub secrets: Vec<String>,
 }
 
 #[cfg(test)]

@@ -56,6 +56,11 @@ pub enum Product {
         /// What it ended with; 128 and the signal's number where a signal ended it.
         exit_code: i64,
     },
+    /// A container that is as its configuration says.
+    Converged {
+        /// What was changed on the way there; nothing where it was so already. At most [`MAX_RESOURCES`].
+        resources: Vec<ResourceOutcome>,
+    },
     /// An image.
     Image {
         /// Docker's id of it: `sha256:…`.
@@ -63,6 +68,42 @@ pub enum Product {
         /// Its size in bytes.
         size: u64,
     },
+}
+
+/// How many resources a report names.
+pub const MAX_RESOURCES: usize = 200;
+
+/// What became of one resource in a converge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResourceOutcome {
+    /// Which: a task of a role, a resource of a recipe, what a script said.
+    pub resource: String,
+    /// `changed`, or `failed`.
+    pub status: ResourceStatus,
+    /// More about it, where there is more.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+/// See [`ResourceOutcome`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResourceStatus {
+    /// It was brought to what it should be.
+    Changed,
+    /// It could not be.
+    Failed,
+}
+
+impl ResourceStatus {
+    /// The word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Changed => "changed",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// Why an attempt failed, as far as somebody may branch on it.
@@ -87,6 +128,8 @@ pub enum FailureKind {
     OutcomeUnknown,
     /// A step of the build failed.
     BuildFailed,
+    /// A resource could not be converged.
+    ConvergeFailed,
     /// The build context could not be fetched from the coordinator.
     ContextUnavailable,
     /// The container's secrets could not be fetched from the coordinator.
@@ -126,6 +169,7 @@ impl FailureKind {
             | Self::ContainerNotRunning
             | Self::OutcomeUnknown
             | Self::BuildFailed
+            | Self::ConvergeFailed
             | Self::NameTaken
             | Self::PortTaken
             | Self::ExitedEarly
@@ -149,6 +193,7 @@ impl FailureKind {
             Self::ContainerNotRunning => "container-not-running",
             Self::OutcomeUnknown => "outcome-unknown",
             Self::BuildFailed => "build-failed",
+            Self::ConvergeFailed => "converge-failed",
             Self::ContextUnavailable => "context-unavailable",
             Self::SecretsUnavailable => "secrets-unavailable",
             Self::NameTaken => "name-taken",

@@ -24,10 +24,21 @@ pub fn page() -> Value {
 /// Its archive.
 pub fn page_archive() -> Vec<u8> {
     archive::gzip(&archive::tar(&[
-        ("page.sh", "cp \"$DOCKERFORGE_NODE\" /www/index.html\nchmod 644 /www/index.html\nchanged page\n"),
-        ("extra/default.sh", "echo extra >/www/extra.html\nchanged extra\n"),
+        (
+            "page.sh",
+            "cmp -s \"$DOCKERFORGE_NODE\" /www/index.html && exit 0\ncp \"$DOCKERFORGE_NODE\" /www/index.html\n\
+             chmod 644 /www/index.html\nchanged page\n",
+        ),
+        ("extra/default.sh", "[ -e /www/extra.html ] && exit 0\necho extra >/www/extra.html\nchanged extra\n"),
         ("extra/more.sh", "echo more >/www/more.html\nchanged more\n"),
         ("broken.sh", "echo before\nfalse\necho after\n"),
+        ("blab.sh", "cat \"$DOCKERFORGE_NODE\"\n"),
+        ("slow.sh", "echo begins\nsleep 4321\n"),
+        (
+            "once.sh",
+            "if [ -e /tmp/turn ] && kill -0 \"$(cat /tmp/turn)\" 2>/dev/null; then echo two at once; exit 1; fi\n\
+             echo $$ >/tmp/turn\necho begins\n[ -e /tmp/was ] && exit 0\ntouch /tmp/was\nsleep 30\n",
+        ),
     ]))
 }
 

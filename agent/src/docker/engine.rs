@@ -18,8 +18,10 @@ use bytes::Bytes;
 use dockerforge_protocol::inventory::DockerInfo;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use std::collections::HashMap;
+use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 /// A sign of life: longer than this is none.
 const PING: Duration = Duration::from_secs(5);
@@ -99,6 +101,15 @@ async fn within<T>(
         Ok(answer) => answer.map_err(|error| convert::error(call, error)),
         Err(_) => Err(DockerError::Timeout { call, after: deadline }),
     }
+}
+
+/// Gives a program all that it is to read. One that does not read to the end says itself why.
+async fn feed(mut input: Pin<Box<dyn AsyncWrite + Send>>, given: Option<Bytes>) -> Option<Result<Bytes, DockerError>> {
+    if let Some(bytes) = given {
+        let _ = input.write_all(&bytes).await;
+        let _ = input.shutdown().await;
+    }
+    None
 }
 
 fn label_filter(labels: &[String]) -> HashMap<String, Vec<String>> {
@@ -307,10 +318,10 @@ impl Engine for UnixEngine {
         .boxed()
     }
 
-    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: Bytes) -> Call<'a, ()> {
+    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: ContextStream) -> Call<'a, ()> {
         let options = query::UploadToContainerOptions { path: folder.to_owned(), ..Default::default() };
-        self.call("container unpack", CHANGE, move |d| async move {
-            d.upload_to_container(id, Some(options), bollard::body_full(archive)).await
+        self.call("container unpack", SLOW, move |d| async move {
+            d.upload_to_container(id, Some(options), bollard::body_try_stream(archive)).await
         })
         .boxed()
     }
@@ -348,6 +359,7 @@ impl Engine for UnixEngine {
         let config = ExecConfig {
             attach_stdout: Some(true),
             attach_stderr: Some(true),
+            attach_stdin: Some(exec.reads),
             cmd: Some(exec.command.clone()),
             env: Some(exec.env.clone()),
             user: exec.user.clone(),
@@ -357,13 +369,17 @@ impl Engine for UnixEngine {
         self.call("exec create", CHANGE, move |d| async move { Ok(d.create_exec(container, config).await?.id) }).boxed()
     }
 
-    fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>> {
+    fn exec_start<'a>(&'a self, id: &'a str, given: Option<Bytes>) -> Call<'a, Events<Bytes>> {
         async move {
             let ask = |d: Docker| async move { d.start_exec(id, None).await };
             match self.call("exec start", CHANGE, ask).await? {
-                StartExecResults::Attached { output, .. } => Ok(output
-                    .map(|item| item.map(LogOutput::into_bytes).map_err(|e| convert::error("exec output", e)))
-                    .boxed()),
+                StartExecResults::Attached { output, input } => {
+                    let written = output
+                        .map(|item| item.map(LogOutput::into_bytes).map_err(|e| convert::error("exec output", e)));
+                    // Beside the output: a program that writes before it reads would wait for ever otherwise.
+                    let reading = futures_util::stream::once(feed(input, given)).filter_map(std::future::ready);
+                    Ok(futures_util::stream::select(written, reading).boxed())
+                }
                 StartExecResults::Detached => Ok(futures_util::stream::empty().boxed()),
             }
         }

@@ -339,15 +339,19 @@ impl Engine for FakeEngine {
         .boxed()
     }
 
-    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: Bytes) -> Call<'a, ()> {
-        self.act("container unpack", id, move |w| match w.containers.get(id) {
-            None => missing(id),
-            Some((_, new, _)) if new.private != Some(folder) => missing(folder),
-            Some(_) => {
-                w.unpacked.insert(id.to_owned(), archive.to_vec());
-                Ok(())
-            }
-        })
+    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: ContextStream) -> Call<'a, ()> {
+        async move {
+            let whole = world::gather(archive).await?;
+            let unpacked = self.act("container unpack", id, move |w| match w.containers.get(id) {
+                None => missing(id),
+                Some((_, new, _)) if new.private != Some(folder) && folder != "/opt" => missing(folder),
+                Some(_) => {
+                    w.unpacked.insert(id.to_owned(), whole);
+                    Ok(())
+                }
+            });
+            unpacked.await
+        }
         .boxed()
     }
 
@@ -453,7 +457,7 @@ impl Engine for FakeEngine {
         .boxed()
     }
 
-    fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>> {
+    fn exec_start<'a>(&'a self, id: &'a str, _input: Option<Bytes>) -> Call<'a, Events<Bytes>> {
         async move {
             let held = self.act("exec start", id, move |w| w.begin_exec(id)).await?;
             let said = futures_util::stream::iter([Ok(Bytes::from_static(b"output\n"))]);

@@ -238,6 +238,8 @@ pub struct NewExec {
     pub user: Option<String>,
     /// The folder it begins in; the container's own where absent.
     pub workdir: Option<String>,
+    /// Whether it is given something to read.
+    pub reads: bool,
 }
 
 /// A program in a container.
@@ -323,7 +325,7 @@ pub trait Engine: live::Live {
     /// Makes a container and answers Docker's id; [`DockerError::Conflict`] where the name exists.
     fn container_create<'a>(&'a self, container: &'a NewContainer) -> Call<'a, String>;
     /// Unpacks an archive (tar) into a folder that is in the container, or in a volume of it, whether it runs or not.
-    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: Bytes) -> Call<'a, ()>;
+    fn container_unpack<'a>(&'a self, id: &'a str, folder: &'a str, archive: ContextStream) -> Call<'a, ()>;
     /// Starts it; no error where it runs.
     fn container_start<'a>(&'a self, id: &'a str) -> Call<'a, ()>;
     /// Stops it, killing it after the grace; no error where it does not run.
@@ -337,8 +339,9 @@ pub trait Engine: live::Live {
     /// Prepares a program in a running container and answers Docker's id of it; nothing runs yet.
     /// [`DockerError::Conflict`] where the container does not run.
     fn exec_create<'a>(&'a self, container: &'a str, exec: &'a NewExec) -> Call<'a, String>;
-    /// Begins a prepared program and answers what it writes, to both of its outputs. Dropping the stream does not stop it.
-    fn exec_start<'a>(&'a self, id: &'a str) -> Call<'a, Events<Bytes>>;
+    /// Begins a prepared program, which reads `input` if it reads, and answers what it writes, to both of its outputs.
+    /// Dropping the stream does not stop it.
+    fn exec_start<'a>(&'a self, id: &'a str, input: Option<Bytes>) -> Call<'a, Events<Bytes>>;
     /// How a program stands.
     fn exec_inspect<'a>(&'a self, id: &'a str) -> Call<'a, Exec>;
     /// The container of that name or id.

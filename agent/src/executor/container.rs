@@ -93,7 +93,7 @@ pub(super) async fn make(
         let (id, ports) = ensure_created(work, &new, &refused, before).await?;
         work.done("created");
         if let Some(archive) = secrets::archive(&command.spec, &values)? {
-            work.settings.engine.container_unpack(&id, SECRETS_FOLDER, archive).await?;
+            work.settings.engine.container_unpack(&id, SECRETS_FOLDER, secrets::stream(archive)).await?;
         }
         if !run {
             return Ok(id);

@@ -6,8 +6,10 @@ use super::secrets::{self, Redactor, Values};
 use super::table::Reason;
 use super::work::{Work, failed};
 use super::{Ended, container, failure};
-use crate::docker::{DockerError, NewExec};
+use crate::docker::{Container, DockerError, NewExec};
+use bytes::Bytes;
 use dockerforge_protocol::command::ExecContainer;
+use dockerforge_protocol::ids::{ContainerId, UserId};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::{AgentFailure, FailureKind, Product};
 use futures_util::StreamExt;
@@ -38,40 +40,74 @@ pub(super) async fn exec(work: &Work<'_>, command: &ExecContainer) -> Result<Pro
     if let Some((pointer, problem)) = command.problems().into_iter().next() {
         return Err(failed(FailureKind::DockerRefused, format!("the program is not valid: {pointer}: {problem}")));
     }
-    work.step("looking for the container", None)?;
-    let found = container::there(work, command.container, command.user).await?;
-    if found.state != ContainerState::Running {
-        let detail = format!("{} does not run: it is {}", command.container, found.state.as_str());
-        return Err(failed(FailureKind::ContainerNotRunning, detail));
-    }
+    let found = running(work, command.container, command.user).await?;
     let values = if command.secrets { secrets::of_job(work).await? } else { Values::new() };
-    let mark = format!("{MARK}={}", work.attempt.job);
+    let mark = mark(work);
     let mut new = NewExec {
         command: command.command.clone(),
         env: command.env.iter().map(|(name, value)| format!("{name}={value}")).collect(),
         user: command.run_as.as_ref().map(ToString::to_string),
         workdir: command.workdir.as_ref().map(ToString::to_string),
+        reads: false,
     };
     new.env.push(mark.clone());
-    let id = match work.settings.engine.exec_create(&found.id, &new).await {
-        Err(DockerError::Conflict { message }) => return Err(failed(FailureKind::ContainerNotRunning, message)),
-        created => created?,
-    };
+    let id = create(work, &found.id, &new).await?;
     work.done("created");
     work.step("running", None)?;
     work.begin_once().await?;
     work.done("begun");
-    let ended = run(work, &id, Redactor::new(values)).await;
+    let mut redactor = Redactor::new(values);
+    let ended = follow(work, &id, None, &mut |piece| match piece {
+        Some(bytes) => work.write(&redactor.pass(bytes)),
+        None => work.write(&redactor.rest()),
+    })
+    .await;
     work.done("ran");
-    if matches!(ended, Err(Ended::Stopped)) && work.stop.reason() != Some(Reason::Shutdown) {
-        kill(work, &found.id, &new, &mark, &id).await;
+    if must_be_killed(work, &ended) {
+        kill(work, &found.id, new.user.as_deref(), &mark, &id).await;
     }
-    ended
+    ended.map(|exit_code| Product::Exec { exit_code })
 }
 
-async fn run(work: &Work<'_>, id: &str, mut redactor: Redactor) -> Result<Product, Ended> {
+/// By what a job's program and all that it starts are found again.
+pub(super) fn mark(work: &Work<'_>) -> String {
+    format!("{MARK}={}", work.attempt.job)
+}
+
+/// A container that is there and runs.
+pub(super) async fn running(work: &Work<'_>, id: ContainerId, user: UserId) -> Result<Container, Ended> {
+    work.step("looking for the container", None)?;
+    let found = container::there(work, id, user).await?;
+    if found.state == ContainerState::Running {
+        return Ok(found);
+    }
+    let detail = format!("{id} does not run: it is {}", found.state.as_str());
+    Err(failed(FailureKind::ContainerNotRunning, detail))
+}
+
+/// Prepares a program in a container.
+pub(super) async fn create(work: &Work<'_>, container: &str, new: &NewExec) -> Result<String, Ended> {
+    match work.settings.engine.exec_create(container, new).await {
+        Err(DockerError::Conflict { message }) => Err(failed(FailureKind::ContainerNotRunning, message)),
+        created => Ok(created?),
+    }
+}
+
+/// Whether a program that was followed goes on and must not: the job was stopped, and not because the agent ends.
+pub(super) fn must_be_killed<T>(work: &Work<'_>, ended: &Result<T, Ended>) -> bool {
+    matches!(ended, Err(Ended::Stopped)) && work.stop.reason() != Some(Reason::Shutdown)
+}
+
+/// Begins a prepared program and follows it to its end: each piece of what it writes goes to `sink`, and then nothing.
+/// Answers what it ended with.
+pub(super) async fn follow(
+    work: &Work<'_>,
+    id: &str,
+    input: Option<Bytes>,
+    sink: &mut (dyn FnMut(Option<&[u8]>) + Send),
+) -> Result<i64, Ended> {
     let engine = &work.settings.engine;
-    let mut output = match engine.exec_start(id).await {
+    let mut output = match engine.exec_start(id, input).await {
         Ok(output) => output,
         Err(error @ (DockerError::Unavailable { .. } | DockerError::Timeout { .. } | DockerError::Protocol { .. })) => {
             return Err(Ended::Failed(outcome_unknown(&crate::report(&error))));
@@ -84,7 +120,7 @@ async fn run(work: &Work<'_>, id: &str, mut redactor: Redactor) -> Result<Produc
     };
     while let Some(piece) = work.unless_stopped(output.next()).await? {
         match piece {
-            Ok(bytes) => work.write(&redactor.pass(&bytes)),
+            Ok(bytes) => sink(Some(&bytes)),
             // The output is lost; the end can still be asked for.
             Err(error) => {
                 work.say(&format!("\nthe rest of the output is lost: {}\n", crate::report(&error)));
@@ -92,14 +128,14 @@ async fn run(work: &Work<'_>, id: &str, mut redactor: Redactor) -> Result<Produc
             }
         }
     }
-    work.write(&redactor.rest());
+    sink(None);
     let mut silent = 0;
     loop {
         match engine.exec_inspect(id).await {
             Ok(exec) => {
                 silent = 0;
                 if let Some(exit_code) = exec.exit_code.filter(|_| !exec.running) {
-                    return Ok(Product::Exec { exit_code });
+                    return Ok(exit_code);
                 }
             }
             Err(DockerError::NotFound { .. }) => {
@@ -116,16 +152,37 @@ async fn run(work: &Work<'_>, id: &str, mut redactor: Redactor) -> Result<Produc
     }
 }
 
-/// Kills the program and what it started; says so in the log where that cannot be done.
-async fn kill(work: &Work<'_>, container: &str, new: &NewExec, mark: &str, id: &str) {
+/// Kills all in a container that carries a mark.
+pub(super) async fn kill_marked(
+    work: &Work<'_>,
+    container: &str,
+    user: Option<&str>,
+    mark: &str,
+) -> Result<(), DockerError> {
+    shell(work, container, user, &[KILL, "sh", mark]).await
+}
+
+/// Runs a few lines of shell of ours in a container to their end: they, their name, and their arguments.
+pub(super) async fn shell(
+    work: &Work<'_>,
+    container: &str,
+    user: Option<&str>,
+    lines: &[&str],
+) -> Result<(), DockerError> {
     let engine = &work.settings.engine;
-    let words = ["sh", "-c", KILL, "sh", mark];
-    let killer =
-        NewExec { command: words.map(str::to_owned).to_vec(), env: Vec::new(), user: new.user.clone(), workdir: None };
+    let words = ["sh", "-c"].iter().chain(lines).map(|word| (*word).to_owned());
+    let new = NewExec { command: words.collect(), user: user.map(str::to_owned), ..NewExec::default() };
+    let id = engine.exec_create(container, &new).await?;
+    let mut output = engine.exec_start(&id, None).await?;
+    while let Some(Ok(_)) = output.next().await {}
+    Ok(())
+}
+
+/// Kills the program and what it started; says so in the log where that cannot be done.
+pub(super) async fn kill(work: &Work<'_>, container: &str, user: Option<&str>, mark: &str, id: &str) {
+    let engine = &work.settings.engine;
     let killed = async {
-        let killer = engine.exec_create(container, &killer).await?;
-        let mut output = engine.exec_start(&killer).await?;
-        while let Some(Ok(_)) = output.next().await {}
+        kill_marked(work, container, user, mark).await?;
         for _ in 0..25 {
             if !engine.exec_inspect(id).await?.running {
                 return Ok::<_, DockerError>(true);

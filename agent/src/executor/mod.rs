@@ -4,6 +4,7 @@
 //! or image run one after the other.
 
 mod container;
+mod converge;
 mod exec;
 mod image;
 mod keys;
@@ -21,7 +22,7 @@ pub use run::Executor;
 pub(crate) use run::now_us;
 pub use secrets::Values;
 pub use table::{JobView, Reason, Stop, Table};
-pub use work::{Supplies, SupplyError};
+pub use work::{Node, Supplies, SupplyError};
 
 use crate::docker::{DockerError, Engine};
 use crate::policy::Policy;

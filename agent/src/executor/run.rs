@@ -4,7 +4,7 @@
 use super::keys::Keys;
 use super::table::{Held, Reason, State, Stop, Table};
 use super::work::{Work, fault, kind, note_path};
-use super::{Ended, Settings, container, exec, image, network, operate, remove, update};
+use super::{Ended, Settings, container, converge, exec, image, network, operate, remove, update};
 use crate::journal::spool::Spool;
 use crate::journal::{Accepted, Entry, Journal};
 use crate::tasks::Tasks;
@@ -361,6 +361,7 @@ impl Inner {
             Command::StopContainer(c) | Command::RestartContainer(c) => c.container.to_string(),
             // Programs run beside each other, and while their container is stopped; each is a thing of its own.
             Command::ExecContainer(_) => work.attempt.job.to_string(),
+            Command::ConvergeContainer(c) => c.container.to_string(),
             Command::UpdateContainer(c) => c.container.to_string(),
             Command::RecreateContainer(c) => c.create.container.to_string(),
             Command::RemoveContainer(c) => c.container.to_string(),
@@ -378,6 +379,7 @@ impl Inner {
             Command::StopContainer(c) => operate::stop(work, c).await,
             Command::RestartContainer(c) => operate::restart(work, c).await,
             Command::ExecContainer(c) => exec::exec(work, c).await,
+            Command::ConvergeContainer(c) => converge::converge(work, c).await,
             Command::UpdateContainer(c) => update::update(work, c).await,
             Command::RecreateContainer(c) => update::recreate(work, c).await,
             Command::RemoveContainer(c) => remove::container(work, c).await,

@@ -3,10 +3,12 @@
 
 use super::Ended;
 use super::work::{Work, failed};
+use crate::docker::ContextStream;
 use bytes::Bytes;
 use dockerforge_protocol::ids::SecretId;
 use dockerforge_protocol::report::FailureKind;
 use dockerforge_protocol::spec::{ContainerSpec, SecretForm};
+use futures_util::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use std::collections::BTreeMap;
 
@@ -65,6 +67,11 @@ pub(super) fn archive(spec: &ContainerSpec, values: &Values) -> Result<Option<By
     Ok(Some(bytes.into()))
 }
 
+/// An archive that is there whole, as a stream.
+pub(super) fn stream(archive: Bytes) -> ContextStream {
+    futures_util::stream::iter([Ok(archive)]).boxed()
+}
+
 /// Whether a container has secrets as files.
 pub(super) fn has_files(spec: &ContainerSpec) -> bool {
     spec.secrets.values().any(|secret| secret.form == SecretForm::File)
@@ -89,7 +96,12 @@ pub(super) struct Redactor {
 
 impl Redactor {
     pub(super) fn new(values: Values) -> Self {
-        let mut values: Vec<_> = values.into_values().filter(|value| value.expose_secret().len() >= SHORTEST).collect();
+        Self::of(values.into_values().collect())
+    }
+
+    /// Takes these values out.
+    pub(super) fn of(values: Vec<SecretString>) -> Self {
+        let mut values: Vec<_> = values.into_iter().filter(|value| value.expose_secret().len() >= SHORTEST).collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.expose_secret().len()));
         Self { values, held: Vec::new() }
     }

@@ -12,6 +12,7 @@ use dockerforge_protocol::command::{Command, ContextRef, labels};
 use dockerforge_protocol::ids::{JobId, UserId};
 use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Progress};
 use futures_util::future::BoxFuture;
+use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -27,6 +28,18 @@ pub trait Supplies: Send + Sync + 'static {
 
     /// The secrets of a job's container.
     fn secrets(&self, job: JobId) -> BoxFuture<'_, Result<Values, SupplyError>>;
+
+    /// The node that a job converges its container to.
+    fn node(&self, job: JobId) -> BoxFuture<'_, Result<Node, SupplyError>>;
+}
+
+/// A node, and which of the texts in it are secrets.
+#[derive(Clone)]
+pub struct Node {
+    /// Its JSON.
+    pub json: SecretString,
+    /// What must not be shown of it.
+    pub secrets: Vec<SecretString>,
 }
 
 /// The part of a fault point's name that says which job it is in.
@@ -37,6 +50,7 @@ pub(crate) fn kind(command: &Command) -> &'static str {
         Command::StopContainer(_) => "container.stop",
         Command::RestartContainer(_) => "container.restart",
         Command::ExecContainer(_) => "container.exec",
+        Command::ConvergeContainer(_) => "container.converge",
         Command::UpdateContainer(_) => "container.limit",
         Command::RecreateContainer(_) => "container.recreate",
         Command::RemoveContainer(_) => "container.delete",

@@ -5,11 +5,11 @@
 use crate::config::CoordinatorUrl;
 use crate::dial::connect;
 use crate::docker::ContextStream;
-use crate::executor::{Supplies, SupplyError, Values};
+use crate::executor::{Node, Supplies, SupplyError, Values};
 use crate::identity::Identity;
 use bytes::Bytes;
 use dockerforge_protocol::command::ContextRef;
-use dockerforge_protocol::enrolment::{CONTEXT_PATH, SECRETS_PATH};
+use dockerforge_protocol::enrolment::{CONTEXT_PATH, NODE_PATH, SECRETS_PATH, SuppliedNode};
 use dockerforge_protocol::ids::{JobId, SecretId};
 use dockerforge_protocol::spec::MAX_SECRET;
 use futures_util::future::BoxFuture;
@@ -19,6 +19,7 @@ use hyper::body::Incoming;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use secrecy::SecretString;
+use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io;
@@ -29,6 +30,8 @@ use std::time::Duration;
 const ANSWER: Duration = Duration::from_secs(30);
 /// Bytes of all secrets of one container, as JSON that escapes every character.
 const MAX_SECRETS: usize = 64 * 6 * MAX_SECRET;
+/// Bytes of a node and its secrets, as JSON in JSON.
+const MAX_NODE: usize = 8 * 1024 * 1024;
 /// Between two pieces.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -51,25 +54,38 @@ impl Supplies for CoordinatorSupplies {
 
     fn secrets(&self, job: JobId) -> BoxFuture<'_, Result<Values, SupplyError>> {
         async move {
-            let mut driven = self.get(&format!("{SECRETS_PATH}/{job}"), "the secrets").await?;
-            let unread = |why: &str| SupplyError(format!("the secrets cannot be read: {why}"));
-            let mut body = Vec::new();
-            while let Some(piece) = driven.next().await {
-                body.extend_from_slice(&piece.map_err(|error| unread(&error.to_string()))?);
-                if body.len() > MAX_SECRETS {
-                    return Err(unread("too many came"));
-                }
-            }
-            // Of what is wrong only the place is said: its words may hold a value.
-            serde_json::from_slice::<BTreeMap<SecretId, Box<str>>>(&body)
-                .map(|values| values.into_iter().map(|(id, value)| (id, SecretString::new(value))).collect())
-                .map_err(|error| unread(&format!("column {}", error.column())))
+            let values: BTreeMap<SecretId, Box<str>> =
+                self.json(&format!("{SECRETS_PATH}/{job}"), "the secrets", MAX_SECRETS).await?;
+            Ok(values.into_iter().map(|(id, value)| (id, SecretString::new(value))).collect())
+        }
+        .boxed()
+    }
+
+    fn node(&self, job: JobId) -> BoxFuture<'_, Result<Node, SupplyError>> {
+        async move {
+            let SuppliedNode { node, secrets } = self.json(&format!("{NODE_PATH}/{job}"), "the node", MAX_NODE).await?;
+            Ok(Node { json: node.into(), secrets: secrets.into_iter().map(SecretString::from).collect() })
         }
         .boxed()
     }
 }
 
 impl CoordinatorSupplies {
+    /// A JSON value of at most so many bytes.
+    async fn json<T: DeserializeOwned>(&self, path: &str, what: &str, limit: usize) -> Result<T, SupplyError> {
+        let mut driven = self.get(path, what).await?;
+        let unread = |why: &str| SupplyError(format!("{what} cannot be read: {why}"));
+        let mut body = Vec::new();
+        while let Some(piece) = driven.next().await {
+            body.extend_from_slice(&piece.map_err(|error| unread(&error.to_string()))?);
+            if body.len() > limit {
+                return Err(unread("too much came"));
+            }
+        }
+        // Of what is wrong only the place is said: its words may hold a value.
+        serde_json::from_slice(&body).map_err(|error| unread(&format!("column {}", error.column())))
+    }
+
     /// What the coordinator serves at a path to this host alone; `what` names it in errors.
     async fn get(&self, path: &str, what: &str) -> Result<Driven, SupplyError> {
         let failed =

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use dockerforge_agent::docker::ContextStream;
 use dockerforge_agent::docker::fake::FakeEngine;
-use dockerforge_agent::executor::{Executor, Settings, Supplies, SupplyError, Values};
+use dockerforge_agent::executor::{Executor, Node, Settings, Supplies, SupplyError, Values};
 use dockerforge_agent::journal;
 use dockerforge_agent::policy::Policy;
 use dockerforge_agent::tasks::Tasks;
@@ -24,6 +24,11 @@ struct Given(Result<&'static str, &'static str>, Values);
 impl Supplies for Given {
     fn secrets(&self, _: JobId) -> BoxFuture<'_, Result<Values, SupplyError>> {
         std::future::ready(Ok(self.1.clone())).boxed()
+    }
+
+    fn node(&self, _: JobId) -> BoxFuture<'_, Result<Node, SupplyError>> {
+        let node = Node { json: r#"{"run_list":[]}"#.to_owned().into(), secrets: Vec::new() };
+        std::future::ready(self.0.map(|_| node).map_err(|why| SupplyError(why.to_owned()))).boxed()
     }
 
     fn context<'a>(&'a self, _: JobId, _: &'a ContextRef) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {

@@ -17,6 +17,10 @@ pub const HOME: &str = "/opt/dockerforge";
 pub const DOCKERFILE: &str = "Dockerfile";
 /// Where the template's archive is in a context.
 pub const ARCHIVE: &str = "archive";
+/// Where what converges a container is unpacked beside what is there, and put in its place when it is whole.
+const NEXT: &str = "dockerforge.next";
+/// Where the template's archive is then.
+pub const CONVERGENCE_ARCHIVE: &str = "dockerforge.next/archive";
 /// What labels of ours begin with.
 const LABEL: &str = "dev.dockerforge";
 
@@ -37,7 +41,34 @@ pub fn files(
     configuration: &Configuration,
     defaults: &Document,
 ) -> Result<Vec<File>, RenderError> {
-    let dockerfile = dockerfile(template, configuration)?;
+    let mut files = vec![File::new(DOCKERFILE, dockerfile(template, configuration)?)];
+    files.extend(laid(template, "provisioner"));
+    files.extend(chosen(template, configuration, defaults)?);
+    Ok(files)
+}
+
+/// The files that converge a container, beside the archive: what an image has of ours, in the newest form.
+pub fn convergence(
+    template: &Template,
+    configuration: &Configuration,
+    defaults: &Document,
+) -> Result<Vec<File>, RenderError> {
+    let chosen = chosen(template, configuration, defaults)?.into_iter();
+    let below = chosen.map(|file| File { path: format!("{NEXT}/{}", file.path), ..file });
+    Ok(laid(template, NEXT).chain(below).collect())
+}
+
+/// The provisioner's files, in a folder.
+fn laid(template: &Template, folder: &str) -> impl Iterator<Item = File> {
+    let laid = [provision::CONVERGE].into_iter().chain(provision::files(template.spec.provisioner).iter().copied());
+    laid.map(move |(path, text)| {
+        let file = File::new(format!("{folder}/{path}"), text);
+        if path.starts_with("bin/") { file.executable() } else { file }
+    })
+}
+
+/// What was chosen: the run list, and the node without its secrets.
+fn chosen(template: &Template, configuration: &Configuration, defaults: &Document) -> Result<[File; 2], RenderError> {
     let node = node::node(template, configuration, defaults, &configuration.choice.parameters);
     let list = run_list(&template.spec.run_list, &configuration.choice.run_list);
     let line = |item: &RunListItem| match item.part() {
@@ -45,15 +76,7 @@ pub fn files(
         None => format!("{}\n", item.name()),
     };
     let lines: String = list.iter().map(line).collect();
-    let laid = [provision::CONVERGE].into_iter().chain(provision::files(template.spec.provisioner).iter().copied());
-    let mut files = vec![File::new(DOCKERFILE, dockerfile)];
-    files.extend(laid.map(|(path, text)| {
-        let file = File::new(format!("provisioner/{path}"), text);
-        if path.starts_with("bin/") { file.executable() } else { file }
-    }));
-    files.push(File::new("run-list", lines));
-    files.push(File::new("node.json", serde_json::to_string_pretty(&node)?));
-    Ok(files)
+    Ok([File::new("run-list", lines), File::new("node.json", serde_json::to_string_pretty(&node)?)])
 }
 
 fn dockerfile(template: &Template, configuration: &Configuration) -> Result<String, RenderError> {

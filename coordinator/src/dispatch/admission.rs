@@ -185,6 +185,7 @@ pub(super) fn assignment(job: &Job) -> Option<Assign> {
     let command = job.command.clone()?;
     let limit = match &command {
         Command::ExecContainer(exec) => u64::from(exec.limit_s) * 1000,
+        Command::ConvergeContainer(converge) => u64::from(converge.limit_s) * 1000,
         _ => u64::try_from(job.kind.time_limit().as_millis()).unwrap_or(u64::MAX),
     };
     Some(Assign { attempt: job.current(), command, deadline_ms: limit })

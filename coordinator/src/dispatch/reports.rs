@@ -14,7 +14,7 @@ use dockerforge_protocol::codec::MAX_LOG_CHUNK;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use dockerforge_protocol::inventory::{DockerInfo, Inventory, ObservedContainer, ObservedImage};
 use dockerforge_protocol::message::{FromAgent, ToAgent};
-use dockerforge_protocol::report::{Attempt, Outcome, Product, Refusal};
+use dockerforge_protocol::report::{Attempt, MAX_RESOURCES, Outcome, Product, Refusal};
 use jiff::SignedDuration;
 use std::collections::HashMap;
 
@@ -60,7 +60,15 @@ fn clean_outcome(outcome: Outcome) -> Outcome {
         Outcome::Succeeded { product: Product::Image { docker_id, size } } => {
             Outcome::Succeeded { product: Product::Image { docker_id: clean_name(&docker_id), size } }
         }
-        other => other,
+        Outcome::Succeeded { product: Product::Converged { mut resources } } => {
+            resources.truncate(MAX_RESOURCES);
+            for outcome in &mut resources {
+                outcome.resource = clean_name(&outcome.resource);
+                outcome.detail = clean(&outcome.detail, DETAIL);
+            }
+            Outcome::Succeeded { product: Product::Converged { resources } }
+        }
+        Outcome::Succeeded { .. } | Outcome::Cancelled => outcome,
     }
 }
 

@@ -166,6 +166,9 @@ pub enum Refusal {
         /// Whose it is, where that is the user's own.
         owner: Option<ContainerId>,
     },
+    /// The container's image is of no configuration.
+    #[error("the image of {0} was not built of a configuration: there is nothing to converge it to")]
+    NotConfigured(ContainerId),
     /// A container that its user stopped runs nothing.
     #[error("{0} is stopped; start it first")]
     NotRunning(ContainerId),

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dockerforge_protocol::enrolment::{
-    CONTEXT_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest, SECRETS_PATH,
+    CONTEXT_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest, NODE_PATH, SECRETS_PATH,
 };
 use dockerforge_protocol::ids::JobId;
 use secrecy::ExposeSecret;
@@ -27,6 +27,7 @@ pub fn routes(state: State) -> Router {
         .route(ENROLL_PATH, post(enrol))
         .route(&format!("{CONTEXT_PATH}/{{job}}"), get(context))
         .route(&format!("{SECRETS_PATH}/{{job}}"), get(secrets))
+        .route(&format!("{NODE_PATH}/{{job}}"), get(node))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_ENROLMENT))
         .with_state(state)
 }
@@ -98,6 +99,21 @@ async fn secrets(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Pa
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => {
             tracing::error!(%job, error = &error as &dyn std::error::Error, "the secrets of a job cannot be given");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+/// The node that a job of this very host converges to.
+async fn node(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
+    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match state.services.job_node(&peer.serial, peer.host, job).await {
+        Ok(Some(node)) => Json(node).into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "the node of a job cannot be given");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }

@@ -223,6 +223,7 @@ impl From<Refusal> for ApiError {
             Refusal::TemplateInUse { .. } => (S::CONFLICT, "template-in-use", "Configurations use the template"),
             Refusal::ConfigurationInUse { .. } => (S::CONFLICT, "configuration-in-use", "Images use the configuration"),
             Refusal::PortTaken { .. } => (S::CONFLICT, "port-taken", "The port is taken"),
+            Refusal::NotConfigured(_) => (S::CONFLICT, "not-configured", "The container is of no configuration"),
             Refusal::NotRunning(_) => (S::CONFLICT, "container-not-running", "The container does not run"),
             Refusal::BeingChanged(_) => (S::CONFLICT, "being-changed", "It is being changed"),
             Refusal::Changed(_) => (S::CONFLICT, "conflict", "It changed meanwhile"),

@@ -12,7 +12,7 @@ use axum::extract::State as Shared;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::JobId;
-use dockerforge_protocol::report::Product;
+use dockerforge_protocol::report::{Product, ResourceOutcome};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
@@ -90,6 +90,27 @@ pub struct ResultBody {
     /// Its size, bytes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size: Option<u64>,
+    /// What a converge changed: nothing where all was so already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Vec<OutcomeBody>>,
+}
+
+/// What became of a resource in a converge.
+#[derive(Serialize, ToSchema)]
+pub struct OutcomeBody {
+    /// Which: a task of a role, a resource of a recipe, what a script said.
+    pub resource: String,
+    /// `changed`.
+    pub status: &'static str,
+    /// More about it, where there is more.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub detail: String,
+}
+
+impl OutcomeBody {
+    fn of(outcome: &ResourceOutcome) -> Self {
+        Self { resource: outcome.resource.clone(), status: outcome.status.as_str(), detail: outcome.detail.clone() }
+    }
 }
 
 /// Why a job failed.
@@ -142,6 +163,10 @@ impl JobBody {
             deadline_at: time(&job.deadline_at),
             result: job.product.as_ref().map(|product| match product {
                 Product::Nothing => ResultBody::default(),
+                Product::Converged { resources } => ResultBody {
+                    resources: Some(resources.iter().map(OutcomeBody::of).collect()),
+                    ..ResultBody::default()
+                },
                 Product::Exec { exit_code } => ResultBody { exit_code: Some(*exit_code), ..ResultBody::default() },
                 Product::Container { docker_id } => {
                     ResultBody { docker_id: Some(docker_id.clone()), ..ResultBody::default() }

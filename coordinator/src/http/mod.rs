@@ -6,6 +6,7 @@ mod audit;
 mod auth;
 mod configurations;
 mod containers;
+mod converge;
 mod documents;
 mod error;
 mod events;
@@ -155,6 +156,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(operations::stop))
         .routes(routes!(operations::restart))
         .routes(routes!(operations::exec))
+        .routes(routes!(converge::converge))
         .routes(routes!(streams::logs))
         .routes(routes!(streams::stats))
         .routes(routes!(terminal::open))

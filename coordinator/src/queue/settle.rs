@@ -50,6 +50,13 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
             container_operated(conn, job, id, ending, now).await?;
         }
         (JobKind::ContainerUpdate, Subject::Container(id)) => container_updated(conn, job, id, ending, now).await?,
+        (JobKind::ContainerConverge, Subject::Container(id)) => {
+            let became = match ending {
+                Ending::Succeeded(_) => "container.converged",
+                Ending::Failed { .. } | Ending::Cancelled { .. } => "container.not_converged",
+            };
+            note(conn, job, became, Kind::Container, id.uuid(), now).await?;
+        }
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image_made(conn, job, id, ending, now).await?;

@@ -95,7 +95,7 @@ async fn seal(conn: &mut Conn, vault: &Vault, user: UserId, fitted: &Fitted) -> 
 }
 
 /// The secrets of a configuration.
-async fn unseal(conn: &mut Conn, vault: &Vault, of: &Configuration) -> Result<Secrets> {
+pub(super) async fn unseal(conn: &mut Conn, vault: &Vault, of: &Configuration) -> Result<Secrets> {
     let Some(sealed) = store::configurations::sealed(conn, of.id, of.version).await? else {
         return Ok(Secrets::new());
     };

@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod configurations;
 pub mod containers;
+pub mod converge;
 pub mod enrolment;
 pub mod hosts;
 pub mod idempotency;

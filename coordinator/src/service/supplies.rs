@@ -25,6 +25,7 @@ impl Services {
         let job = in_work(&mut conn, serial, host, job).await?;
         Ok(job.and_then(|job| match job.command {
             Some(Command::BuildImage(build)) => Some(build.context),
+            Some(Command::ConvergeContainer(converge)) => Some(converge.context),
             _ => None,
         }))
     }
@@ -75,7 +76,7 @@ fn purpose(id: SecretId) -> String {
 }
 
 /// The job, if the host with this certificate has it in work.
-async fn in_work(conn: &mut Conn, serial: &str, host: HostId, job: JobId) -> Result<Option<Job>> {
+pub(super) async fn in_work(conn: &mut Conn, serial: &str, host: HostId, job: JobId) -> Result<Option<Job>> {
     if !store::enrolment::certificate_is_good(conn, serial, host).await? {
         return Ok(None);
     }

@@ -311,19 +311,23 @@ pub async fn open_conducted(conn: &mut Conn) -> Result<Vec<JobId>, StoreError> {
     Ok(ids.into_iter().map(JobId::from_uuid).collect())
 }
 
-/// Whether an unfinished build still needs this context.
+/// Whether an unfinished job still needs this context.
 pub async fn context_in_use(conn: &mut Conn, sha256: &str) -> Result<bool, StoreError> {
-    Ok(on!(conn, |c| sqlx::query("SELECT 1 FROM images WHERE state = 'pending' AND context_sha256 = $1 LIMIT 1")
-        .bind(sha256)
-        .fetch_optional(c)
-        .await?
-        .is_some()))
+    Ok(on!(conn, |c| sqlx::query(
+        "SELECT 1 FROM images WHERE state = 'pending' AND context_sha256 = $1 \
+         UNION ALL SELECT 1 FROM jobs WHERE context_sha256 = $1 AND ended_at IS NULL LIMIT 1"
+    )
+    .bind(sha256)
+    .fetch_optional(c)
+    .await?
+    .is_some()))
 }
 
-/// Which contexts unfinished builds still need.
+/// Which contexts unfinished jobs still need.
 pub async fn contexts_in_use(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
     Ok(on!(conn, |c| sqlx::query_scalar(
-        "SELECT DISTINCT context_sha256 FROM images WHERE state = 'pending' AND context_sha256 IS NOT NULL"
+        "SELECT context_sha256 FROM images WHERE state = 'pending' AND context_sha256 IS NOT NULL \
+         UNION SELECT context_sha256 FROM jobs WHERE context_sha256 IS NOT NULL AND ended_at IS NULL"
     )
     .fetch_all(c)
     .await?))

@@ -60,7 +60,7 @@ variants! {
         Command::CreateContainer(_) => "CreateContainer", Command::RemoveContainer(_) => "RemoveContainer",
         Command::StartContainer(_) => "StartContainer", Command::StopContainer(_) => "StopContainer",
         Command::RestartContainer(_) => "RestartContainer",
-        Command::ExecContainer(_) => "ExecContainer",
+        Command::ExecContainer(_) => "ExecContainer", Command::ConvergeContainer(_) => "ConvergeContainer",
         Command::UpdateContainer(_) => "UpdateContainer", Command::RecreateContainer(_) => "RecreateContainer",
         Command::BuildImage(_) => "BuildImage", Command::PullImage(_) => "PullImage",
         Command::RemoveImage(_) => "RemoveImage", Command::RemoveUser(_) => "RemoveUser",
@@ -82,11 +82,13 @@ variants! {
     ];
     product(Product) = [
         Product::Nothing => "Nothing", Product::Container { .. } => "Container", Product::Image { .. } => "Image", Product::Exec { .. } => "Exec",
+        Product::Converged { .. } => "Converged",
     ];
     failure(FailureKind) = [
         FailureKind::DockerUnavailable => "DockerUnavailable", FailureKind::DockerTimeout => "DockerTimeout",
         FailureKind::DockerRefused => "DockerRefused", FailureKind::ImageNotFound => "ImageNotFound",
         FailureKind::ImageInUse => "ImageInUse", FailureKind::BuildFailed => "BuildFailed",
+        FailureKind::ConvergeFailed => "ConvergeFailed",
         FailureKind::ContainerNotFound => "ContainerNotFound",
         FailureKind::ContainerNotRunning => "ContainerNotRunning", FailureKind::OutcomeUnknown => "OutcomeUnknown",
         FailureKind::ContextUnavailable => "ContextUnavailable",

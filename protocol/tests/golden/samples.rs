@@ -2,17 +2,19 @@
 
 use dockerforge_protocol::{
     command::{
-        BuildImage, Command, ContextRef, CreateContainer, ExecContainer, Hardening, PullImage, RecreateContainer,
-        RemoveContainer, RemoveImage, RemoveUser, StartContainer, StopContainer, UpdateContainer,
+        BuildImage, Command, ContextRef, ConvergeContainer, CreateContainer, ExecContainer, Hardening, PullImage,
+        RecreateContainer, RemoveContainer, RemoveImage, RemoveUser, StartContainer, StopContainer, UpdateContainer,
     },
     handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
-    ids::{ClusterId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
+    ids::{ClusterId, ConfigurationId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
     inventory::{
         Capacity, ContainerState, DockerInfo, Health, Heartbeat, Inventory, ObservedContainer, ObservedImage,
         ObservedPort, Usage,
     },
     message::{Assign, FromAgent, ToAgent},
-    report::{AgentFailure, Attempt, FailureKind, Outcome, Product, Progress, Refusal},
+    report::{
+        AgentFailure, Attempt, FailureKind, Outcome, Product, Progress, Refusal, ResourceOutcome, ResourceStatus,
+    },
     spec::{ContainerSpec, PortProtocol, RestartPolicy},
 };
 use std::{collections::BTreeMap, str::FromStr};
@@ -97,6 +99,15 @@ fn on_pool() -> Command {
     }
 }
 
+fn resources() -> Vec<ResourceOutcome> {
+    let outcome = |status, detail: &str| ResourceOutcome {
+        resource: "mysql : databases".to_owned(),
+        status,
+        detail: detail.to_owned(),
+    };
+    vec![outcome(ResourceStatus::Changed, ""), outcome(ResourceStatus::Failed, "no such table")]
+}
+
 fn exec(full: bool) -> ExecContainer {
     ExecContainer {
         container: container('3'),
@@ -150,6 +161,17 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         ),
         assign("exec_container", Command::ExecContainer(exec(true))),
         assign("exec_container-plain", Command::ExecContainer(exec(false))),
+        assign(
+            "converge_container",
+            Command::ConvergeContainer(ConvergeContainer {
+                container: container('3'),
+                user: user(),
+                configuration: id(ConfigurationId::PREFIX, '4'),
+                version: 7,
+                context: ContextRef { sha256: "0e".repeat(32), size: 20_480 },
+                limit_s: 1800,
+            }),
+        ),
         assign(
             "update_container",
             Command::UpdateContainer(UpdateContainer {
@@ -350,6 +372,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
     for (name, product) in [
         ("nothing", Product::Nothing),
         ("exec", Product::Exec { exit_code: 137 }),
+        ("converged", Product::Converged { resources: resources() }),
         ("container", Product::Container { docker_id: "c".repeat(64) }),
         ("image", Product::Image { docker_id: format!("sha256:{}", "e".repeat(64)), size: 72_000_000 }),
     ] {
@@ -365,7 +388,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
 }
 
 /// Every way to fail; `coverage` notices when one is missing.
-const FAILURES: [FailureKind; 19] = [
+const FAILURES: [FailureKind; 20] = [
     FailureKind::DockerUnavailable,
     FailureKind::DockerTimeout,
     FailureKind::DockerRefused,
@@ -375,6 +398,7 @@ const FAILURES: [FailureKind; 19] = [
     FailureKind::ContainerNotRunning,
     FailureKind::OutcomeUnknown,
     FailureKind::BuildFailed,
+    FailureKind::ConvergeFailed,
     FailureKind::ContextUnavailable,
     FailureKind::SecretsUnavailable,
     FailureKind::NameTaken,

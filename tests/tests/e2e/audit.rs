@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Each route that changes something, and what the audit calls it.
-const CHANGES: [(&str, &str); 29] = [
+const CHANGES: [(&str, &str); 30] = [
     ("POST /users", "user.create"),
     ("PATCH /users/{id}", "user.update"),
     ("DELETE /users/{id}", "user.delete"),
@@ -31,6 +31,7 @@ const CHANGES: [(&str, &str); 29] = [
     ("POST /containers/{id}/stop", "container.stop"),
     ("POST /containers/{id}/restart", "container.restart"),
     ("POST /containers/{id}/exec", "container.exec"),
+    ("POST /containers/{id}/converge", "container.converge"),
     ("PATCH /containers/{id}", "container.update"),
     ("DELETE /containers/{id}", "container.delete"),
     ("POST /webhooks", "webhook.create"),
@@ -91,6 +92,17 @@ async fn every_change_has_its_line() {
     let configuration = recipes::configuration(&api, "blog", &template, json!({"title": "x"})).await;
     let configuration = format!("/v1/configurations/{configuration}");
     api.call(Method::PATCH, &configuration).json(&json!({})).send().await.expect(200);
+    let of = configuration.rsplit('/').next().unwrap();
+    let body = json!({"name": "configured", "host": agent.host, "configuration": of});
+    let job = api.post("/v1/images", &body).await.accepted();
+    let configured = api.succeeded(&job, 120).await;
+    let converged = agent.container("configured", &configured, json!({})).await;
+    let job = api.post(&format!("/v1/containers/{converged}/converge"), &json!({})).await.accepted();
+    api.succeeded(&job, 60).await;
+    for made in [format!("/v1/containers/{converged}"), format!("/v1/images/{configured}")] {
+        let job = api.delete(&made).await.accepted();
+        api.succeeded(&job, 60).await;
+    }
     api.delete(&configuration).await.expect(204);
     api.delete(&path).await.expect(204);
     let (spare, _) = api.create_host("spare").await;

@@ -10,6 +10,7 @@
 mod audit;
 mod configurations;
 mod containers;
+mod converge;
 mod delivery;
 mod diagnosis;
 mod enrolment;

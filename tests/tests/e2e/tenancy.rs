@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 const OPEN: [&str; 2] = ["GET /healthz", "GET /readyz"];
 
 /// Routes with an id that may be somebody else's.
-const OWNED: [&str; 35] = [
+const OWNED: [&str; 36] = [
     "GET /users/{id}",
     "GET /users/{id}/tokens",
     "POST /users/{id}/tokens",
@@ -37,6 +37,7 @@ const OWNED: [&str; 35] = [
     "POST /containers/{id}/stop",
     "POST /containers/{id}/restart",
     "POST /containers/{id}/exec",
+    "POST /containers/{id}/converge",
     "GET /containers/{id}/logs",
     "GET /containers/{id}/stats",
     "GET /containers/{id}/terminal",

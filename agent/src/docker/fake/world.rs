@@ -1,8 +1,21 @@
 //! What is on the fake host: the objects by name and id, and what a test says of them. Used by the fake engine alone.
 
 use super::{FakeTerminal, Moment};
-use crate::docker::{Container, DockerError, Exec, Image, LabelMap, Limits, Network, NewContainer, NewExec, Volume};
+use crate::docker::{
+    Container, ContextStream, DockerError, Exec, Image, LabelMap, Limits, Network, NewContainer, NewExec, Volume,
+};
+use futures_util::StreamExt;
 use std::collections::BTreeMap;
+
+/// An archive that came as a stream.
+pub(super) async fn gather(mut archive: ContextStream) -> Result<Vec<u8>, DockerError> {
+    let mut whole = Vec::new();
+    while let Some(piece) = archive.next().await {
+        let piece = piece.map_err(|error| DockerError::Conflict { message: error.to_string() })?;
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole)
+}
 
 /// What is on the fake host.
 #[derive(Debug, Default, Clone)]

@@ -12,7 +12,8 @@ DOCKERFORGE_NODE=$DOCKERFORGE_WORK/node.json
 DOCKERFORGE_OUTCOME=$DOCKERFORGE_WORK/outcome
 case $DOCKERFORGE_PHASE in
   build) cp "$DOCKERFORGE_HOME/node.json" "$DOCKERFORGE_NODE" ;;
-  run) cat >"$DOCKERFORGE_NODE" ;;
+  # As much as was announced: whoever sends it may not close the pipe.
+  run) head -c "$DOCKERFORGE_NODE_SIZE" >"$DOCKERFORGE_NODE" ;;
   *)
     echo "usage: converge build|run" >&2
     exit 64

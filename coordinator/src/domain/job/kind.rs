@@ -16,6 +16,8 @@ pub enum JobKind {
     ContainerRestart,
     /// Run a program in a container.
     ContainerExec,
+    /// Bring a container to what its configuration says.
+    ContainerConverge,
     /// Change what a container is.
     ContainerUpdate,
     /// Stop a container and remove it.
@@ -42,12 +44,13 @@ pub enum JobKind {
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::ContainerCreate,
         Self::ContainerStart,
         Self::ContainerStop,
         Self::ContainerRestart,
         Self::ContainerExec,
+        Self::ContainerConverge,
         Self::ContainerUpdate,
         Self::ContainerDelete,
         Self::ImageBuild,
@@ -70,6 +73,7 @@ impl JobKind {
             Self::ContainerStop => "container.stop",
             Self::ContainerRestart => "container.restart",
             Self::ContainerExec => "container.exec",
+            Self::ContainerConverge => "container.converge",
             Self::ContainerUpdate => "container.update",
             Self::ContainerDelete => "container.delete",
             Self::ImageBuild => "image.build",

@@ -8,6 +8,7 @@ use super::subject_parts;
 use crate::domain::Timestamp;
 use crate::domain::job::{Ending, JobState, NewJob};
 use crate::domain::share::Lane;
+use dockerforge_protocol::command::Command;
 use dockerforge_protocol::ids::{HostId, JobId};
 use dockerforge_protocol::report::Attempt;
 use uuid::Uuid;
@@ -20,10 +21,14 @@ pub async fn insert(conn: &mut Conn, job: &NewJob) -> Result<(), StoreError> {
         Some(_) => (JobState::Queued, None),
         None => (JobState::Running, Some(micros(job.created_at))),
     };
+    let context = match &job.command {
+        Some(Command::ConvergeContainer(converge)) => Some(converge.context.sha256.clone()),
+        _ => None,
+    };
     on!(conn, |c| {
         sqlx::query(
-        "INSERT INTO jobs (id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, command, run_after, deadline_at, created_at, started_at, lane) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $10, $12, $13)"
+        "INSERT INTO jobs (id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, command, run_after, deadline_at, created_at, started_at, lane, \
+         context_sha256) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $10, $12, $13, $14)"
     )
     .bind(job.id.uuid())
     .bind(job.user.uuid())
@@ -38,6 +43,7 @@ pub async fn insert(conn: &mut Conn, job: &NewJob) -> Result<(), StoreError> {
     .bind(micros(job.deadline_at))
     .bind(started)
     .bind(Lane::of(job.kind).as_str())
+    .bind(context)
     .execute(c)
     .await?
     .rows_affected()

@@ -1,0 +1,159 @@
+//! Converging: bringing a container that runs to what its configuration says, without making it anew. What is laid down in
+//! it is a build context; the node with its secrets is given to its host alone, while the job is in work.
+
+use super::configurations::{made_of, named, unseal};
+use super::idempotency::Key;
+use super::operations::{Begun, begin};
+use super::{Result, Services, once};
+use crate::access::{Permit, Write};
+use crate::build::schema::{Schema, Secrets, join};
+use crate::build::{Claim, node, render};
+use crate::domain::configuration::Configuration;
+use crate::domain::container::DesiredState;
+use crate::domain::image::{ImageSource, MadeOf};
+use crate::domain::job::{JobKind, Subject};
+use crate::domain::template::Template;
+use crate::domain::{Kind, Refusal};
+use crate::queue::{self, Request};
+use crate::store::{self, Conn};
+use dockerforge_protocol::command::{Command, ContextRef, ConvergeContainer};
+use dockerforge_protocol::enrolment::SuppliedNode;
+use dockerforge_protocol::ids::{ContainerId, HostId, JobId, UserId};
+use jiff::SignedDuration;
+use serde_json::Value;
+
+/// How to converge a container.
+#[derive(Debug, Clone)]
+pub struct Converge {
+    /// The version of its configuration; the newest where absent.
+    pub version: Option<u32>,
+    /// Seconds that it may take.
+    pub limit_s: u32,
+    /// How long it may wait for its host.
+    pub wait: Option<SignedDuration>,
+}
+
+impl Services {
+    /// Asks for a container to be brought to what its configuration says.
+    pub async fn container_converge(
+        &self,
+        permit: &Permit<Write>,
+        key: Option<&Key>,
+        id: ContainerId,
+        asked: Converge,
+    ) -> Result<JobId> {
+        let (made_of, context, claim) = self.converge_context(permit.user(), id, asked.version).await?;
+        let result = once!({
+            let (permit, key, asked) = (permit.clone(), key.cloned(), asked.clone());
+            let context = context.clone();
+            self.store
+                .write(move |conn| {
+                    Box::pin(async move { converge(conn, &permit, key.as_ref(), id, made_of, context, asked).await })
+                })
+                .await
+        });
+        self.context_release(claim).await;
+        let (job, host) = result?;
+        if let Some(host) = host {
+            self.signals.wake_host(host);
+        }
+        Ok(job)
+    }
+
+    async fn converge_context(
+        &self,
+        user: UserId,
+        id: ContainerId,
+        version: Option<u32>,
+    ) -> Result<(MadeOf, ContextRef, Claim)> {
+        let mut conn = self.store.read().await?;
+        let found = store::containers::get(&mut conn, user, id).await?;
+        let container = found.ok_or(Refusal::NotFound(Kind::Container))?;
+        let image = store::images::get_visible(&mut conn, user, container.image).await?;
+        let of = match image.map(|image| image.source) {
+            Some(ImageSource::Dockerfile(recipe)) => recipe.made_of,
+            _ => None,
+        };
+        let of = of.ok_or(Refusal::NotConfigured(id))?;
+        let configuration = named(&mut conn, user, of.configuration, version).await?;
+        let template = made_of(&mut conn, &configuration).await?;
+        drop(conn);
+        let schema = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?;
+        let files = render::convergence(&template, &configuration, &schema.defaults())?;
+        let folder = Some((render::CONVERGENCE_ARCHIVE, template.archive.clone()));
+        let (context, claim) = self.contexts.compose(files, folder).await?;
+        Ok((MadeOf { configuration: configuration.id, version: configuration.version }, context, claim))
+    }
+
+    /// The node that a job of this host converges to, with its secrets.
+    pub async fn job_node(&self, serial: &str, host: HostId, job: JobId) -> Result<Option<SuppliedNode>> {
+        let mut conn = self.store.read().await?;
+        let Some(job) = super::supplies::in_work(&mut conn, serial, host, job).await? else { return Ok(None) };
+        let Some(Command::ConvergeContainer(command)) = job.command else { return Ok(None) };
+        let version = Some(command.version);
+        let found = store::configurations::get(&mut conn, job.user, command.configuration, version).await?;
+        let Some(configuration) = found else { return Ok(None) };
+        let template = made_of(&mut conn, &configuration).await?;
+        let secrets = unseal(&mut conn, &self.vault, &configuration).await?;
+        Ok(Some(supplied(&template, &configuration, &secrets)?))
+    }
+}
+
+fn supplied(template: &Template, configuration: &Configuration, secrets: &Secrets) -> Result<SuppliedNode> {
+    let defaults = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?.defaults();
+    let whole = join(&configuration.choice.parameters, secrets);
+    let node = node::node(template, configuration, &defaults, &whole);
+    let mut texts = Vec::new();
+    secrets.values().for_each(|secret| texts_of(secret, &mut texts));
+    Ok(SuppliedNode { node: node.to_string(), secrets: texts })
+}
+
+/// Every text in a secret: it may be a whole object.
+fn texts_of(value: &Value, texts: &mut Vec<String>) {
+    match value {
+        Value::String(text) => texts.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| texts_of(item, texts)),
+        Value::Object(members) => members.values().for_each(|member| texts_of(member, texts)),
+        Value::Number(number) => texts.push(number.to_string()),
+        Value::Bool(_) | Value::Null => {}
+    }
+}
+
+async fn converge(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    key: Option<&Key>,
+    id: ContainerId,
+    of: MadeOf,
+    context: ContextRef,
+    asked: Converge,
+) -> Result<(JobId, Option<HostId>)> {
+    let user = permit.user();
+    let (container, job, now) = match begin(conn, user, key, id).await? {
+        Begun::New { container, job, now } => (*container, job, now),
+        Begun::Again(job) => return Ok((job, None)),
+    };
+    if container.desired == DesiredState::Stopped {
+        return Err(Refusal::NotRunning(id).into());
+    }
+    let command = Command::ConvergeContainer(ConvergeContainer {
+        container: id,
+        user,
+        configuration: of.configuration,
+        version: of.version,
+        context,
+        limit_s: asked.limit_s,
+    });
+    let request = Request {
+        id: job,
+        user,
+        work: Some((container.host, command)),
+        parent: None,
+        kind: JobKind::ContainerConverge,
+        subject: Subject::Container(id),
+        wait: asked.wait,
+    };
+    queue::enqueue(conn, request, now).await?;
+    store::records::audit(conn, permit.origin(), "container.converge", Kind::Container, id.uuid(), now).await?;
+    Ok((job, Some(container.host)))
+}
