@@ -7,12 +7,13 @@ use crate::{
     client::{Api, NewUser},
     docker::{Witness, block_on},
     env,
+    port::Port,
     process::Process,
     wait,
 };
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -24,9 +25,9 @@ pub struct Cluster {
     folder: TempDir,
     database: Database,
     process: Option<Process>,
-    api: SocketAddr,
-    agent_port: SocketAddr,
-    ops: SocketAddr,
+    api: Port,
+    agent_port: Port,
+    ops: Port,
     traces: Arc<Mutex<Vec<Trace>>>,
 }
 
@@ -35,15 +36,6 @@ pub struct Cluster {
 pub(crate) struct Trace {
     pub(crate) docker: String,
     pub(crate) cluster: String,
-}
-
-/// A port that nobody listens on now.
-pub fn free_port() -> SocketAddr {
-    free_port_at(Ipv4Addr::LOCALHOST.into())
-}
-
-fn free_port_at(address: IpAddr) -> SocketAddr {
-    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
 }
 
 impl Cluster {
@@ -67,9 +59,9 @@ impl Cluster {
             folder: tempfile::Builder::new().prefix("dockerforge-test-").tempdir().unwrap(),
             database: Database::create(backend).await,
             process: None,
-            api: free_port(),
-            agent_port: free_port_at(agents),
-            ops: free_port(),
+            api: Port::reserve(),
+            agent_port: Port::reserve_at(agents),
+            ops: Port::reserve(),
             traces: Arc::default(),
         };
         cluster.launch(&[]).await;
@@ -93,10 +85,10 @@ impl Cluster {
             .arg("serve")
             .arg("--data-dir")
             .arg(self.data())
-            .args(["--api-listen", &self.api.to_string()])
-            .args(["--agent-listen", &self.agent_port.to_string()])
-            .args(["--ops-listen", &self.ops.to_string()])
-            .args(["--agent-url", &format!("https://{}", self.agent_port)])
+            .args(["--api-listen", &self.api().to_string()])
+            .args(["--agent-listen", &self.agent_port().to_string()])
+            .args(["--ops-listen", &self.ops().to_string()])
+            .args(["--agent-url", &format!("https://{}", self.agent_port())])
             .env("RUST_BACKTRACE", "0")
             .envs(variables.iter().copied());
         if let Some(url) = &self.database.url {
@@ -107,7 +99,7 @@ impl Cluster {
 
     /// Waits until the coordinator says that it serves.
     pub async fn serves(&mut self, seconds: u64) {
-        let anonymous = Api::anonymous(self.api);
+        let anonymous = Api::anonymous(self.api());
         let process = self.process.as_mut().expect("the coordinator was started");
         wait::until(seconds, "the coordinator is ready", async || {
             if let Some(status) = process.ended() {
@@ -134,17 +126,17 @@ impl Cluster {
 
     /// The address of the API.
     pub fn api(&self) -> SocketAddr {
-        self.api
+        self.api.address
     }
 
     /// The address that agents dial.
     pub fn agent_port(&self) -> SocketAddr {
-        self.agent_port
+        self.agent_port.address
     }
 
     /// The address for those who run it.
     pub fn ops(&self) -> SocketAddr {
-        self.ops
+        self.ops.address
     }
 
     /// Its database.
@@ -185,7 +177,7 @@ impl Cluster {
 
     /// The API without credentials.
     pub fn anonymous(&self) -> Api {
-        Api::anonymous(self.api)
+        Api::anonymous(self.api())
     }
 
     /// The API as the administrator.
