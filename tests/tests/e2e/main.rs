@@ -7,6 +7,8 @@
     reason = "a test may; the lint spares only the functions marked as tests"
 )]
 
+mod access_coverage;
+mod access_world;
 mod audit;
 mod containers;
 mod delivery;
@@ -28,7 +30,6 @@ mod secrets;
 mod specs;
 mod streams;
 mod suspension;
-mod tenancy;
 mod terminal;
 mod tokens;
 mod two_hosts;
