@@ -4,7 +4,7 @@
 use crate::{
     agent::Agent,
     backend::{Backend, Database},
-    client::{Api, NewUser},
+    client::{Api, NewUser, User},
     docker::{Witness, block_on},
     env,
     port::Port,
@@ -29,6 +29,7 @@ pub struct Cluster {
     agent_port: Port,
     ops: Port,
     traces: Arc<Mutex<Vec<Trace>>>,
+    secrets: Mutex<Vec<String>>,
 }
 
 /// Where an agent of this cluster may have left something.
@@ -63,6 +64,7 @@ impl Cluster {
             agent_port: Port::reserve_at(agents),
             ops: Port::reserve(),
             traces: Arc::default(),
+            secrets: Mutex::default(),
         };
         cluster.launch(&[]).await;
         cluster
@@ -188,6 +190,7 @@ impl Cluster {
     /// A new user and the API as he sees it.
     pub async fn user(&self, name: &str) -> (NewUser, Api) {
         let user = self.admin().create_user(name).await;
+        self.is_secret(&user.key);
         let api = self.anonymous().bearer(&user.key);
         (user, api)
     }
@@ -195,6 +198,22 @@ impl Cluster {
     /// A host of this user on the test bed's first Docker Engine, online.
     pub async fn host(&self, api: &Api, name: &str) -> Agent {
         Agent::online(self, api, name, &env::docker()).await
+    }
+
+    /// The ids of all users.
+    pub async fn users(&self) -> Vec<String> {
+        self.admin().all::<User>("/v1/users").await.into_iter().map(|user| user.id).collect()
+    }
+
+    /// Notes something that has to stay where it belongs (I18).
+    pub fn is_secret(&self, text: &str) {
+        self.secrets.lock().unwrap().push(text.to_owned());
+    }
+
+    /// What has to stay where it belongs: the administrator's key, every user's, every join token, and what else was noted.
+    pub fn secrets(&self) -> Vec<String> {
+        let noted = self.secrets.lock().unwrap().clone();
+        noted.into_iter().chain([self.admin_key()]).collect()
     }
 
     pub(crate) fn remember(&self, trace: Trace) {

@@ -1,7 +1,13 @@
 //! Container specifications that try to reach the host or somebody else's things, on real Docker with a canary on the
 //! host: what cannot be asked for is refused whole, what can be is no more than it says.
 
-use dockerforge_tests::{client::Api, cluster::Cluster, docker::Witness, env};
+use dockerforge_tests::{
+    client::Api,
+    cluster::Cluster,
+    docker::Witness,
+    env,
+    invariants::{self, Ledger},
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::fs;
@@ -158,6 +164,7 @@ async fn a_specification_that_asks_for_more_than_there_is_is_refused_whole() {
         assert!(matches!(answer.status, 400 | 422), "{text} was answered {answer}");
     }
     nothing_was_made(&api, &agent.docker, &ana.user.id).await;
+    invariants::hold(&cluster, &api, &mut Ledger::default(), 60).await;
 }
 
 #[tokio::test]
@@ -210,6 +217,7 @@ async fn a_container_that_is_accepted_has_nothing_of_the_host_in_it() {
     assert!(environment.contains(&format!("A=$(cat {path})")), "nothing was expanded: {environment:?}");
     assert_eq!(fs::read_to_string(&secret).unwrap(), "of the host", "the canary");
     assert_eq!(fs::read_dir(canary.path()).unwrap().count(), 1, "the canary's folder");
+    invariants::hold(&cluster, &api, &mut Ledger::default(), 60).await;
 }
 
 #[tokio::test]
@@ -225,4 +233,5 @@ async fn another_users_things_cannot_be_named() {
         eva.post("/v1/containers", &body(host, image, &json!({}))).await.problem(422, "invalid");
     }
     nothing_was_made(&eva, &agent.docker, &eva_user.user.id).await;
+    invariants::hold(&cluster, &api, &mut Ledger::default(), 60).await;
 }
