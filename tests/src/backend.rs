@@ -50,6 +50,13 @@ impl Database {
         }
     }
 
+    /// Breaks something in the embedded one on purpose, so that a check of it can be seen to find it.
+    pub async fn change(&self, data: &Path, sql: &'static str) {
+        let options = SqliteConnectOptions::new().filename(data.join("dockerforge.db"));
+        let mut connection = SqliteConnection::connect_with(&options).await.expect("the database can be opened");
+        sqlx::query(sql).execute(&mut connection).await.unwrap();
+    }
+
     /// Ends every connection to it and lets nobody in, or lets them in again: a database that is gone for a while.
     pub async fn available(&self, available: bool) {
         let admin = env::postgres();

@@ -425,3 +425,28 @@ fn a_host_is_drained_and_labelled() {
     stub.run(&["host", "update", "vps", "--drain", "--undrain"]).ended(2);
     stub.run(&["host", "update", "vps"]).ended(2);
 }
+
+#[test]
+fn a_webhook_is_made_and_changed_with_what_was_said_and_nothing_else() {
+    const WEBHOOK: &str = "whk_01890000000070008000000000000001";
+    let stub = Stub::start(|asked| match asked.line.split(' ').next() {
+        Some("POST") => answer(201, &json!({"id": WEBHOOK, "secret": "whsec_once"})),
+        _ => answer(200, &json!({"id": WEBHOOK, "state": "active"})),
+    });
+    let ran = stub.run(&["webhook", "create", "https://panel.example/", "--kind", "job.*,user.created"]).ended(0);
+    assert_eq!(ran.out, format!("webhook  {WEBHOOK}\nsecret   whsec_once\n"));
+    assert_eq!(stub.asked()[0].json(), json!({"url": "https://panel.example/", "kinds": ["job.*", "user.created"]}));
+    for (words, body) in [
+        (&["--disable"][..], json!({"state": "disabled"})),
+        (&["--enable", "--to", "https://x.example/"], json!({"state": "active", "url": "https://x.example/"})),
+        (&["--all-kinds"], json!({"kinds": []})),
+        (&["--kind", "job.*"], json!({"kinds": ["job.*"]})),
+    ] {
+        stub.run(&[&["webhook", "update", WEBHOOK], words].concat()).ended(0);
+        assert_eq!(stub.asked().last().unwrap().json(), body, "{words:?}");
+    }
+    for wrong in [&[][..], &["--enable", "--disable"], &["--kind", "a.b", "--all-kinds"]] {
+        stub.run(&[&["webhook", "update", WEBHOOK], wrong].concat()).ended(2);
+    }
+    stub.run(&["webhook", "show", "panel"]).ended(2);
+}

@@ -10,6 +10,7 @@
 mod access_coverage;
 mod access_world;
 mod audit;
+mod cli;
 mod containers;
 mod delivery;
 mod diagnosis;
@@ -20,6 +21,7 @@ mod events;
 mod exec;
 mod hosts;
 mod images;
+mod invariants;
 mod jobs;
 mod logs;
 mod operations;
