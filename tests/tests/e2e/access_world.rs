@@ -102,6 +102,20 @@ pub struct Things {
 }
 
 impl Things {
+    /// Ids that never were.
+    pub fn unknown() -> Self {
+        let id = |prefix: &str| format!("{prefix}_0192f0c1a2b37c4d8e5f60718293a4b5");
+        Self {
+            user: id("usr"),
+            token: id("tok"),
+            host: id("hst"),
+            image: id("img"),
+            container: id("ctr"),
+            job: id("job"),
+            webhook: id("whk"),
+        }
+    }
+
     fn ids(&self) -> [&str; 7] {
         [&self.user, &self.token, &self.host, &self.image, &self.container, &self.job, &self.webhook]
     }
@@ -281,21 +295,6 @@ impl World {
         }
         self.note(things.clone());
         things
-    }
-
-    /// Ids that never were, where an operation is about one.
-    pub fn unknown(&self, things: &Things) -> Things {
-        let id = |prefix: &str| format!("{prefix}_0192f0c1a2b37c4d8e5f60718293a4b5");
-        Things {
-            user: id("usr"),
-            token: id("tok"),
-            host: id("hst"),
-            image: id("img"),
-            container: id("ctr"),
-            job: id("job"),
-            webhook: id("whk"),
-            ..things.clone()
-        }
     }
 
     /// Asks as somebody. Whoever shows a key that is none comes from an address of his own: after five failures he would
