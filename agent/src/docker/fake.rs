@@ -297,6 +297,10 @@ impl Engine for FakeEngine {
                 let mut held = engine.held.subscribe();
                 let _ = held.wait_for(|held| !held).await;
                 let mut world = engine.world();
+                if let Some(left) = world.cache_losses.checked_sub(1) {
+                    world.cache_losses = left;
+                    return Err(DockerError::CacheGone { message: "failed to get digest sha256:0".to_owned() });
+                }
                 let id = world.id("sha256:");
                 let image = Image { id: id.clone(), size: 2000, tags: Vec::new(), labels: build.labels };
                 world.images.insert(id.clone(), image);

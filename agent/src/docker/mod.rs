@@ -67,6 +67,12 @@ pub enum DockerError {
         /// Docker's words.
         message: String,
     },
+    /// A build found a layer in the cache that the removal of another image has taken meanwhile.
+    #[error("{message}")]
+    CacheGone {
+        /// Docker's words.
+        message: String,
+    },
     /// The daemon refused for another reason.
     #[error("{message}")]
     Refused {

@@ -79,7 +79,10 @@ pub(crate) fn failure(error: &DockerError, refused: FailureKind) -> AgentFailure
         DockerError::Unavailable { .. } | DockerError::Protocol { .. } => FailureKind::DockerUnavailable,
         DockerError::Timeout { .. } => FailureKind::DockerTimeout,
         DockerError::DiskFull { .. } => FailureKind::DiskFull,
-        DockerError::NotFound { .. } | DockerError::Conflict { .. } | DockerError::Refused { .. } => refused,
+        DockerError::NotFound { .. }
+        | DockerError::Conflict { .. }
+        | DockerError::CacheGone { .. }
+        | DockerError::Refused { .. } => refused,
     };
     AgentFailure::new(kind, crate::report(error))
 }

@@ -86,10 +86,25 @@ pub(super) fn pull_output(item: Result<CreateImageInfo, Error>) -> Result<Output
     Ok(Output { text: info.status.unwrap_or_default(), layer: info.id, bytes })
 }
 
+/// The classic builder says so where a layer that it found in its cache is gone when it goes on from there.
+fn build_error(error: DockerError) -> DockerError {
+    let gone = |message: &str| {
+        ["failed to get digest sha256:", "unknown parent image ID", "No such image: sha256:"]
+            .iter()
+            .any(|words| message.contains(words))
+    };
+    match error {
+        DockerError::NotFound { message } | DockerError::Refused { message, .. } if gone(&message) => {
+            DockerError::CacheGone { message }
+        }
+        other => other,
+    }
+}
+
 fn build_output(item: Result<BuildInfo, Error>) -> Result<Output, DockerError> {
-    let info = item.map_err(|e| error("image build", e))?;
+    let info = item.map_err(|e| build_error(error("image build", e)))?;
     if let Some(detail) = info.error_detail {
-        return Err(server_error(0, detail.message.unwrap_or_default()));
+        return Err(build_error(server_error(0, detail.message.unwrap_or_default())));
     }
     let text = match (info.stream, info.status) {
         (Some(text), _) => text,
@@ -315,5 +330,22 @@ pub(super) fn line(found: ContainerSummary) -> ContainerLine {
         state,
         ports: ports.into_iter().collect(),
         address: addresses.into_iter().next(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_is_gone_from_the_cache_is_told_from_a_build_that_fails() {
+        let of = |words: &str| build_error(server_error(0, words.to_owned()));
+        let digest = "failed to get digest sha256:03: open /var/lib/docker/image/overlay2/imagedb/content/sha256/03: no such file";
+        assert!(matches!(of(digest), DockerError::CacheGone { .. }));
+        assert!(matches!(of("No such image: sha256:03767d45"), DockerError::CacheGone { .. }));
+        for fails in ["The command '/bin/sh -c false' returned a non-zero code: 1", "No such image: nowhere:1"] {
+            assert!(matches!(of(fails), DockerError::Refused { .. }), "{fails}");
+        }
+        assert!(matches!(of("no space left on device"), DockerError::DiskFull { .. }));
     }
 }

@@ -32,6 +32,8 @@ pub struct World {
     pub(super) logs: BTreeMap<String, Vec<dockerforge_protocol::stream::Line>>,
     /// Readings of counters that are answered, whichever container is asked about.
     pub counters: Vec<crate::docker::live::Counters>,
+    /// How many builds from now on lose a layer of their cache to a removal.
+    pub cache_losses: usize,
     /// Whether two containers that stand for one of ours ever ran at once.
     pub doubled: bool,
     /// How often a container that did not run was started.
