@@ -14,6 +14,7 @@ use dockerforge_protocol::handshake::{Hello, Refused, SUPPORTED, Verdict, Welcom
 use dockerforge_protocol::inventory::Heartbeat;
 use dockerforge_protocol::message::{FromAgent, ToAgent};
 use dockerforge_protocol::report::{Attempt, Outcome, Refusal};
+use dockerforge_protocol::spec::HOST_ACCESS_FEATURE;
 use dockerforge_protocol::stream::{FEATURE, StreamId, StreamRefusal};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -167,7 +168,7 @@ async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Res
         capacity: crate::inventory::usage::capacity(),
         slots: link.slots,
         jobs,
-        features: vec![FEATURE.to_owned()],
+        features: vec![FEATURE.to_owned(), HOST_ACCESS_FEATURE.to_owned()],
     });
     let answer = async {
         socket.send(Message::Binary(bytes(&hello).unwrap_or_default().into())).await?;
