@@ -2,6 +2,7 @@
 //! `containers` and `operations`.
 
 use super::extract::{Check, Object, Patched};
+use super::host_access::{self, HostAccessBody};
 use super::secrets::{self, SecretBody, SecretShown};
 use super::values::{labels, parse_labels};
 use crate::domain::quota::thousandths;
@@ -169,6 +170,10 @@ pub struct SpecBody {
     pub links: Vec<LinkBody>,
     /// Its secrets, by name.
     pub secrets: BTreeMap<String, SecretShown>,
+    /// Which of Docker's default capabilities it does not have.
+    pub cap_drop: Vec<String>,
+    /// What it is given of its host.
+    pub host_access: Option<HostAccessBody>,
 }
 
 impl SpecBody {
@@ -222,6 +227,8 @@ impl SpecBody {
                 .map(|l| LinkBody { container: l.container.to_string(), alias: l.alias.to_string() })
                 .collect(),
             secrets: secrets::shown(&spec.secrets),
+            cap_drop: spec.cap_drop.iter().map(ToString::to_string).collect(),
+            host_access: host_access::shown(&spec.host_access),
         }
     }
 }
@@ -265,6 +272,8 @@ pub(super) struct Change {
     pub(super) stop_grace: Patched<u64>,
     pub(super) links: Patched<Vec<LinkBody>>,
     pub(super) secrets: Patched<Object<SecretBody>>,
+    pub(super) cap_drop: Patched<Vec<String>>,
+    pub(super) host_access: Patched<HostAccessBody>,
 }
 
 /// A field by what is said of it: `read` makes the value.
@@ -325,6 +334,16 @@ impl Change {
                 let alias = check.parse(&format!("/links/{i}/alias"), &link.alias);
                 container.zip(alias).map(|(container, alias)| Link { container, alias })
             })
+        });
+        set(&mut spec.cap_drop, self.cap_drop, |words| {
+            let read = host_access::words(check, "/cap_drop", &words);
+            whole &= read.is_some();
+            read.unwrap_or_default()
+        });
+        set(&mut spec.host_access, self.host_access, |body| {
+            let read = host_access::parse(check, &body);
+            whole &= read.is_some();
+            read.unwrap_or_default()
         });
         let known = std::mem::take(&mut spec.secrets);
         let mut values = Vec::new();
