@@ -57,9 +57,10 @@ pub(super) async fn prepare(work: &Work<'_>, command: &CreateContainer) -> Resul
     hardened(command)?;
     let host = host::given(work, command).await?;
     work.step("preparing the network", Some(10))?;
-    let network = match host.joins(HostNamespace::Network) {
-        true => HOST_NETWORK.to_owned(),
-        false => network::ensure(work, command.user).await?,
+    let network = if host.joins(HostNamespace::Network) {
+        HOST_NETWORK.to_owned()
+    } else {
+        network::ensure(work, command.user).await?
     };
     work.done("network");
 

@@ -148,6 +148,12 @@ async fn open(link: &Link) -> Result<Socket, End> {
     Ok(socket)
 }
 
+/// What this agent can beside what its version says. In tests it may be an older one.
+fn features() -> Vec<String> {
+    fail::fail_point!("agent.link.features", |_| vec![FEATURE.to_owned()]);
+    vec![FEATURE.to_owned(), HOST_ACCESS_FEATURE.to_owned()]
+}
+
 async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Result<Welcome, End> {
     let (docker, up) = link.observed.docker();
     drop(link.executor.table().refusals());
@@ -168,7 +174,7 @@ async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Res
         capacity: crate::inventory::usage::capacity(),
         slots: link.slots,
         jobs,
-        features: vec![FEATURE.to_owned(), HOST_ACCESS_FEATURE.to_owned()],
+        features: features(),
     });
     let answer = async {
         socket.send(Message::Binary(bytes(&hello).unwrap_or_default().into())).await?;

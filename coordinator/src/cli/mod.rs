@@ -17,6 +17,7 @@ mod error;
 mod follow;
 mod globals;
 mod host;
+mod host_access;
 mod human;
 mod image;
 mod job;

@@ -41,11 +41,7 @@ pub const fn may_touch(reaching: bool, scopes: Scopes) -> Result<(), Refusal> {
 /// [`Refusal::ScopeMissing`]; [`Refusal::Invalid`] where no host is named.
 pub fn may_ask(spec: &ContainerSpec, scopes: Scopes, place: &Place) -> Result<(), Refusal> {
     may_touch(reaches(spec), scopes)?;
-    match place {
-        Place::Host(_) => Ok(()),
-        Place::Pool(_) | Place::Open if reaches(spec) => Err(only_on_own()),
-        Place::Pool(_) | Place::Open => Ok(()),
-    }
+    if reaches(spec) && !matches!(place, Place::Host(_)) { Err(only_on_own()) } else { Ok(()) }
 }
 
 /// Whether a container may be on that host, whatever the token: one that reaches into it only where nobody else is.

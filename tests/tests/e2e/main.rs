@@ -16,6 +16,7 @@ mod errors;
 mod escapes;
 mod events;
 mod exec;
+mod host_root;
 mod hosts;
 mod images;
 mod jobs;
