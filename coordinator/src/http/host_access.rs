@@ -1,6 +1,6 @@
 //! What a container is given of its host, as bodies say it: read into the typed allow-list, and shown. Used by `specs`.
 
-use super::extract::{Check, Object};
+use super::extract::{Check, Object, objects_only};
 use dockerforge_protocol::spec::{Bind, Capability, Device, DeviceRights, HostAccess};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 /// scope `host:root`: whoever has such a container can be root on that host. Docker's socket and data and the agent's own
 /// folder are never given, but a privileged container physically reaches all of its host.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, remote = "Self")]
 pub struct HostAccessBody {
     /// Everything: all devices, all capabilities, nothing that holds it back.
     privileged: bool,
@@ -36,7 +36,7 @@ pub struct HostAccessBody {
 
 /// A device of the host.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct DeviceBody {
     /// Its path on the host, below /dev.
     #[schema(example = "/dev/fuse")]
@@ -50,7 +50,7 @@ pub struct DeviceBody {
 
 /// A file or folder of the host.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct BindBody {
     /// Its absolute path on the host, where it has to be. Where links lead is what counts.
     #[schema(example = "/srv/data")]
@@ -62,6 +62,8 @@ pub struct BindBody {
     #[serde(default)]
     read_only: bool,
 }
+
+objects_only!(HostAccessBody, DeviceBody, BindBody);
 
 /// Words as a set of values, with all that is wrong with them; `None` if one of them cannot be.
 pub(super) fn words<T: FromStr<Err: std::fmt::Display> + Ord>(

@@ -1,7 +1,7 @@
 //! What a container is to be, as the bodies of its routes say it: read into the typed allow-list, and shown. Used by
 //! `containers` and `operations`.
 
-use super::extract::{Check, Object, Patched};
+use super::extract::{Check, Object, Patched, objects_only};
 use super::host_access::{self, HostAccessBody};
 use super::secrets::{self, SecretBody, SecretShown};
 use super::values::{labels, parse_labels};
@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 
 /// A published port.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct PortBody {
     /// In the container: 1 to 65535.
     #[schema(example = 80)]
@@ -39,7 +39,7 @@ fn tcp() -> String {
 
 /// A named volume in a container.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct VolumeBody {
     /// Its name among your volumes on that host; made where it is absent.
     #[schema(example = "data")]
@@ -54,7 +54,7 @@ pub struct VolumeBody {
 
 /// Limits.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ResourcesBody {
     /// Processors: 0.01 to 1024.
     #[schema(example = 0.5)]
@@ -69,7 +69,7 @@ pub struct ResourcesBody {
 
 /// A file system in memory.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct TmpfsBody {
     /// Where it appears: an absolute path.
     #[schema(example = "/tmp")]
@@ -80,7 +80,7 @@ pub struct TmpfsBody {
 
 /// A container that another one finds by a name of its own.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct LinkBody {
     /// The id of a container of yours on the same host.
     container: String,
@@ -101,7 +101,7 @@ pub enum HealthcheckBody {
 
 /// A check.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct CheckBody {
     /// What is run in the container.
     command: TestBody,
@@ -118,6 +118,8 @@ pub struct CheckBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     start_period: Option<u64>,
 }
+
+objects_only!(PortBody, VolumeBody, ResourcesBody, TmpfsBody, LinkBody, CheckBody);
 
 /// A line for the container's shell, or a program and its arguments.
 #[derive(Serialize, Deserialize, ToSchema)]

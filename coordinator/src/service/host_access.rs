@@ -17,7 +17,7 @@ pub(super) async fn demand(conn: &mut Conn, container: &Container, scopes: Scope
     if scopes.has(Scope::HostRoot) {
         return Ok(());
     }
-    let open = store::jobs::open_about(conn, Subject::Container(container.id)).await?;
+    let open = store::jobs::open_about_whole(conn, Subject::Container(container.id)).await?;
     let soon = open.iter().filter_map(|job| job.command.as_ref()).any(makes_reaching);
     Ok(may_touch(soon || reaches(&container.spec), scopes)?)
 }

@@ -79,6 +79,7 @@ pub fn refused() -> Vec<(&'static str, Value)> {
         json!({"cpus": 1e300}),
         json!({"memory_swap": -1}),
         json!({"cgroup": "/"}),
+        json!([0.5, 67_108_864, 10]),
     ] {
         list.push(("limits that are none", json!({"resources": resources})));
     }
@@ -136,6 +137,7 @@ fn misspelt() -> Vec<Value> {
     vec![
         json!(true),
         json!([]),
+        json!([true]),
         json!({"Privileged": true}),
         json!({"privileged": "true"}),
         json!({"privileged": 1}),
@@ -157,6 +159,7 @@ fn misspelt() -> Vec<Value> {
         json!({"binds": [{"Source": "/srv", "source": "/srv", "target": "/host"}]}),
         json!({"mounts": [{"type": "bind", "source": "/srv", "target": "/host"}]}),
         json!({"volumes_from": ["blog"]}),
+        json!({"binds": [["/srv", "/host", false]]}),
         json!({"devices": ["/dev/fuse"]}),
         json!({"devices": [{"host": "/etc/shadow"}]}),
         json!({"devices": [{"host": "/dev/../etc/shadow"}]}),
