@@ -291,9 +291,10 @@ pub struct HostAccess {
 }
 
 /// What is never mounted: what lies at one of these, within it, or is a folder around it. Docker's own socket, its
-/// containerd's and its data (with all volumes) are its root's; the links in `/proc` lead anywhere. The agent knows where
+/// containerd's and its data (with all volumes) are its root's; the links in `/proc` lead anywhere; a coordinator's data
+/// makes who has it any host. The agent knows where
 /// the first three really are on its host, follows links, and looks again.
-pub const NEVER_MOUNTED: [&str; 10] = [
+pub const NEVER_MOUNTED: [&str; 11] = [
     "/var/run/docker.sock",
     "/run/docker.sock",
     "/var/run/docker",
@@ -304,6 +305,7 @@ pub const NEVER_MOUNTED: [&str; 10] = [
     "/var/lib/containerd",
     "/proc",
     "/var/lib/dockerforge-agent",
+    "/var/lib/dockerforge",
 ];
 
 /// Whether one of two paths lies within the other, or both are one. Links are not followed.
