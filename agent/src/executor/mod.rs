@@ -5,6 +5,7 @@
 
 mod container;
 mod exec;
+mod host;
 mod image;
 mod keys;
 mod network;
@@ -44,6 +45,8 @@ pub struct Settings {
     pub spool_limit: u64,
     /// What the host's owner allows.
     pub policy: Policy,
+    /// The agent's own folders and files on the host, which no container is given.
+    pub own_paths: Vec<PathBuf>,
     /// The Docker Engine.
     pub engine: Arc<dyn Engine>,
     /// Where build contexts and secrets come from.

@@ -18,6 +18,7 @@ mod event;
 mod follow;
 mod globals;
 mod host;
+mod host_access;
 mod human;
 mod image;
 mod job;

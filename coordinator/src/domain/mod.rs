@@ -7,6 +7,7 @@ pub mod diagnosis;
 pub mod error;
 pub mod event;
 pub mod host;
+pub mod host_access;
 pub mod image;
 pub mod job;
 pub mod log_position;

@@ -33,6 +33,9 @@ pub struct AuditBody {
     pub request_id: String,
     /// From which address.
     pub remote: String,
+    /// What more there is to say: what a container is given of its host.
+    #[schema(example = "host access: privileged")]
+    pub detail: Option<String>,
 }
 
 /// What was changed; it may be gone.
@@ -55,6 +58,7 @@ impl AuditBody {
             resource: AuditedBody { kind: line.resource.as_str(), id: line.resource.print_id(line.resource_id) },
             request_id: line.origin.request.to_string(),
             remote: line.origin.remote.to_string(),
+            detail: line.detail.clone(),
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::State;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
+use super::host_access::HostAccessBody;
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing};
 use super::secrets::SecretBody;
@@ -78,6 +79,11 @@ pub struct NewContainerBody {
     /// Secrets, by the names of their files or variables.
     #[schema(value_type = Option<BTreeMap<String, SecretBody>>)]
     secrets: Option<Object<SecretBody>>,
+    /// Which of Docker's default capabilities it does not have, without `CAP_`; or `ALL`.
+    #[schema(example = json!(["NET_RAW"]))]
+    cap_drop: Option<Vec<String>>,
+    /// What it is given of its host. Needs a token with the scope `host:root`.
+    host_access: Option<HostAccessBody>,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
     deadline: Option<i64>,
 }
@@ -105,6 +111,8 @@ impl NewContainerBody {
             stop_grace: self.stop_grace.into(),
             links: self.links.into(),
             secrets: self.secrets.into(),
+            cap_drop: self.cap_drop.into(),
+            host_access: self.host_access.into(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod containers;
 mod error;
 mod events;
 mod extract;
+mod host_access;
 mod hosts;
 mod images;
 mod job_log;

@@ -1,7 +1,8 @@
 //! What a container is to be, as the bodies of its routes say it: read into the typed allow-list, and shown. Used by
 //! `containers` and `operations`.
 
-use super::extract::{Check, Object, Patched};
+use super::extract::{Check, Object, Patched, objects_only};
+use super::host_access::{self, HostAccessBody};
 use super::secrets::{self, SecretBody, SecretShown};
 use super::values::{labels, parse_labels};
 use crate::domain::quota::thousandths;
@@ -18,7 +19,7 @@ use utoipa::ToSchema;
 
 /// A published port.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct PortBody {
     /// In the container: 1 to 65535.
     #[schema(example = 80)]
@@ -38,7 +39,7 @@ fn tcp() -> String {
 
 /// A named volume in a container.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct VolumeBody {
     /// Its name among your volumes on that host; made where it is absent.
     #[schema(example = "data")]
@@ -53,7 +54,7 @@ pub struct VolumeBody {
 
 /// Limits.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ResourcesBody {
     /// Processors: 0.01 to 1024.
     #[schema(example = 0.5)]
@@ -68,7 +69,7 @@ pub struct ResourcesBody {
 
 /// A file system in memory.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct TmpfsBody {
     /// Where it appears: an absolute path.
     #[schema(example = "/tmp")]
@@ -79,7 +80,7 @@ pub struct TmpfsBody {
 
 /// A container that another one finds by a name of its own.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct LinkBody {
     /// The id of a container of yours on the same host.
     container: String,
@@ -100,7 +101,7 @@ pub enum HealthcheckBody {
 
 /// A check.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct CheckBody {
     /// What is run in the container.
     command: TestBody,
@@ -117,6 +118,8 @@ pub struct CheckBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     start_period: Option<u64>,
 }
+
+objects_only!(PortBody, VolumeBody, ResourcesBody, TmpfsBody, LinkBody, CheckBody);
 
 /// A line for the container's shell, or a program and its arguments.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -169,6 +172,10 @@ pub struct SpecBody {
     pub links: Vec<LinkBody>,
     /// Its secrets, by name.
     pub secrets: BTreeMap<String, SecretShown>,
+    /// Which of Docker's default capabilities it does not have.
+    pub cap_drop: Vec<String>,
+    /// What it is given of its host.
+    pub host_access: Option<HostAccessBody>,
 }
 
 impl SpecBody {
@@ -222,6 +229,8 @@ impl SpecBody {
                 .map(|l| LinkBody { container: l.container.to_string(), alias: l.alias.to_string() })
                 .collect(),
             secrets: secrets::shown(&spec.secrets),
+            cap_drop: spec.cap_drop.iter().map(ToString::to_string).collect(),
+            host_access: host_access::shown(&spec.host_access),
         }
     }
 }
@@ -265,6 +274,8 @@ pub(super) struct Change {
     pub(super) stop_grace: Patched<u64>,
     pub(super) links: Patched<Vec<LinkBody>>,
     pub(super) secrets: Patched<Object<SecretBody>>,
+    pub(super) cap_drop: Patched<Vec<String>>,
+    pub(super) host_access: Patched<HostAccessBody>,
 }
 
 /// A field by what is said of it: `read` makes the value.
@@ -325,6 +336,16 @@ impl Change {
                 let alias = check.parse(&format!("/links/{i}/alias"), &link.alias);
                 container.zip(alias).map(|(container, alias)| Link { container, alias })
             })
+        });
+        set(&mut spec.cap_drop, self.cap_drop, |words| {
+            let read = host_access::words(check, "/cap_drop", &words);
+            whole &= read.is_some();
+            read.unwrap_or_default()
+        });
+        set(&mut spec.host_access, self.host_access, |body| {
+            let read = host_access::parse(check, &body);
+            whole &= read.is_some();
+            read.unwrap_or_default()
         });
         let known = std::mem::take(&mut spec.secrets);
         let mut values = Vec::new();

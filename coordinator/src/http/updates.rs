@@ -3,6 +3,7 @@
 use super::State;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Patched};
+use super::host_access::HostAccessBody;
 use super::jobs::{JobBody, started};
 use super::secrets::SecretBody;
 use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, TmpfsBody, VolumeBody};
@@ -98,6 +99,15 @@ pub struct UpdateBody {
     #[serde(default)]
     #[schema(value_type = Option<BTreeMap<String, SecretBody>>)]
     secrets: Patched<Object<SecretBody>>,
+    /// Which of Docker's default capabilities it does not have.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    cap_drop: Patched<Vec<String>>,
+    /// What it is given of its host, all of it. A container that is given any of it is only changed with a token that has
+    /// the scope `host:root`, whatever the change.
+    #[serde(default)]
+    #[schema(value_type = Option<HostAccessBody>)]
+    host_access: Patched<HostAccessBody>,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
     deadline: Option<i64>,
 }
@@ -144,6 +154,8 @@ pub(super) async fn update(
         stop_grace: body.stop_grace,
         links: body.links,
         secrets: body.secrets,
+        cap_drop: body.cap_drop,
+        host_access: body.host_access,
     };
     let (after, secrets) = change.apply(&mut check, before.clone());
     check.finish(Some(()))?;

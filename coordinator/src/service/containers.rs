@@ -3,10 +3,11 @@
 use super::idempotency::{self, Key};
 use super::placement::{self, Placed};
 use super::supplies::{self, SecretValue};
-use super::{Result, Services, once};
+use super::{Result, Services, host_access, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
 use crate::domain::host::is_silent;
+use crate::domain::host_access::{audited, may_ask, may_be_on};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
 use crate::domain::placement::{Place, PoolRules, hardening};
@@ -18,7 +19,7 @@ use crate::vault::Vault;
 use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::report::Product;
-use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
+use dockerforge_protocol::spec::{ContainerSpec, HostNamespace, ResourceName};
 use jiff::SignedDuration;
 
 /// A container to be made.
@@ -147,8 +148,11 @@ async fn create(
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
         return Ok((JobId::from_uuid(replay.id), None));
     }
+    may_ask(&new.spec, permit.scopes(), &new.place)?;
     let id = ContainerId::new();
     let Placed { host, image, after } = placement::place(conn, user, rules, id, &mut new, insist).await?;
+    may_be_on(&new.spec, user, &host)?;
+    host_access::demand_for_volumes(conn, user, host.id, id, &new.spec, permit.scopes()).await?;
     queue::admit(conn, user, |limits| quota::of_container(limits, &new.spec.resources)).await?;
 
     let container = Container {
@@ -164,6 +168,7 @@ async fn create(
     };
     store::containers::insert(conn, &container).await?;
     supplies::keep(conn, vault, user, id, &new.secrets).await?;
+    let detail = audited(None, &new.spec);
     let command = Command::CreateContainer(CreateContainer {
         container: container.id,
         user,
@@ -185,7 +190,8 @@ async fn create(
     if let Some(after) = after {
         store::jobs::set_after(conn, job, after).await?;
     }
-    store::records::audit(conn, permit.origin(), "container.create", Kind::Container, container.id.uuid(), now).await?;
+    let (origin, uuid) = (permit.origin(), container.id.uuid());
+    store::records::audit_with(conn, origin, "container.create", Kind::Container, uuid, detail.as_deref(), now).await?;
     Ok((job, Some(host.id)))
 }
 
@@ -208,6 +214,13 @@ pub(super) async fn fits(
         .collect();
     if !violations.is_empty() {
         return Err(Refusal::Invalid(violations).into());
+    }
+    for (i, linked) in linked.iter().enumerate() {
+        let found = store::containers::get(conn, user, *linked).await?;
+        if found.is_some_and(|linked| linked.spec.host_access.joins(HostNamespace::Network)) {
+            let detail = format!("{linked} is in the host's network, and not in yours");
+            return Err(Refusal::invalid(format!("/links/{i}/container"), detail).into());
+        }
     }
     if spec.ports.iter().any(|port| port.host.is_some()) {
         let on_host = store::containers::on_host(conn, host).await?;

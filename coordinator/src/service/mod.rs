@@ -4,6 +4,7 @@
 pub mod audit;
 pub mod containers;
 pub mod enrolment;
+mod host_access;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;

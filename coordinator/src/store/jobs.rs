@@ -283,6 +283,19 @@ pub async fn open_about(conn: &mut Conn, about: Subject) -> Result<Vec<Job>, Sto
     jobs(rows)
 }
 
+/// The same with their commands.
+pub async fn open_about_whole(conn: &mut Conn, about: Subject) -> Result<Vec<Job>, StoreError> {
+    let (kind, id) = subject_parts(about);
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select_whole!(
+        "WHERE subject_id = $2 AND subject_kind = $1 AND ended_at IS NULL ORDER BY id"
+    ))
+    .bind(kind)
+    .bind(id)
+    .fetch_all(c)
+    .await?);
+    jobs(rows)
+}
+
 /// The unfinished jobs of a user, oldest first.
 pub async fn open_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<Job>, StoreError> {
     let rows: Vec<JobRow> =

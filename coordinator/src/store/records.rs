@@ -70,9 +70,22 @@ pub async fn audit(
     id: Uuid,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    audit_with(conn, origin, action, resource, id, None, now).await
+}
+
+/// The same, with more about it in words.
+pub async fn audit_with(
+    conn: &mut Conn,
+    origin: &Origin,
+    action: &'static str,
+    resource: Kind,
+    id: Uuid,
+    detail: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     on!(conn, |c| {
         sqlx::query(
-        "INSERT INTO audit (at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        "INSERT INTO audit (at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
     )
     .bind(micros(now))
     .bind(origin.actor.uuid())
@@ -82,6 +95,7 @@ pub async fn audit(
     .bind(id)
     .bind(origin.request.to_string())
     .bind(origin.remote.to_string())
+    .bind(detail)
     .execute(c)
     .await?
     .rows_affected()
@@ -113,6 +127,7 @@ struct AuditRow {
     resource_id: Uuid,
     request_id: String,
     remote: String,
+    detail: Option<String>,
 }
 
 impl TryFrom<AuditRow> for AuditLine {
@@ -130,6 +145,7 @@ impl TryFrom<AuditRow> for AuditLine {
             action: row.action,
             resource: word("audit.resource_kind", &row.resource_kind, Kind::parse(&row.resource_kind))?,
             resource_id: row.resource_id,
+            detail: row.detail,
         })
     }
 }
@@ -138,7 +154,7 @@ impl TryFrom<AuditRow> for AuditLine {
 pub async fn list_audit(conn: &mut Conn, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditLine>, StoreError> {
     let rows: Vec<AuditRow> = on!(conn, |c| {
         let mut q = QueryBuilder::new(
-            "SELECT id, at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote FROM audit WHERE 1 = 1",
+            "SELECT id, at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote, detail FROM audit WHERE 1 = 1",
         );
         if let Some(user) = filter.user {
             q.push(" AND user_id = ").push_bind(user.uuid());

@@ -66,6 +66,28 @@ fn a_container_is_asked_for_with_all_its_options_and_only_those() {
 }
 
 #[test]
+fn what_a_container_is_given_of_its_host_is_said_as_docker_says_it() {
+    let stub = Stub::start(accepting());
+    let create = ["container", "create", "deep", "--image", IMAGE, "--host", HOST];
+    let with = |more: &[&str]| stub.run(&[&create, more].concat());
+    let flags = "--privileged --device /dev/fuse --cap-add NET_ADMIN --cap-drop KILL --mount-host /srv:/data:ro --network host \
+                 --pid host --sysctl net.core.somaxconn=1 --runtime runc --security-opt seccomp=unconfined";
+    with(&flags.split_whitespace().collect::<Vec<_>>()).ended(0);
+    let body = stub.only("POST /v1/containers").json();
+    assert_eq!(body["cap_drop"], json!(["KILL"]));
+    assert_eq!(
+        body["host_access"],
+        json!({"privileged": true, "cap_add": ["NET_ADMIN"], "namespaces": ["network", "pid"], "runtime": "runc",
+            "devices": [{"host": "/dev/fuse", "container": "/dev/fuse", "permissions": "rwm"}],
+            "binds": [{"source": "/srv", "target": "/data", "read_only": true}],
+            "sysctls": {"net.core.somaxconn": "1"}, "security_options": ["seccomp=unconfined"]})
+    );
+    for bad in [["--network", "bridge"], ["--pid", "container:x"], ["--mount-host", "/:/x"], ["--cap-add", "cap_x"]] {
+        with(&bad).ended(2);
+    }
+}
+
+#[test]
 fn deletions_and_pulls_say_what_was_asked() {
     let stub = Stub::start(accepting());
     stub.run(&["host", "rm", "vps", "--force"]).ended(0);

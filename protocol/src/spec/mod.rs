@@ -4,6 +4,7 @@
 //! user's JSON is never forwarded: it becomes one of these, and the agent writes Docker's JSON from it.
 
 mod container;
+mod host;
 mod image;
 mod name;
 mod process;
@@ -13,6 +14,10 @@ mod secret;
 pub use container::{
     AbsolutePath, ContainerSpec, EnvName, HostPort, PortMapping, PortProtocol, RestartPolicy, VolumeMount,
     argument_problems, env_problems,
+};
+pub use host::{
+    Bind, Capability, Device, DevicePath, DeviceRights, HOST_ACCESS_FEATURE, HostAccess, HostNamespace, NEVER_MOUNTED,
+    RuntimeName, SecurityOption, SysctlName, overlap,
 };
 pub use image::{ImageRef, InvalidImageRef};
 pub use name::{Label, LabelKey, LabelValue, Labels, ResourceName, VolumeName};

@@ -19,6 +19,7 @@ mod errors;
 mod escapes;
 mod events;
 mod exec;
+mod host_root;
 mod hosts;
 mod images;
 mod invariants;

@@ -2,7 +2,9 @@
 
 use super::{FakeTerminal, Moment};
 use crate::docker::{Container, DockerError, Exec, Image, LabelMap, Limits, Network, NewContainer, NewExec, Volume};
+use dockerforge_protocol::inventory::ContainerState;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// What is on the fake host.
 #[derive(Debug, Default, Clone)]
@@ -34,6 +36,8 @@ pub struct World {
     pub counters: Vec<crate::docker::live::Counters>,
     /// How many builds from now on lose a layer of their cache to a removal.
     pub cache_losses: usize,
+    /// What of the host is Docker's own.
+    pub own_paths: Vec<PathBuf>,
     /// Whether two containers that stand for one of ours ever ran at once.
     pub doubled: bool,
     /// How often a container that did not run was started.
@@ -53,6 +57,21 @@ impl World {
         new.pids = limits.pids.or(new.pids);
         new.restart = limits.restart;
         Ok(())
+    }
+
+    /// A container as it is before its first start.
+    pub(super) fn created(id: &str, new: &NewContainer) -> Container {
+        Container {
+            id: id.to_owned(),
+            labels: new.labels.clone(),
+            state: ContainerState::Created,
+            health: None,
+            exit_code: None,
+            stop_timeout: None,
+            started_at: None,
+            volumes: new.volumes.iter().map(|(name, ..)| name.clone()).collect(),
+            binds: new.host.binds.iter().map(|bind| PathBuf::from(bind.source.to_string())).collect(),
+        }
     }
 
     pub(super) fn id(&mut self, prefix: &str) -> String {
