@@ -10,6 +10,7 @@ use crate::access::{Permit, Write};
 use crate::domain::container::{DesiredState, changes_in_place};
 use crate::domain::job::{JobKind, Subject};
 use crate::domain::placement::{PoolRules, Reserved, hardening};
+use crate::domain::precondition::Precondition;
 use crate::domain::{Kind, Refusal, image, quota};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
@@ -32,6 +33,8 @@ pub struct Update {
     pub image: Option<ImageId>,
     /// How long the job may wait for its host.
     pub wait: Option<SignedDuration>,
+    /// From which state of it.
+    pub seen: Precondition,
 }
 
 impl Services {
@@ -73,6 +76,7 @@ async fn change(
         Begun::New { container, job, now } => (*container, job, now),
         Begun::Again(job) => return Ok((job, None)),
     };
+    update.seen.check(Kind::Container, Some(container.revision))?;
     // The row says what the container is once that job has ended: until then nobody knows what there is to change.
     let open = store::jobs::open_about(conn, Subject::Container(id)).await?;
     if let Some(other) = open.iter().find(|other| other.kind == JobKind::ContainerUpdate) {
@@ -81,6 +85,7 @@ async fn change(
     if container.spec != update.before {
         return Err(Refusal::Changed(Kind::Container).into());
     }
+    store::revisions::advance_container(conn, id).await?;
     let host = placement::stay(conn, rules, &container, &mut update.after).await?;
     let (was, will) = (&container.spec, &update.after);
     queue::admit(conn, user, |limits| quota::of_change(limits, &was.resources, &will.resources)).await?;

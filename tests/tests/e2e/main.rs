@@ -8,7 +8,9 @@
 )]
 
 mod audit;
+mod conditional;
 mod containers;
+mod cors;
 mod delivery;
 mod diagnosis;
 mod enrolment;
@@ -19,6 +21,8 @@ mod exec;
 mod hosts;
 mod images;
 mod jobs;
+mod limits;
+mod lists;
 mod logs;
 mod operations;
 mod ops;
