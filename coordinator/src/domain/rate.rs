@@ -39,8 +39,10 @@ impl Rate {
     /// How long to wait, if there is none.
     pub fn take(self, full_at: Option<Instant>, now: Instant) -> Result<(Instant, Left), Duration> {
         let full_at = full_at.map_or(now, |at| at.max(now)) + self.each();
-        let full_in = full_at - now;
-        let Some(room) = self.window().checked_sub(full_in) else { return Err(full_in - self.window()) };
+        let full_in = full_at.saturating_duration_since(now);
+        let Some(room) = self.window().checked_sub(full_in) else {
+            return Err(full_in.saturating_sub(self.window()));
+        };
         let requests = u32::try_from(room.as_nanos() / self.each().as_nanos().max(1)).unwrap_or(u32::MAX);
         Ok((full_at, Left { requests, full_in }))
     }

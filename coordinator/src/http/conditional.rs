@@ -31,7 +31,9 @@ pub(super) fn tagged<T: Serialize>(revision: u64, body: &T) -> Response {
     tag.push('"');
     let mut response = ([(header::CONTENT_TYPE, "application/json")], bytes).into_response();
     let headers = response.headers_mut();
-    headers.extend(HeaderValue::from_str(&tag).map(|tag| (header::ETAG, tag)));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(header::ETAG, tag);
+    }
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("private, no-cache"));
     response
 }
@@ -155,8 +157,11 @@ pub(super) async fn answer(mut request: Request, next: Next) -> Response {
     if !headers.contains_key(header::VARY) {
         headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
     }
-    if compressed && let Some(text) = tag.to_str().ok().and_then(|tag| tag.strip_suffix('"')) {
-        headers.extend(HeaderValue::from_str(&format!("{text}{COMPRESSED}\"")).map(|tag| (header::ETAG, tag)));
+    if compressed
+        && let Some(text) = tag.to_str().ok().and_then(|tag| tag.strip_suffix('"'))
+        && let Ok(own) = HeaderValue::from_str(&format!("{text}{COMPRESSED}\""))
+    {
+        headers.insert(header::ETAG, own);
     }
     if response.status() == StatusCode::OK && held.is_some_and(|held| has(&held, &tag)) {
         let mut unchanged = StatusCode::NOT_MODIFIED.into_response();

@@ -252,12 +252,13 @@ pub struct Filter {
     pub labels: Labels,
 }
 
+/// The state that is shown, as its index has it.
+const SHOWN: &str = concat!("(", state!(), ")");
+
 /// A page of a user's hosts, newest first.
 pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Found<Host>, StoreError> {
     let mut conditions = Vec::new();
     conditions.extend(filter.name.clone().map(|name| Condition::Column("name", Value::Text(name))));
-    // As its index has it.
-    const SHOWN: &str = concat!("(", state!(), ")");
     conditions.extend(filter.state.map(|state| Condition::Column(SHOWN, Value::Text(state.as_str().to_owned()))));
     conditions.extend(pages::labelled(Some(user.uuid()), Kind::Host, &filter.labels));
     let list = List {

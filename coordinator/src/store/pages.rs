@@ -165,11 +165,12 @@ fn equal<DB: Binds>(q: &mut QueryBuilder<DB>, columns: &Equal) {
     }
 }
 
-/// A condition that chooses among rows that something else has led to. Neither database looks for an index for such an
-/// expression, however it estimates: the one that leads was chosen by looking.
+/// A condition that chooses among rows that something else has led to. As a truth value it is looked for on no index, by
+/// either database: what leads was chosen by looking. PostgreSQL still estimates how many rows it holds for.
 fn choose<DB: Binds>(q: &mut QueryBuilder<DB>, column: &str, wanted: &Value) {
-    q.push(format_args!(" AND COALESCE({column}, {column}) = "));
+    q.push(format_args!(" AND ({column} = "));
     DB::bind(q, wanted);
+    q.push(") IS TRUE");
 }
 
 impl<C: Cursor> List<'_, C> {

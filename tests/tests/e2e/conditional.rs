@@ -135,7 +135,7 @@ async fn if_match_that_cannot_be_read_is_refused_and_one_that_no_thing_has_chang
     let eva = cluster.user("eva").await.1;
     let (host, _) = api.create_host("vps").await;
     let path = format!("/v1/hosts/{}", host.id);
-    let body = json!({"draining": true});
+    let body = json!({"labels": {"a": "b"}});
     for bad in ["", "1", "\"1", "1-x", "\"a\" \"b\"", "*, \"a\"", "w/\"1-x\""] {
         change(&api, &path, bad, &body).await.problem(400, "bad-request");
         delete(&api, &path, bad).await.problem(400, "bad-request");
