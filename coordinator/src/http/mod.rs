@@ -189,7 +189,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
                 .schema(Some(utoipa::openapi::Ref::from_schema_name("Problem")))
                 .build();
             let slowed = utoipa::openapi::ResponseBuilder::new()
-                .description("Too many failed sign-ins; `Retry-After` says how long to wait")
+                .description("Too many requests, or failed sign-ins; `Retry-After` says how long to wait")
                 .content("application/json", problem)
                 .build();
             responses.insert("429".to_owned(), slowed.into());
