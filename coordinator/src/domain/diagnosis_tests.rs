@@ -49,6 +49,7 @@ fn host() -> Host {
         faults: Vec::new(),
         pool: false,
         draining: false,
+        revision: 1,
     }
 }
 

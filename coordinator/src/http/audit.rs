@@ -3,7 +3,7 @@
 use super::State;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Query, limit};
-use super::respond::{Listing, listing};
+use super::respond::{self, Listing};
 use crate::access::Administer;
 use crate::domain::Kind;
 use crate::domain::event::AuditLine;
@@ -100,6 +100,7 @@ pub(super) async fn list(
         after: query.after.and_then(|text| check.parse("after", &text)),
     };
     check.finish(Some(()))?;
-    let lines = state.services.audit_list(&permit, &filter, limit).await?;
-    Ok(listing(&caller.context, lines.iter().map(AuditBody::of).collect(), limit, |line| line.id.to_string()))
+    let found = state.services.audit_list(&permit, &filter, limit).await?;
+    let bodies = found.items.iter().map(AuditBody::of).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), limit, |line| line.id.to_string()))
 }

@@ -1,19 +1,19 @@
 //! `/containers`: asking for containers, seeing what they are meant to do and what they do, and removing them.
 
 use super::State;
+use super::conditional::tagged;
 use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
+use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, Query, page};
 use super::host_access::HostAccessBody;
 use super::jobs::{JobBody, started};
-use super::respond::{Listing, listing};
+use super::respond::{self, Listing};
 use super::secrets::SecretBody;
 use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, SpecBody, TmpfsBody, VolumeBody};
-use super::values::{parse_labels_at, wait};
+use super::values::{label_filter, parse_labels_at, wait};
 use crate::access::{Read, Write};
 use crate::domain::container::ObservedState;
 use crate::domain::placement::{Place, Strategy, Wish};
 use crate::service::containers::{Filter, NewContainer, Seen};
-use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use dockerforge_protocol::ids::ContainerId;
@@ -295,13 +295,13 @@ pub(super) struct ContainerQuery {
 }
 
 /// The user's containers, newest first.
-#[utoipa::path(get, operation_id = "container_list", path = "/containers", tag = "containers", params(ContainerQuery), responses(
+#[utoipa::path(get, operation_id = "container_list", path = "/containers", tag = "containers", params(ContainerQuery, LabelParam), responses(
     (status = 200, description = "A page of containers", body = Listing<ContainerBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
-    Query(query): Query<ContainerQuery>,
+    Labelled(query, labels): Labelled<ContainerQuery>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
     let page = page(&mut check, query.limit, query.after.as_deref(), ContainerId::uuid);
@@ -312,10 +312,12 @@ pub(super) async fn list(
         check.refuse("state", "expected an observed state");
     }
     let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
-    check.finish(Some(()))?;
-    let filter = Filter { name: name.map(|name| name.to_string()), host, image, state: of_state.flatten() };
-    let seen = state.services.container_list(&caller.may(Read)?, &filter, page).await?;
-    Ok(listing(&caller.context, seen.iter().map(ContainerBody::of).collect(), page.limit, |c| c.id.clone()))
+    let labels = label_filter(&mut check, &labels);
+    let labels = check.finish(labels)?;
+    let filter = Filter { name: name.map(|name| name.to_string()), host, image, state: of_state.flatten(), labels };
+    let found = state.services.container_list(&caller.may(Read)?, &filter, page).await?.cursor(ContainerId::from_uuid);
+    let bodies = found.items.iter().map(ContainerBody::of).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), page.limit, |c| c.id.clone()))
 }
 
 /// One container: what it is meant to do, and what its host shows, side by side.
@@ -326,8 +328,9 @@ pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<ContainerId>,
-) -> Result<Json<ContainerBody>, ApiError> {
-    Ok(Json(ContainerBody::of(&state.services.container_get(&caller.may(Read)?, id).await?)))
+) -> Result<Response, ApiError> {
+    let seen = state.services.container_get(&caller.may(Read)?, id).await?;
+    Ok(tagged(seen.container.revision, &ContainerBody::of(&seen)))
 }
 
 /// How to delete.
@@ -350,6 +353,6 @@ pub(super) async fn delete(
     Id(id): Id<ContainerId>,
     Query(query): Query<DeleteQuery>,
 ) -> Result<Response, ApiError> {
-    let job = state.services.container_delete(&caller.may(Write)?, id, query.volumes).await?;
+    let job = state.services.container_delete(&caller.may(Write)?, id, query.volumes, &caller.seen).await?;
     started(&state, &caller, job).await
 }

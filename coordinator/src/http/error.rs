@@ -117,6 +117,13 @@ impl ApiError {
         Self { retry_after: Some(seconds), ..problem }
     }
 
+    /// More requests than may be.
+    pub(super) fn rate_limited(wait: Duration) -> Self {
+        let seconds = u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
+        let detail = format!("more requests came than may be; try again in {seconds} s");
+        Self::later(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Too many requests", detail, seconds)
+    }
+
     pub(super) fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", "The request cannot be read", detail)
     }
@@ -224,6 +231,9 @@ impl From<Refusal> for ApiError {
             Refusal::NotRunning(_) => (S::CONFLICT, "container-not-running", "The container does not run"),
             Refusal::BeingChanged(_) => (S::CONFLICT, "being-changed", "It is being changed"),
             Refusal::Changed(_) => (S::CONFLICT, "conflict", "It changed meanwhile"),
+            Refusal::PreconditionFailed(_) => {
+                (S::PRECONDITION_FAILED, "precondition-failed", "It is not as If-Match says")
+            }
             Refusal::BeingDeleted(_) => (S::CONFLICT, "being-deleted", "It is being deleted"),
             Refusal::LogRemoved(_) => (S::GONE, "log-removed", "The log was removed"),
             Refusal::JobEnded(_) => (S::CONFLICT, "job-ended", "The job has ended"),

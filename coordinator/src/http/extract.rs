@@ -1,21 +1,23 @@
 //! Requests into types: strict JSON bodies, ids in paths, query strings, and the headers that matter to every route.
 
 use super::error::ApiError;
-use super::{Context, State};
+use super::{Context, State, conditional};
 use crate::access::{Action, Permit, Principal, authorize};
 use crate::domain::Violation;
 use crate::domain::page::Page;
+use crate::domain::precondition::Precondition;
 use crate::service::idempotency::Key;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
+use utoipa::IntoParams;
 
 /// The largest JSON body, bytes.
 pub(super) const MAX_JSON: usize = 1024 * 1024;
@@ -28,6 +30,8 @@ pub(super) struct Caller {
     pub(super) context: Context,
     /// How long the caller would wait for a job to end.
     pub(super) wait: Option<Duration>,
+    /// Which state he has seen of what he changes or deletes.
+    pub(super) seen: Precondition,
     idempotency: Option<String>,
     method: Method,
 }
@@ -39,7 +43,9 @@ impl FromRequestParts<State> for Caller {
         let principal = super::auth::principal(state, &parts.headers, &context).await?;
         let idempotency = idempotency_key(&parts.headers)?;
         let wait = preferred_wait(&parts.headers);
-        Ok(Self { principal, context, wait, idempotency, method: parts.method.clone() })
+        let changes = matches!(parts.method, Method::PATCH | Method::DELETE);
+        let seen = if changes { conditional::precondition(&parts.headers)? } else { Precondition::default() };
+        Ok(Self { principal, context, wait, seen, idempotency, method: parts.method.clone() })
     }
 }
 
@@ -351,18 +357,48 @@ pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequestParts<State> for Query<T> {
     type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
-        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
-            Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let text = rejection.body_text();
-                let detail = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, detail)| detail);
-                // "unknown field `x`, …" or "x: invalid digit …"
-                let named = detail.split('`').nth(1).or_else(|| detail.split_once(": ").map(|(name, _)| name));
-                let pointer = named.unwrap_or("?").to_owned();
-                Err(ApiError::invalid(vec![Violation::new(pointer, detail)]))
-            }
+    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
+        query(&parts.uri).map(Self)
+    }
+}
+
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    match axum::extract::Query::<T>::try_from_uri(uri) {
+        Ok(axum::extract::Query(value)) => Ok(value),
+        Err(rejection) => {
+            let text = rejection.body_text();
+            let detail = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, detail)| detail);
+            // "unknown field `x`, …" or "x: invalid digit …"
+            let named = detail.split('`').nth(1).or_else(|| detail.split_once(": ").map(|(name, _)| name));
+            let pointer = named.unwrap_or("?").to_owned();
+            Err(ApiError::invalid(vec![Violation::new(pointer, detail)]))
         }
+    }
+}
+
+/// A query string beside its `label` parameters, which may be repeated.
+pub(super) struct Labelled<T>(pub(super) T, pub(super) Vec<String>);
+
+/// What [`Labelled`] reads beside the rest.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents a parameter that may be repeated")]
+pub(super) struct LabelParam {
+    /// Only those with this label, `key=value`; may be repeated: with all of them.
+    label: Option<String>,
+}
+
+impl<T: DeserializeOwned> FromRequestParts<State> for Labelled<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
+        let text = parts.uri.query().unwrap_or_default();
+        let (labels, rest): (Vec<&str>, Vec<&str>) = text.split('&').partition(|pair| pair.starts_with("label="));
+        let uri = |pairs: Vec<&str>| {
+            let uri = format!("/?{}", pairs.join("&")).parse::<Uri>();
+            uri.map_err(|_| ApiError::bad_request("the query cannot be read"))
+        };
+        let labels: Vec<(String, String)> = query(&uri(labels)?)?;
+        Ok(Self(query(&uri(rest)?)?, labels.into_iter().map(|(_, value)| value).collect()))
     }
 }
 

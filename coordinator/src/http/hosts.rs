@@ -1,10 +1,11 @@
 //! `/hosts`: machines with an agent.
 
 use super::State;
+use super::conditional::tagged;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Object, Pairs, Query, page};
 use super::jobs::{JobBody, started};
-use super::respond::{Listing, listing, with_location};
+use super::respond::{self, Listing, with_location};
 use super::values::{label, labels, parse_labels};
 use crate::access::{Administer, Read, Write};
 use crate::domain::Timestamp;
@@ -282,8 +283,9 @@ pub(super) async fn list(
     let labels = check.take("label", Labels::try_from(wanted));
     let labels = check.finish(labels)?;
     let filter = Filter { name: name.map(|name| name.to_string()), state: of_state, labels };
-    let hosts = state.services.host_list(&caller.may(Read)?, &filter, page).await?;
-    Ok(listing(&caller.context, hosts.iter().map(HostBody::of).collect(), page.limit, |host| host.id.clone()))
+    let found = state.services.host_list(&caller.may(Read)?, &filter, page).await?.cursor(HostId::from_uuid);
+    let bodies = found.items.iter().map(HostBody::of).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), page.limit, |host| host.id.clone()))
 }
 
 /// One host: its heartbeat, its Docker, what it has and uses, and why it is not usable if so.
@@ -294,8 +296,9 @@ pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<HostId>,
-) -> Result<Json<HostBody>, ApiError> {
-    Ok(Json(HostBody::of(&state.services.host_get(&caller.may(Read)?, id).await?)))
+) -> Result<Response, ApiError> {
+    let host = state.services.host_get(&caller.may(Read)?, id).await?;
+    Ok(tagged(host.revision, &HostBody::of(&host)))
 }
 
 /// Changes a host's labels, or begins or ends its draining.
@@ -309,13 +312,14 @@ pub(super) async fn update(
     caller: Caller,
     Id(id): Id<HostId>,
     body: Body<HostChangeBody>,
-) -> Result<Json<HostBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let mut check = Check::default();
     let labels = body.value.labels.as_ref().map(|labels| parse_labels(&mut check, labels));
     let labels = check.finish(Some(labels.flatten()))?;
     let change = HostChange { labels, draining: body.value.draining };
-    Ok(Json(HostBody::of(&state.services.host_update(&permit, id, change).await?)))
+    let host = state.services.host_update(&permit, id, change, &caller.seen).await?;
+    Ok(tagged(host.revision, &HostBody::of(&host)))
 }
 
 /// A fresh join token for a host whose agent is not connected; earlier ones are void. It keeps its id and history. The
@@ -352,6 +356,6 @@ pub(super) async fn delete(
     Id(id): Id<HostId>,
     Query(query): Query<DeleteQuery>,
 ) -> Result<Response, ApiError> {
-    let job = state.services.host_delete(&caller.may(Write)?, id, query.force).await?;
+    let job = state.services.host_delete(&caller.may(Write)?, id, query.force, &caller.seen).await?;
     started(&state, &caller, job).await
 }

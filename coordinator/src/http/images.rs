@@ -1,16 +1,16 @@
 //! `/images`: asking for images by reference, Dockerfile or archive, seeing where they are, and removing them.
 
 use super::State;
+use super::conditional::tagged;
 use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, Object, Query, media_type, page};
+use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, media_type, page};
 use super::jobs::{JobBody, started};
-use super::respond::{Listing, listing};
+use super::respond::{self, Listing};
 use super::upload::Upload;
-use super::values::{labels, parse_labels, wait};
+use super::values::{label_filter, labels, parse_labels, wait};
 use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
-use crate::service::images::{Claim, ContextError, NewImage, Placed, Received};
-use axum::Json;
+use crate::service::images::{Claim, ContextError, Filter, NewImage, Placed, Received};
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
 use dockerforge_protocol::ids::{HostId, ImageId};
@@ -353,22 +353,24 @@ pub(super) struct ImageQuery {
 }
 
 /// The images that the user may use: his own and the public ones, newest first.
-#[utoipa::path(get, operation_id = "image_list", path = "/images", tag = "images", params(ImageQuery), responses(
+#[utoipa::path(get, operation_id = "image_list", path = "/images", tag = "images", params(ImageQuery, LabelParam), responses(
     (status = 200, description = "A page of images", body = Listing<ImageBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 422, description = "A parameter cannot be", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
-    Query(query): Query<ImageQuery>,
+    Labelled(query, labels): Labelled<ImageQuery>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
     let page = page(&mut check, query.limit, query.after.as_deref(), ImageId::uuid);
     let host = query.host.as_deref().and_then(|text| check.parse("host", text));
     let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
-    check.finish(Some(()))?;
-    let images =
-        state.services.image_list(&caller.may(Read)?, name.as_ref().map(ResourceName::as_str), host, page).await?;
-    Ok(listing(&caller.context, images.iter().map(ImageBody::of).collect(), page.limit, |image| image.id.clone()))
+    let labels = label_filter(&mut check, &labels);
+    let labels = check.finish(labels)?;
+    let filter = Filter { name: name.map(|name| name.to_string()), host, labels };
+    let found = state.services.image_list(&caller.may(Read)?, &filter, page).await?.cursor(ImageId::from_uuid);
+    let bodies = found.items.iter().map(ImageBody::of).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), page.limit, |image| image.id.clone()))
 }
 
 /// One image, and on which hosts it is.
@@ -379,8 +381,9 @@ pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<ImageId>,
-) -> Result<Json<ImageBody>, ApiError> {
-    Ok(Json(ImageBody::of(&state.services.image_get(&caller.may(Read)?, id).await?)))
+) -> Result<Response, ApiError> {
+    let placed = state.services.image_get(&caller.may(Read)?, id).await?;
+    Ok(tagged(placed.image.revision, &ImageBody::of(&placed)))
 }
 
 /// Removes an image from everywhere. Refused while a container uses it.
@@ -392,6 +395,6 @@ pub(super) async fn delete(
     caller: Caller,
     Id(id): Id<ImageId>,
 ) -> Result<Response, ApiError> {
-    let job = state.services.image_delete(&caller.may(Write)?, id).await?;
+    let job = state.services.image_delete(&caller.may(Write)?, id, &caller.seen).await?;
     started(&state, &caller, job).await
 }

@@ -1,8 +1,9 @@
 //! `/queue`: the jobs, how they stand and what they made, and cancelling them.
 
+use super::conditional::tagged;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Query, page};
-use super::respond::{Listing, listing, with_location};
+use super::respond::{self, Listing, with_location};
 use super::{Context, State};
 use crate::access::{Permit, Read, Write};
 use crate::domain::job::{Job, JobKind, JobState, Subject};
@@ -231,9 +232,9 @@ pub(super) async fn list(
     let host = query.host.as_deref().and_then(|text| check.parse("host", text));
     check.finish(Some(()))?;
     let filter = Filter { state: of_state.flatten(), kind: of_kind.flatten(), host };
-    let jobs = state.services.job_list(&caller.may(Read)?, &filter, page).await?;
-    let items: Vec<JobBody> = jobs.iter().map(|job| JobBody::of(&caller.context, job)).collect();
-    Ok(listing(&caller.context, items, page.limit, |job| job.id.clone()))
+    let found = state.services.job_list(&caller.may(Read)?, &filter, page).await?.cursor(JobId::from_uuid);
+    let bodies = found.items.iter().map(|job| JobBody::of(&caller.context, job)).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), page.limit, |job: &JobBody| job.id.clone()))
 }
 
 /// One job. Once it has made what it was to make: 303 with the `Location` of that.
@@ -249,7 +250,7 @@ pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id
         let location = body.resource.href.clone();
         return Ok(with_location((StatusCode::SEE_OTHER, Json(body)).into_response(), &location));
     }
-    let mut response = Json(body).into_response();
+    let mut response = tagged(job.revision(), &body);
     if !job.state.is_terminal() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -266,6 +267,6 @@ pub(super) async fn cancel(
     caller: Caller,
     Id(id): Id<JobId>,
 ) -> Result<Response, ApiError> {
-    state.services.job_cancel(&caller.may(Write)?, id).await?;
+    state.services.job_cancel(&caller.may(Write)?, id, &caller.seen).await?;
     started(&state, &caller, id).await
 }

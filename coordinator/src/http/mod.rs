@@ -4,7 +4,9 @@
 pub mod agent_port;
 mod audit;
 mod auth;
+mod conditional;
 mod containers;
+mod cors;
 mod error;
 mod events;
 mod extract;
@@ -16,6 +18,7 @@ mod jobs;
 pub mod listener;
 mod operations;
 pub mod ops;
+mod rates;
 mod respond;
 mod secrets;
 mod slow_down;
@@ -39,12 +42,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::RequestId;
 use error::ApiError;
+pub use rates::Rates;
 pub use slow_down::SignInFailures;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::{CompressionLayer, CompressionLevel};
 use utoipa::OpenApi;
 use utoipa::openapi::path::{Operation, PathItem};
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
@@ -64,7 +69,9 @@ pub struct State {
     pub tasks: Tasks,
     /// Who failed to sign in lately.
     pub failures: Arc<SignInFailures>,
-    /// Origins beside our own whose pages may open terminals.
+    /// How many requests may be made.
+    pub rates: Arc<Rates>,
+    /// Origins beside our own whose pages may call the API and open terminals.
     pub origins: Arc<[String]>,
 }
 
@@ -79,6 +86,8 @@ struct Context {
     mount: &'static str,
     /// Path and query as they were asked.
     target: String,
+    /// What its user has left, once it is known who he is.
+    standing: Arc<OnceLock<rates::Standing>>,
 }
 
 impl Context {
@@ -90,6 +99,7 @@ impl Context {
             remote: remote.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             mount: if target.starts_with("/v1/") || target == "/v1" { "/v1" } else { "" },
             target,
+            standing: Arc::default(),
         }
     }
 
@@ -180,7 +190,7 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
                 .schema(Some(utoipa::openapi::Ref::from_schema_name("Problem")))
                 .build();
             let slowed = utoipa::openapi::ResponseBuilder::new()
-                .description("Too many failed sign-ins; `Retry-After` says how long to wait")
+                .description("Too many requests, or failed sign-ins; `Retry-After` says how long to wait")
                 .content("application/json", problem)
                 .build();
             responses.insert("429".to_owned(), slowed.into());
@@ -201,14 +211,24 @@ pub fn router(state: State) -> Router {
     let document = axum::Json(openapi());
     let (api, _) = routes().split_for_parts();
     let api = api.route("/openapi.json", axum::routing::get(move || async move { document.clone() }));
-    Router::new()
+    let compression =
+        CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(conditional::Compressible);
+    let cors = cors::layer(&state.origins);
+    let router = Router::new()
         .nest("/v1", api.clone())
         .merge(api)
         .fallback(|request: Request| async move { ApiError::no_route(request.uri().path()) })
         .method_not_allowed_fallback(|request: Request| async move { ApiError::method(request.uri().path()) })
         .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))
+        .layer(compression)
+        .layer(axum::middleware::from_fn(conditional::answer))
         .layer(axum::middleware::from_fn(frame))
-        .with_state(state)
+        .with_state(state);
+    // Outermost, so that pages read what errors say.
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 /// The outermost layer: what is known of a request goes in, an error's document, the request's id and a line of log
@@ -233,6 +253,9 @@ async fn frame(mut request: Request, next: Next) -> Response {
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    if let Some(standing) = context.standing.get() {
+        rates::describe(*standing, response.headers_mut());
     }
     ops::measure(route.as_ref(), &method, response.status(), begun.elapsed());
     tracing::debug!(

@@ -2,7 +2,7 @@
 
 use super::State;
 use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, nothing};
+use super::extract::{Caller, Check, Id, Json as Body, Query, nothing, page};
 use super::respond::{Listing, listing};
 use crate::access::{Read, Write};
 use crate::domain::user::{Scope, Scopes, Token};
@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::{TokenId, UserId};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// A token to be made.
 #[derive(Deserialize, ToSchema)]
@@ -118,19 +118,34 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-/// The tokens of a user, without their keys.
-#[utoipa::path(get, operation_id = "token_list", path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
-    (status = 200, description = "All of them", body = Listing<TokenBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
+/// Which tokens.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TokenQuery {
+    /// Rows of a page: 1 to 200, 50 where absent.
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// The tokens of a user, newest first, without their keys.
+#[utoipa::path(get, operation_id = "token_list", path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id"), TokenQuery), responses(
+    (status = 200, description = "A page of tokens", body = Listing<TokenBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
     (status = 404, description = "No such user", body = Problem)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     mut caller: Caller,
     Id(id): Id<UserId>,
+    Query(query): Query<TokenQuery>,
 ) -> Result<Response, ApiError> {
     owner(&state, &mut caller, id).await?;
-    let tokens = state.services.token_list(&caller.may(Read)?).await?;
+    let mut check = Check::default();
+    let page = page(&mut check, query.limit, query.after.as_deref(), TokenId::uuid);
+    check.finish(Some(()))?;
+    let tokens = state.services.token_list(&caller.may(Read)?, page).await?;
     let items: Vec<TokenBody> = tokens.iter().map(TokenBody::of).collect();
-    Ok(listing(&caller.context, items, u32::MAX, |token| token.id.clone()))
+    Ok(listing(&caller.context, items, page.limit, |token| token.id.clone()))
 }
 
 /// Revokes a token: its key is void at once.
@@ -147,6 +162,6 @@ pub(super) async fn delete(
     let id: UserId = id.parse().map_err(|_| nothing(&id))?;
     let token: TokenId = token.parse().map_err(|_| nothing(&token))?;
     owner(&state, &mut caller, id).await?;
-    state.services.token_delete(&caller.may(Write)?, token).await?;
+    state.services.token_delete(&caller.may(Write)?, token, &caller.seen).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -159,7 +159,7 @@ pub(super) async fn update(
     };
     let (after, secrets) = change.apply(&mut check, before.clone());
     check.finish(Some(()))?;
-    let update = Update { before, after, secrets, image: image.flatten(), wait };
+    let update = Update { before, after, secrets, image: image.flatten(), wait, seen: caller.seen.clone() };
     let job = state.services.container_update(&permit, key.as_ref(), id, update).await?;
     started(&state, &caller, job).await
 }

@@ -1,6 +1,7 @@
 //! `/users`: who uses the API.
 
 use super::State;
+use super::conditional::tagged;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Patched, Query, page};
 use super::jobs::{JobBody, started};
@@ -257,9 +258,9 @@ pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<UserId>,
-) -> Result<Json<MeasuredUserBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let user = state.services.user_get(&caller.may(Read)?, caller.principal.administers(), id).await?;
-    Ok(Json(MeasuredUserBody::of(&user)))
+    Ok(tagged(user.user.revision, &MeasuredUserBody::of(&user)))
 }
 
 /// Changes how much a user may have, and suspends or resumes him. For administrators.
@@ -280,10 +281,10 @@ pub(super) async fn update(
     let mut check = Check::default();
     let quota = body.value.quota.changes(&mut check);
     let change = check.finish(Some(UserChange { quota, suspended: body.value.suspended }))?;
-    let (user, job) = state.services.user_update(&permit, id, change).await?;
+    let (user, job) = state.services.user_update(&permit, id, change, &caller.seen).await?;
     match job {
         Some(job) => started(&state, &caller.on_own_behalf(), job).await,
-        None => Ok(Json(MeasuredUserBody::of(&user)).into_response()),
+        None => Ok(tagged(user.user.revision, &MeasuredUserBody::of(&user))),
     }
 }
 
@@ -297,6 +298,6 @@ pub(super) async fn delete(
     caller: Caller,
     Id(id): Id<UserId>,
 ) -> Result<Response, ApiError> {
-    let job = state.services.user_delete(&caller.may(Administer)?, id).await?;
+    let job = state.services.user_delete(&caller.may(Administer)?, id, &caller.seen).await?;
     started(&state, &caller.on_own_behalf(), job).await
 }

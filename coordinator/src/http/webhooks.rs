@@ -1,6 +1,7 @@
 //! `/webhooks`: where events are sent, and what became of each.
 
 use super::State;
+use super::conditional::tagged;
 use super::error::{ApiError, Problem};
 use super::extract::{Caller, Check, Id, Json as Body, Query, page};
 use super::respond::{Listing, listing, with_location};
@@ -199,9 +200,9 @@ pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<WebhookId>,
-) -> Result<Json<WebhookBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let webhook = state.services.webhook_get(&caller.may(Read)?, id).await?;
-    Ok(Json(WebhookBody::of(caller.context.mount, &webhook)))
+    Ok(tagged(webhook.revision, &WebhookBody::of(caller.context.mount, &webhook)))
 }
 
 /// Changes where events are sent, which are, and whether.
@@ -215,7 +216,7 @@ pub(super) async fn update(
     caller: Caller,
     Id(id): Id<WebhookId>,
     body: Body<WebhookChangeBody>,
-) -> Result<Json<WebhookBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let mut check = Check::default();
     let target = body.value.url.as_deref().and_then(|text| check.parse("/url", text));
@@ -227,8 +228,8 @@ pub(super) async fn update(
         .and_then(|word| check.take("/state", WebhookState::parse(word).ok_or("expected active or disabled")));
     check.finish(Some(()))?;
     let change = WebhookChange { target, kinds, state: to };
-    let webhook = state.services.webhook_update(&permit, id, change).await?;
-    Ok(Json(WebhookBody::of(caller.context.mount, &webhook)))
+    let webhook = state.services.webhook_update(&permit, id, change, &caller.seen).await?;
+    Ok(tagged(webhook.revision, &WebhookBody::of(caller.context.mount, &webhook)))
 }
 
 /// Removes a webhook. What is still on its way to it is not sent.
@@ -240,7 +241,7 @@ pub(super) async fn delete(
     caller: Caller,
     Id(id): Id<WebhookId>,
 ) -> Result<StatusCode, ApiError> {
-    state.services.webhook_delete(&caller.may(Write)?, id).await?;
+    state.services.webhook_delete(&caller.may(Write)?, id, &caller.seen).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -3,14 +3,15 @@
 use super::idempotency::{self, Key};
 use super::placement::{self, Placed};
 use super::supplies::{self, SecretValue};
-use super::{Result, Services, host_access, once};
+use super::{Result, Services, as_seen, host_access, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
 use crate::domain::host::is_silent;
 use crate::domain::host_access::{audited, may_ask, may_be_on};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
-use crate::domain::page::Page;
+use crate::domain::page::{Found, Page};
 use crate::domain::placement::{Place, PoolRules, hardening};
+use crate::domain::precondition::Precondition;
 use crate::domain::{Kind, Refusal, Violation, quota};
 use crate::queue::{self, Request};
 pub use crate::store::containers::Filter;
@@ -93,13 +94,14 @@ impl Services {
     }
 
     /// A page of containers.
-    pub async fn container_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Seen>> {
+    pub async fn container_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Found<Seen>> {
         let mut conn = self.store.read().await?;
         if super::is_hidden(&mut conn, permit.user(), filter.host).await? {
-            return Ok(Vec::new());
+            return Ok(Found::nothing());
         }
-        let containers = store::containers::list(&mut conn, permit.user(), filter, page).await?;
-        self.seen(&mut conn, containers).await
+        let mut found = store::containers::list(&mut conn, permit.user(), filter, page).await?;
+        let containers = std::mem::take(&mut found.items);
+        Ok(found.with(self.seen(&mut conn, containers).await?))
     }
 
     async fn seen(&self, conn: &mut Conn, containers: Vec<Container>) -> Result<Vec<Seen>> {
@@ -121,10 +123,18 @@ impl Services {
     }
 
     /// Asks for a container to be gone. Asked again while it is on its way out, answers the job that does it.
-    pub async fn container_delete(&self, permit: &Permit<Write>, id: ContainerId, volumes: bool) -> Result<JobId> {
-        let permit = permit.clone();
-        let (job, host, changed) =
-            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, volumes).await })).await?;
+    pub async fn container_delete(
+        &self,
+        permit: &Permit<Write>,
+        id: ContainerId,
+        volumes: bool,
+        seen: &Precondition,
+    ) -> Result<JobId> {
+        let (permit, seen) = (permit.clone(), seen.clone());
+        let (job, host, changed) = self
+            .store
+            .write(move |conn| Box::pin(async move { delete(conn, &permit, id, volumes, &seen).await }))
+            .await?;
         for job in changed {
             self.signals.job_changed(job);
         }
@@ -165,6 +175,7 @@ async fn create(
         desired: DesiredState::Running,
         observed: Observed::default(),
         created_at: now,
+        revision: 1,
     };
     store::containers::insert(conn, &container).await?;
     supplies::keep(conn, vault, user, id, &new.secrets).await?;
@@ -239,9 +250,11 @@ async fn delete(
     permit: &Permit<Write>,
     id: ContainerId,
     volumes: bool,
+    seen: &Precondition,
 ) -> Result<(JobId, HostId, Vec<JobId>)> {
     let now = crate::clock::now();
     let user = permit.user();
+    as_seen(conn, user, Kind::Container, id.uuid(), seen).await?;
     let container = store::containers::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Container))?;
     let open = store::jobs::open_about(conn, Subject::Container(id)).await?;
     if let Some(under_way) = open.iter().find(|job| job.kind == JobKind::ContainerDelete) {

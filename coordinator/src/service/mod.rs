@@ -23,8 +23,9 @@ pub mod webhooks;
 
 use crate::build::Contexts;
 use crate::build::archive::Limits;
-use crate::domain::Refusal;
 use crate::domain::placement::PoolRules;
+use crate::domain::precondition::Precondition;
+use crate::domain::{Kind, Refusal};
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
 use crate::relay::Relay;
@@ -33,6 +34,7 @@ pub use crate::store::{Constraint, StoreError};
 use crate::vault::{Vault, VaultError};
 use dockerforge_protocol::ids::{HostId, UserId};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What the use cases work with. Cheap to clone.
 #[derive(Clone)]
@@ -136,6 +138,18 @@ async fn is_hidden(conn: &mut Conn, user: UserId, host: Option<HostId>) -> Resul
     match host {
         Some(host) => Ok(!crate::store::placement::foreign(conn, user, &[host]).await?.is_empty()),
         None => Ok(false),
+    }
+}
+
+/// Whether a thing of a user's is as who changes it has seen it; held from then on, so that of two who saw the same one is
+/// too late. What is not there, or not the user's, is found out afterwards.
+async fn as_seen(conn: &mut Conn, user: UserId, kind: Kind, id: Uuid, seen: &Precondition) -> Result<()> {
+    if !matches!(seen, Precondition::Revision(_)) {
+        return Ok(());
+    }
+    match crate::store::revisions::held(conn, user, kind, id).await? {
+        Some(revision) => Ok(seen.check(kind, Some(revision))?),
+        None => Ok(()),
     }
 }
 

@@ -11,6 +11,7 @@ use crate::domain::container::{DesiredState, changes_in_place};
 use crate::domain::host_access::{audited, may_be_on, may_touch, reaches};
 use crate::domain::job::{JobKind, Subject};
 use crate::domain::placement::{PoolRules, Reserved, hardening};
+use crate::domain::precondition::Precondition;
 use crate::domain::{Kind, Refusal, image, quota};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
@@ -33,6 +34,8 @@ pub struct Update {
     pub image: Option<ImageId>,
     /// How long the job may wait for its host.
     pub wait: Option<SignedDuration>,
+    /// From which state of it.
+    pub seen: Precondition,
 }
 
 impl Services {
@@ -74,6 +77,7 @@ async fn change(
         Begun::New { container, job, now } => (*container, job, now),
         Begun::Again(job) => return Ok((job, None)),
     };
+    update.seen.check(Kind::Container, Some(container.revision))?;
     host_access::demand(conn, &container, permit.scopes()).await?;
     may_touch(reaches(&update.after), permit.scopes())?;
     // The row says what the container is once that job has ended: until then nobody knows what there is to change.
@@ -84,6 +88,7 @@ async fn change(
     if container.spec != update.before {
         return Err(Refusal::Changed(Kind::Container).into());
     }
+    store::revisions::advance_container(conn, id).await?;
     let host = placement::stay(conn, rules, &container, &mut update.after).await?;
     may_be_on(&update.after, user, &host)?;
     host_access::demand_for_volumes(conn, user, host.id, id, &update.after, permit.scopes()).await?;
