@@ -1,7 +1,8 @@
 //! `/audit`: who did what, for administrators.
 
 use super::State;
-use super::error::{ApiError, Problem};
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Query, limit};
 use super::respond::{Listing, listing};
 use crate::access::Administer;
@@ -19,17 +20,21 @@ pub struct AuditBody {
     /// Where it stands: later lines have larger numbers.
     pub id: i64,
     /// When.
+    #[schema(value_type = s::Time)]
     pub at: String,
     /// Who did it.
+    #[schema(value_type = s::UserId)]
     pub actor: String,
     /// On whose behalf.
+    #[schema(value_type = s::UserId)]
     pub user: String,
     /// What.
-    #[schema(example = "container.create")]
+    #[schema(value_type = s::AuditAction, example = "container.create")]
     pub action: String,
     /// To what.
     pub resource: AuditedBody,
     /// With which request: the `x-request-id` of its answer.
+    #[schema(value_type = s::RequestId)]
     pub request_id: String,
     /// From which address.
     pub remote: String,
@@ -39,6 +44,7 @@ pub struct AuditBody {
 #[derive(Serialize, ToSchema)]
 pub struct AuditedBody {
     /// `user`, `token`, `host`, `image`, `container` or `job`.
+    #[schema(value_type = s::ThingKind)]
     pub kind: &'static str,
     /// Its id.
     pub id: String,
@@ -78,8 +84,7 @@ pub(super) struct AuditQuery {
 
 /// Every change that was asked for, newest first: who, what, from where. For administrators.
 #[utoipa::path(get, operation_id = "audit_list", path = "/audit", tag = "users", params(AuditQuery), responses(
-    (status = 200, description = "A page of the audit", body = Listing<AuditBody>), (status = 401, description = "Not signed in", body = Problem),
-    (status = 403, description = "Not an administrator", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of the audit", body = Listing<AuditBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,

@@ -37,7 +37,9 @@ impl FromRequestParts<State> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let context = parts.extensions.get::<Context>().cloned().ok_or_else(ApiError::internal)?;
         let principal = super::auth::principal(state, &parts.headers, &context).await?;
-        let idempotency = idempotency_key(&parts.headers)?;
+        // What is safe or idempotent by itself takes no key, and does not look at one.
+        let takes_key = parts.method == Method::POST || parts.method == Method::PATCH;
+        let idempotency = if takes_key { idempotency_key(&parts.headers)? } else { None };
         let wait = preferred_wait(&parts.headers);
         Ok(Self { principal, context, wait, idempotency, method: parts.method.clone() })
     }
@@ -284,18 +286,8 @@ impl<T: FromStr + Send> FromRequestParts<State> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let path = axum::extract::Path::<BTreeMap<String, String>>::from_request_parts(parts, state).await;
         let text = path.ok().and_then(|axum::extract::Path(map)| map.get("id").cloned()).unwrap_or_default();
-        text.parse().map(Id).map_err(|_| nothing(&text))
+        text.parse().map(Id).map_err(|_| ApiError::nothing(&text))
     }
-}
-
-/// What an unknown id is answered, before anything is looked up.
-pub(super) fn nothing(text: &str) -> ApiError {
-    ApiError::new(
-        axum::http::StatusCode::NOT_FOUND,
-        "not-found",
-        "There is no such thing",
-        format!("{text:?} names nothing here"),
-    )
 }
 
 /// A query string. Unknown parameters are refused.
