@@ -9,7 +9,7 @@ use crate::service::idempotency::Key;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256};
@@ -319,22 +319,36 @@ pub(super) fn limit(check: &mut Check, limit: Option<u32>) -> u32 {
     limit
 }
 
+/// Parameters that may be repeated.
+const REPEATED: [&str; 2] = ["label", "build_arg"];
+
 /// A query string as it was written, for parameters that may be repeated. Those that may not be are not.
 pub(super) struct Pairs(pub(super) Vec<(String, String)>);
 
-impl FromRequestParts<State> for Pairs {
-    type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
-        let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&parts.uri)
-            .map_err(|_| ApiError::bad_request("the query cannot be read"))?
-            .0;
+impl Pairs {
+    /// The query of a request whose handler takes it apart itself.
+    pub(super) fn from_request(request: &Request) -> Result<Self, ApiError> {
+        Self::of(request.uri())
+    }
+
+    fn of(uri: &Uri) -> Result<Self, ApiError> {
+        let pairs: Vec<(String, String)> =
+            axum::extract::Query::try_from_uri(uri).map_err(|_| ApiError::bad_request("the query cannot be read"))?.0;
         let doubled = |(i, (key, _)): (usize, &(String, String))| {
-            (key != "label" && pairs[..i].iter().any(|(earlier, _)| earlier == key)).then(|| key.clone())
+            (!REPEATED.contains(&key.as_str()) && pairs[..i].iter().any(|(earlier, _)| earlier == key))
+                .then(|| key.clone())
         };
         match pairs.iter().enumerate().find_map(doubled) {
             Some(key) => Err(ApiError::invalid(vec![Violation::new(key, "this parameter is given twice")])),
             None => Ok(Self(pairs)),
         }
+    }
+}
+
+impl FromRequestParts<State> for Pairs {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
+        Self::of(&parts.uri)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::State;
 use super::document::schemas as s;
 use super::error::ApiError;
-use super::extract::{Caller, Check, Id, Json as Body, Object, Query, media_type, page};
+use super::extract::{Caller, Check, Id, Json as Body, Object, Pairs, Query, media_type, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing};
 use super::upload::Upload;
@@ -232,6 +232,11 @@ fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)
 }
 
 async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<Asked, ApiError> {
+    let mut check = Check::default();
+    for (name, _) in Pairs::from_request(&request)?.0 {
+        check.refuse(&name, "parameters come with an archive; JSON says everything in its body");
+    }
+    check.finish(Some(()))?;
     let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
     let mut check = Check::default();
     let (name, host) = (check.parse("/name", &body.name), check.parse("/host", &body.host));
@@ -271,9 +276,7 @@ async fn from_archive(
     request: Request,
 ) -> Result<Asked, ApiError> {
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(request.uri())
-        .map_err(|_| ApiError::bad_request("the query cannot be read"))?
-        .0;
+    let pairs = Pairs::from_request(&request)?.0;
     let given: Vec<String> = pairs.iter().map(|(key, _)| key.clone()).collect();
     let mut check = Check::default();
     let (mut name, mut host, mut deadline, mut public) = (None, None, None, false);

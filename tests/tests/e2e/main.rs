@@ -9,8 +9,10 @@
 
 mod audit;
 mod containers;
+mod contract;
 mod delivery;
 mod diagnosis;
+mod document;
 mod enrolment;
 mod errors;
 mod escapes;

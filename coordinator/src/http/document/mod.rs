@@ -20,7 +20,7 @@ use utoipa::OpenApi;
                        [/docs/problems](/docs/problems) lists their types. Every path is served under `/v1` and at the root.",
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
-    components(schemas(super::streams::LogLineBody, super::streams::StreamEndBody)),
+    components(schemas(super::streams::LogLineBody, super::streams::StreamEndBody, super::secrets::SecretBody)),
     external_docs(url = "/docs/problems", description = "The types of problems, and what a client can do"),
     tags(
         (name = "users", description = "Users, their API tokens, and who did what"), (name = "hosts", description = "Machines with an agent"),
@@ -60,6 +60,11 @@ pub fn openapi(paths: utoipa::openapi::OpenApi) -> Value {
 fn components(components: &mut Value) {
     for (name, schema) in schemas::all() {
         components["schemas"][name] = schema;
+    }
+    for (name, members) in schemas::together() {
+        for (keyword, value) in members {
+            components["schemas"][name][keyword] = value;
+        }
     }
     components["schemas"]["Problem"] = problem();
     let shown: Map<String, Value> = problems::ALL

@@ -121,9 +121,11 @@ schemas! {
         "debian:12"), "maxLength", 255);
     Dockerfile = json!({"type": "string", "pattern": "\\S", "description": "The text of a Dockerfile",
         "example": "FROM debian:12\nCMD [\"sleep\", \"infinity\"]\n"});
-    ReceiverUrl = at_most(text("http or https, without a name, a password or a fragment",
-        "^https?://[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?([.][a-z][a-z0-9-]{0,61}[a-z0-9])*(:[1-9][0-9]{0,3})?(/[A-Za-z0-9._~%&=+/?-]*)?$",
-        "https://panel.example/hooks/dockerforge"), "maxLength", 2048);
+    ReceiverUrl = at_most(text(
+        "http or https, without a name, a password or a fragment",
+        "^https?://[^\\s@#]+$",
+        "https://panel.example/hooks/dockerforge",
+    ), "maxLength", 2048);
 
     Port = whole("A port", 1, 65_535);
     Cpus = json!({"type": "number", "description": "Processors, with a fraction of three digits", "minimum": 0.01, "maximum": 1024});
@@ -166,10 +168,21 @@ schemas! {
     EventKind = text("What happened: `<kind of thing>.<what happened>`", "^[a-z_]+[.][a-z_]+$", "container.created");
     EventKinds = json!({"type": "array", "maxItems": 32, "items": {"type": "string", "pattern": KIND_OF_EVENT},
         "description": "Kinds of events: `container.created`, or `container.*`; all where empty", "example": ["container.*", "job.failed"]});
-    AuditAction = text("What was done", "^[a-z]{1,32}[.][a-z_]{1,32}$", "container.create");
+    AuditAction = text("What was done", "^[a-z_]{1,32}[.][a-z_]{1,32}$", "container.create");
     WebhookState = words("Whether events are sent", ["active", "disabled"]);
     DeliveryState = words("How a delivery stands", ["pending", "delivered", "failed"]);
     LogSource = words("Where a line was written", ["stdout", "stderr"]);
+}
+
+/// What must hold between the members of a body, beside what each of them says: keywords for its schema.
+pub(super) fn together() -> [(&'static str, Vec<(&'static str, Value)>); 2] {
+    let pulled = json!({"required": ["reference"], "properties": {
+        "reference": {"type": "string"}, "dockerfile": {"type": "null"}, "build_args": {"maxProperties": 0}, "no_cache": {"const": false},
+    }});
+    let built = json!({"required": ["dockerfile"], "properties": {"dockerfile": {"type": "string"}, "reference": {"type": "null"}}});
+    let two_places = json!({"required": ["host", "placement"],
+        "properties": {"host": {"type": "string"}, "placement": {"type": "object"}}});
+    [("NewImageBody", vec![("anyOf", json!([pulled, built]))]), ("NewContainerBody", vec![("not", two_places)])]
 }
 
 /// The schema of a query or path parameter, by its name and the id that the path is about; nothing where the handler says
