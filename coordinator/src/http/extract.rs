@@ -73,7 +73,8 @@ impl Caller {
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| (1..=255).contains(&text.len()));
+    let printable = |text: &&str| text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let text = value.to_str().ok().filter(|text| (1..=255).contains(&text.len())).filter(printable);
     text.map(|text| Some(text.to_owned()))
         .ok_or_else(|| ApiError::bad_request("Idempotency-Key must be 1 to 255 printable ASCII characters"))
 }
