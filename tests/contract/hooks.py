@@ -54,6 +54,9 @@ def before_call(context, case, kwargs):
             case.query[name] = known(value, False)
     if isinstance(case.body, (dict, list)):
         case.body = replace(case.body)
+        if case.path == "/v1/images":
+            # Parameters come with an archive alone.
+            case.query = {}
     acts_for = (case.headers or {}).get("Dockerforge-User")
     if acts_for is not None and ID.fullmatch(acts_for):
         if ACTS_FOR:

@@ -62,7 +62,7 @@ pub struct ProblemItem {
 pub struct ApiError {
     kind: &'static Kind,
     detail: String,
-    errors: Vec<ProblemItem>,
+    pub(super) errors: Vec<ProblemItem>,
     excess: Option<Box<Excess>>,
     retry_after: Option<u32>,
 }

@@ -85,7 +85,9 @@ impl Courier {
                     }
                 }
             };
-            ended.into_iter().for_each(|user| release(&mut busy, user));
+            for user in ended {
+                release(&mut busy, user);
+            }
             for due in claimed {
                 *busy.entry(due.user()).or_default() += 1;
                 under_way.push(self.attempt(due));

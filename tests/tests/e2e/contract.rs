@@ -56,7 +56,7 @@ impl Scene {
         if env::full_contract() {
             st.args(["--max-examples", "100"]);
         } else {
-            st.args(["--seed", "20260131", "--max-examples", "4"]);
+            st.args(["--seed", "20260131", "--max-examples", "3"]);
         }
         st.arg(format!("http://{}/openapi.json", self.cluster.api()))
             .env("CONTRACT_HOOKS", folder.join("hooks.py"))
@@ -72,6 +72,7 @@ fn succeeds(command: &mut Command) {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     let mut said = String::from_utf8_lossy(&output.stdout).into_owned();
     let _ = write!(said, "{}", String::from_utf8_lossy(&output.stderr));
+
     assert!(output.status.success(), "{}:\n{said}", output.status);
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// An operation, and what there is to know of it.
+#[allow(clippy::struct_excessive_bools, reason = "each is a question with an answer of its own")]
 pub(super) struct Nature {
     /// Its path in the document, with the mount.
     path: String,

@@ -252,7 +252,8 @@ mod tests {
 
     #[test]
     fn the_words_of_the_document_are_those_of_the_domain() {
-        let known: [(&str, fn(&str) -> bool); 6] = [
+        type Parses = fn(&str) -> bool;
+        let known: [(&str, Parses); 6] = [
             ("HostState", |word| domain::host::HostState::parse(word).is_some()),
             ("ImageState", |word| domain::image::ImageState::parse(word).is_some()),
             ("PresenceState", |word| domain::image::PresenceState::parse(word).is_some()),
