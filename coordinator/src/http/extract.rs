@@ -41,7 +41,9 @@ impl FromRequestParts<State> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let context = parts.extensions.get::<Context>().cloned().ok_or_else(ApiError::internal)?;
         let principal = super::auth::principal(state, &parts.headers, &context).await?;
-        let idempotency = idempotency_key(&parts.headers)?;
+        // What is safe or idempotent by itself takes no key, and does not look at one.
+        let takes_key = parts.method == Method::POST || parts.method == Method::PATCH;
+        let idempotency = if takes_key { idempotency_key(&parts.headers)? } else { None };
         let wait = preferred_wait(&parts.headers);
         let changes = matches!(parts.method, Method::PATCH | Method::DELETE);
         let seen = if changes { conditional::precondition(&parts.headers)? } else { Precondition::default() };
@@ -77,7 +79,8 @@ impl Caller {
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| (1..=255).contains(&text.len()));
+    let printable = |text: &&str| text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let text = value.to_str().ok().filter(|text| (1..=255).contains(&text.len())).filter(printable);
     text.map(|text| Some(text.to_owned()))
         .ok_or_else(|| ApiError::bad_request("Idempotency-Key must be 1 to 255 printable ASCII characters"))
 }
@@ -338,18 +341,8 @@ impl<T: FromStr + Send> FromRequestParts<State> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let path = axum::extract::Path::<BTreeMap<String, String>>::from_request_parts(parts, state).await;
         let text = path.ok().and_then(|axum::extract::Path(map)| map.get("id").cloned()).unwrap_or_default();
-        text.parse().map(Id).map_err(|_| nothing(&text))
+        text.parse().map(Id).map_err(|_| ApiError::nothing(&text))
     }
-}
-
-/// What an unknown id is answered, before anything is looked up.
-pub(super) fn nothing(text: &str) -> ApiError {
-    ApiError::new(
-        axum::http::StatusCode::NOT_FOUND,
-        "not-found",
-        "There is no such thing",
-        format!("{text:?} names nothing here"),
-    )
 }
 
 /// A query string. Unknown parameters are refused.
@@ -411,22 +404,36 @@ pub(super) fn limit(check: &mut Check, limit: Option<u32>) -> u32 {
     limit
 }
 
+/// Parameters that may be repeated.
+const REPEATED: [&str; 2] = ["label", "build_arg"];
+
 /// A query string as it was written, for parameters that may be repeated. Those that may not be are not.
 pub(super) struct Pairs(pub(super) Vec<(String, String)>);
 
-impl FromRequestParts<State> for Pairs {
-    type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
-        let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&parts.uri)
-            .map_err(|_| ApiError::bad_request("the query cannot be read"))?
-            .0;
+impl Pairs {
+    /// The query of a request whose handler takes it apart itself.
+    pub(super) fn from_request(request: &Request) -> Result<Self, ApiError> {
+        Self::of(request.uri())
+    }
+
+    fn of(uri: &Uri) -> Result<Self, ApiError> {
+        let pairs: Vec<(String, String)> =
+            axum::extract::Query::try_from_uri(uri).map_err(|_| ApiError::bad_request("the query cannot be read"))?.0;
         let doubled = |(i, (key, _)): (usize, &(String, String))| {
-            (key != "label" && pairs[..i].iter().any(|(earlier, _)| earlier == key)).then(|| key.clone())
+            (!REPEATED.contains(&key.as_str()) && pairs[..i].iter().any(|(earlier, _)| earlier == key))
+                .then(|| key.clone())
         };
         match pairs.iter().enumerate().find_map(doubled) {
             Some(key) => Err(ApiError::invalid(vec![Violation::new(key, "this parameter is given twice")])),
             None => Ok(Self(pairs)),
         }
+    }
+}
+
+impl FromRequestParts<State> for Pairs {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
+        Self::of(&parts.uri)
     }
 }
 

@@ -2,8 +2,9 @@
 
 use super::State;
 use super::conditional::tagged;
-use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, media_type, page};
+use super::document::schemas as s;
+use super::error::ApiError;
+use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, Pairs, media_type, page};
 use super::jobs::{JobBody, started};
 use super::respond::{self, Listing};
 use super::upload::Upload;
@@ -29,31 +30,33 @@ const DOCKERFILE: &str = "Dockerfile";
 #[serde(deny_unknown_fields)]
 pub struct NewImageBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'; unique among your images.
-    #[schema(example = "blog")]
+    #[schema(value_type = s::Name, example = "blog")]
     name: String,
     /// The id of the host to make it on.
-    #[schema(example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    #[schema(value_type = s::HostId, example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
     host: String,
     /// What to pull. An image of that reference that is on the host already is used where its registry does not answer.
-    #[schema(example = "debian:12")]
+    #[schema(value_type = Option<s::ImageReference>, example = "debian:12")]
     reference: Option<String>,
     /// The text of a Dockerfile.
+    #[schema(value_type = Option<s::Dockerfile>)]
     dockerfile: Option<String>,
     /// Build arguments.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = s::BuildArguments)]
     build_args: Object<String>,
     /// Whether to leave the build cache alone.
     #[serde(default)]
     no_cache: bool,
     /// Labels of your own.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = s::Labels)]
     labels: Object<String>,
     /// Whether every user sees it and may use it; for administrators.
     #[serde(default)]
     public: bool,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
+    #[schema(value_type = Option<s::Deadline>)]
     deadline: Option<i64>,
 }
 
@@ -82,20 +85,25 @@ struct ArchiveQuery {
 #[derive(Serialize, ToSchema)]
 pub struct ImageBody {
     /// Its id.
+    #[schema(value_type = s::ImageId)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = s::Name)]
     pub name: String,
     /// `pending`, `ready` or `deleting`.
+    #[schema(value_type = s::ImageState)]
     pub state: &'static str,
     /// Whether every user sees it.
     pub public: bool,
     /// Where it comes from.
     pub source: SourceBody,
     /// Its labels.
+    #[schema(value_type = s::Labels)]
     pub labels: BTreeMap<String, String>,
     /// On which hosts it is.
     pub hosts: Vec<PresenceBody>,
     /// When it was asked for.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
 }
 
@@ -103,6 +111,7 @@ pub struct ImageBody {
 #[derive(Serialize, ToSchema)]
 pub struct SourceBody {
     /// `dockerfile` or `reference`.
+    #[schema(value_type = s::ImageSource)]
     pub kind: &'static str,
     /// What was pulled.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,8 +128,10 @@ pub struct SourceBody {
 #[derive(Serialize, ToSchema)]
 pub struct PresenceBody {
     /// Which host.
+    #[schema(value_type = s::HostId)]
     pub host: String,
     /// `pending`, `present`, or `missing` if it was removed by hand.
+    #[schema(value_type = s::PresenceState)]
     pub state: &'static str,
     /// Docker's id of it there.
     pub docker_id: Option<String>,
@@ -168,10 +179,8 @@ impl ImageBody {
 /// (`application/x-tar` or `application/gzip`, with its parameters in the query).
 #[utoipa::path(post, operation_id = "image_create", path = "/images", tag = "images", params(ArchiveQuery),
     request_body(content((NewImageBody = "application/json"), (Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
-    (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON, or the upload broke off", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, his quota is used up, or public images are for administrators", body = Problem),
-    (status = 409, description = "The name is taken, or the host is draining", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Neither JSON nor an archive by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem), (status = 507, description = "The coordinator's disk is full", body = Problem)))]
+    (status = 202, description = "The job that makes it", body = JobBody)),
+    extensions(("x-problems" = json!(["name-taken", "host-draining", "invalid-archive", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -223,6 +232,11 @@ fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)
 }
 
 async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<Asked, ApiError> {
+    let mut check = Check::default();
+    for (name, _) in Pairs::from_request(&request)?.0 {
+        check.refuse(&name, "parameters come with an archive; JSON says everything in its body");
+    }
+    check.finish(Some(()))?;
     let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
     let mut check = Check::default();
     let (name, host) = (check.parse("/name", &body.name), check.parse("/host", &body.host));
@@ -262,9 +276,7 @@ async fn from_archive(
     request: Request,
 ) -> Result<Asked, ApiError> {
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(request.uri())
-        .map_err(|_| ApiError::bad_request("the query cannot be read"))?
-        .0;
+    let pairs = Pairs::from_request(&request)?.0;
     let given: Vec<String> = pairs.iter().map(|(key, _)| key.clone()).collect();
     let mut check = Check::default();
     let (mut name, mut host, mut deadline, mut public) = (None, None, None, false);
@@ -354,8 +366,7 @@ pub(super) struct ImageQuery {
 
 /// The images that the user may use: his own and the public ones, newest first.
 #[utoipa::path(get, operation_id = "image_list", path = "/images", tag = "images", params(ImageQuery, LabelParam), responses(
-    (status = 200, description = "A page of images", body = Listing<ImageBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of images", body = Listing<ImageBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -375,8 +386,7 @@ pub(super) async fn list(
 
 /// One image, and on which hosts it is.
 #[utoipa::path(get, operation_id = "image_get", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
-    (status = 200, description = "The image", body = ImageBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such image", body = Problem)))]
+    (status = 200, description = "The image", body = ImageBody)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -388,8 +398,8 @@ pub(super) async fn get(
 
 /// Removes an image from everywhere. Refused while a container uses it.
 #[utoipa::path(delete, operation_id = "image_delete", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or it is public, and another user's", body = Problem),
-    (status = 404, description = "No such image", body = Problem), (status = 409, description = "Containers use it, or it is still being made", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["not-owner", "image-in-use", "image-not-ready", "quota-exceeded"]))))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,

@@ -1,4 +1,4 @@
-//! The REST API: bodies in, types out, no rules. All routes are on this screen. Mounted under `/v1` and at the root; the
+//! The REST API: bodies in, types out, no rules. All routes are on this screen; `document` describes them. Mounted under `/v1` and at the root; the
 //! outermost layer gives each request its id and each error its document.
 
 pub mod agent_port;
@@ -7,6 +7,7 @@ mod auth;
 mod conditional;
 mod containers;
 mod cors;
+mod document;
 mod error;
 mod events;
 mod extract;
@@ -18,6 +19,7 @@ mod jobs;
 pub mod listener;
 mod operations;
 pub mod ops;
+mod problems;
 mod rates;
 mod respond;
 mod secrets;
@@ -50,9 +52,6 @@ use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::{CompressionLayer, CompressionLevel};
-use utoipa::OpenApi;
-use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -121,23 +120,6 @@ impl Context {
     }
 }
 
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Dockerforge",
-        description = "Hosts, images and containers of a hosting panel. Asynchronous operations answer 202 with the Location of a job; \
-                       GET of the job answers 303 with the Location of what it made. Every error is an RFC 9457 problem.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")
-    ),
-    tags(
-        (name = "users", description = "Users, their API tokens, and who did what"), (name = "hosts", description = "Machines with an agent"),
-        (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
-        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "events", description = "What happened"),
-        (name = "ops", description = "Health")
-    )
-)]
-struct ApiDoc;
-
 fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
         .routes(routes!(users::create, users::list))
@@ -171,39 +153,10 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(ops::readyz))
 }
 
-/// All operations on one path.
-fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut path.get, &mut path.post, &mut path.delete, &mut path.put, &mut path.patch].into_iter().flatten()
-}
-
-/// The document of the API, made of the code of its handlers.
+/// The document of the API, made of what its handlers say.
 #[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, paths) = routes().split_for_parts();
-    let mut document = ApiDoc::openapi().nest("/v1", paths);
-    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        // Whoever may be told to sign in may be told to wait with it.
-        let responses = &mut operation.responses.responses;
-        if responses.contains_key("401") && !responses.contains_key("429") {
-            let problem = utoipa::openapi::content::ContentBuilder::new()
-                .schema(Some(utoipa::openapi::Ref::from_schema_name("Problem")))
-                .build();
-            let slowed = utoipa::openapi::ResponseBuilder::new()
-                .description("Too many requests, or failed sign-ins; `Retry-After` says how long to wait")
-                .content("application/json", problem)
-                .build();
-            responses.insert("429".to_owned(), slowed.into());
-        }
-    }
-    let components = document.components.get_or_insert_default();
-    components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-    components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
-    document.security = Some(vec![
-        SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []),
-        SecurityRequirement::new::<_, [&str; 0], &str>("basic", []),
-    ]);
-    document
+pub fn openapi() -> serde_json::Value {
+    document::openapi(routes().split_for_parts().1)
 }
 
 /// The API, ready to be served.
@@ -217,6 +170,7 @@ pub fn router(state: State) -> Router {
     let router = Router::new()
         .nest("/v1", api.clone())
         .merge(api)
+        .merge(document::pages::router())
         .fallback(|request: Request| async move { ApiError::no_route(request.uri().path()) })
         .method_not_allowed_fallback(|request: Request| async move { ApiError::method(request.uri().path()) })
         .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))

@@ -1,6 +1,7 @@
 //! What a container is to be, as the bodies of its routes say it: read into the typed allow-list, and shown. Used by
 //! `containers` and `operations`.
 
+use super::document::schemas as s;
 use super::extract::{Check, Object, Patched, objects_only};
 use super::host_access::{self, HostAccessBody};
 use super::secrets::{self, SecretBody, SecretShown};
@@ -22,14 +23,14 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct PortBody {
     /// In the container: 1 to 65535.
-    #[schema(example = 80)]
+    #[schema(value_type = s::Port, example = 80)]
     container: i64,
     /// On the host: 1 to 65535; one of 20000 to 29999 that stays the same where absent.
-    #[schema(example = 8080)]
+    #[schema(value_type = Option<s::Port>, example = 8080)]
     host: Option<i64>,
     /// `tcp`, or `udp`.
     #[serde(default = "tcp")]
-    #[schema(example = "tcp")]
+    #[schema(value_type = s::Protocol, example = "tcp")]
     protocol: String,
 }
 
@@ -42,10 +43,10 @@ fn tcp() -> String {
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct VolumeBody {
     /// Its name among your volumes on that host; made where it is absent.
-    #[schema(example = "data")]
+    #[schema(value_type = s::Name, example = "data")]
     volume: String,
     /// Where it appears: an absolute path.
-    #[schema(example = "/var/lib/data")]
+    #[schema(value_type = s::AbsolutePath, example = "/var/lib/data")]
     target: String,
     /// Whether the container may only read it.
     #[serde(default)]
@@ -57,13 +58,13 @@ pub struct VolumeBody {
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct ResourcesBody {
     /// Processors: 0.01 to 1024.
-    #[schema(example = 0.5)]
+    #[schema(value_type = Option<s::Cpus>, example = 0.5)]
     cpus: Option<f64>,
     /// Memory, bytes: at least 6 MiB.
-    #[schema(example = 134_217_728)]
+    #[schema(value_type = Option<s::Memory>, example = 134_217_728)]
     memory: Option<u64>,
     /// Processes.
-    #[schema(example = 100)]
+    #[schema(value_type = Option<s::Pids>, example = 100)]
     pids: Option<u64>,
 }
 
@@ -72,9 +73,10 @@ pub struct ResourcesBody {
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct TmpfsBody {
     /// Where it appears: an absolute path.
-    #[schema(example = "/tmp")]
+    #[schema(value_type = s::AbsolutePath, example = "/tmp")]
     path: String,
     /// How large it may become, bytes; half of the host's memory where absent.
+    #[schema(value_type = Option<s::Memory>)]
     size: Option<u64>,
 }
 
@@ -83,9 +85,10 @@ pub struct TmpfsBody {
 #[serde(deny_unknown_fields, remote = "Self")]
 pub struct LinkBody {
     /// The id of a container of yours on the same host.
+    #[schema(value_type = s::ContainerId)]
     container: String,
     /// The name: a DNS label.
-    #[schema(example = "mysql")]
+    #[schema(value_type = s::DnsLabel, example = "mysql")]
     alias: String,
 }
 
@@ -107,15 +110,19 @@ pub struct CheckBody {
     command: TestBody,
     /// Seconds between two checks: 1 to 300; 30 where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::Grace>)]
     interval: Option<u64>,
     /// Seconds that one may take: 1 to 300; 30 where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::Grace>)]
     timeout: Option<u64>,
     /// Failures in a row that make it unhealthy: 1 to 100; 3 where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::Retries>)]
     retries: Option<u8>,
     /// Seconds after a start in which failures do not count: 1 to 300; none where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::Grace>)]
     start_period: Option<u64>,
 }
 
@@ -135,8 +142,10 @@ pub enum TestBody {
 #[derive(Serialize, ToSchema)]
 pub struct SpecBody {
     /// The program and its arguments.
+    #[schema(value_type = s::Arguments)]
     pub command: Vec<String>,
     /// Environment variables.
+    #[schema(value_type = s::Environment)]
     pub env: BTreeMap<String, String>,
     /// Published ports, as asked for.
     pub ports: Vec<PortBody>,
@@ -145,16 +154,22 @@ pub struct SpecBody {
     /// Limits.
     pub resources: ResourcesBody,
     /// When Docker starts it again.
+    #[schema(value_type = s::RestartPolicy)]
     pub restart: &'static str,
     /// Its labels.
+    #[schema(value_type = s::Labels)]
     pub labels: BTreeMap<String, String>,
     /// The program before `command`.
+    #[schema(value_type = Option<s::Arguments>)]
     pub entrypoint: Option<Vec<String>>,
     /// Who it runs as.
+    #[schema(value_type = Option<s::RunAs>)]
     pub user: Option<String>,
     /// The folder it begins in.
+    #[schema(value_type = Option<s::AbsolutePath>)]
     pub workdir: Option<String>,
     /// The name it has for itself.
+    #[schema(value_type = Option<s::DnsLabel>)]
     pub hostname: Option<String>,
     /// File systems in memory.
     pub tmpfs: Vec<TmpfsBody>,
@@ -165,8 +180,10 @@ pub struct SpecBody {
     /// How one knows that it is well.
     pub healthcheck: Option<HealthcheckBody>,
     /// The signal that asks it to end.
+    #[schema(value_type = Option<s::StopSignal>)]
     pub stop_signal: Option<String>,
     /// Seconds that it may take to end.
+    #[schema(value_type = Option<s::Grace>)]
     pub stop_grace: Option<u32>,
     /// Containers that it finds by names of its own.
     pub links: Vec<LinkBody>,
