@@ -80,6 +80,15 @@ faults-in-bed:
 	cargo build $(CARGO_FLAGS) --workspace --bins $(TEST_FEATURES)
 	cargo test $(CARGO_FLAGS) -p dockerforge-tests $(TEST_FEATURES) --test faults --no-fail-fast -- --nocapture --test-threads 2
 
+.PHONY: contract-long
+contract-long: setup ## the API against its document, many times over and other things each time
+	@DOCKERFORGE_CONTRACT=full $(TESTBED) run $(MAKE) --no-print-directory contract-in-bed
+
+.PHONY: contract-in-bed
+contract-in-bed:
+	cargo build $(CARGO_FLAGS) --workspace --bins $(TEST_FEATURES)
+	cargo test $(CARGO_FLAGS) -p dockerforge-tests $(TEST_FEATURES) --test e2e -- --nocapture contract::
+
 .PHONY: bench
 bench: setup ## how fast we are, beside what limits us, in one run
 	@DOCKERFORGE_BIN_DIR=$${CARGO_TARGET_DIR:-$(CURDIR)/target}/release $(TESTBED) run $(MAKE) --no-print-directory bench-in-bed

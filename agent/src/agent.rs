@@ -181,6 +181,7 @@ impl Agent {
             slots: config.slots,
             spool,
             spool_limit: config.spool_limit,
+            own_paths: std::iter::once(state.path().to_owned()).chain(config.policy.clone()).collect(),
             policy,
             engine: Arc::clone(&self.engine),
             supplies: Arc::new(CoordinatorSupplies {

@@ -4,7 +4,7 @@
 
 use dockerforge_protocol::command::{Command, RecreateContainer};
 use dockerforge_protocol::report::{AgentFailure, FailureKind};
-use dockerforge_protocol::spec::Resources;
+use dockerforge_protocol::spec::{HostAccess, Resources};
 use dockerforge_protocol::stream::StreamRequest;
 use figment::providers::{Format, Toml};
 use serde::Deserialize;
@@ -55,6 +55,60 @@ pub struct Policy {
     pub terminals: Option<bool>,
     /// `false` forbids that containers' logs are shown.
     pub logs: Option<bool>,
+    /// Of what reaches into the host: `false` forbids all of it, a list all else.
+    pub host_access: Option<HostAccessPolicy>,
+    /// The only folders and files of the host that containers may mount, with all below them.
+    pub host_mounts: Option<Vec<PathBuf>>,
+}
+
+/// Which containers that reach into the host are allowed.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged, expecting = "expected true, false, or a list of what is allowed")]
+pub enum HostAccessPolicy {
+    /// All, or none.
+    All(bool),
+    /// Only with these.
+    Only(Vec<HostAccessKind>),
+}
+
+/// What containers may be given of the host, each by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HostAccessKind {
+    /// Everything.
+    Privileged,
+    /// Devices.
+    Devices,
+    /// Capabilities beside Docker's.
+    Capabilities,
+    /// Files and folders; see `host-mounts`.
+    Mounts,
+    /// The host's network, processes, shared memory or name.
+    Namespaces,
+    /// Kernel settings.
+    Sysctls,
+    /// Other runtimes.
+    Runtimes,
+    /// Without seccomp, or without AppArmor.
+    SecurityOptions,
+}
+
+impl HostAccessKind {
+    /// Those that a container asks for, and how they are called.
+    fn of(asked: &HostAccess) -> impl Iterator<Item = (Self, &'static str)> {
+        [
+            (asked.privileged, Self::Privileged, "privileged containers"),
+            (!asked.devices.is_empty(), Self::Devices, "devices of the host"),
+            (!asked.cap_add.is_empty(), Self::Capabilities, "added capabilities"),
+            (!asked.binds.is_empty(), Self::Mounts, "mounts of the host"),
+            (!asked.namespaces.is_empty(), Self::Namespaces, "namespaces of the host"),
+            (!asked.sysctls.is_empty(), Self::Sysctls, "kernel settings"),
+            (asked.runtime.is_some(), Self::Runtimes, "other runtimes"),
+            (!asked.security_options.is_empty(), Self::SecurityOptions, "security options"),
+        ]
+        .into_iter()
+        .filter_map(|(is, kind, name)| is.then_some((kind, name)))
+    }
 }
 
 impl Policy {
@@ -82,6 +136,32 @@ impl Policy {
         }
     }
 
+    fn allows_host_access(&self, asked: &HostAccess) -> Result<(), AgentFailure> {
+        let forbidden = |kind| match &self.host_access {
+            None | Some(HostAccessPolicy::All(true)) => false,
+            Some(HostAccessPolicy::All(false)) => true,
+            Some(HostAccessPolicy::Only(allowed)) => !allowed.contains(&kind),
+        };
+        match HostAccessKind::of(asked).find(|(kind, _)| forbidden(*kind)) {
+            Some((_, name)) => {
+                Err(AgentFailure::new(FailureKind::Policy, format!("this host's policy forbids {name}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Whether containers may mount what is at this path, which has no links in it; why not, in words.
+    pub fn allows_source(&self, real: &Path) -> Result<(), String> {
+        let Some(allowed) = &self.host_mounts else { return Ok(()) };
+        // What the owner names may be a link itself.
+        let within = |folder: &PathBuf| real.starts_with(folder.canonicalize().as_ref().unwrap_or(folder));
+        if allowed.iter().any(within) {
+            Ok(())
+        } else {
+            Err(format!("this host's policy does not allow mounting {}", real.display()))
+        }
+    }
+
     /// Whether a command is allowed.
     pub fn allows(&self, command: &Command) -> Result<(), AgentFailure> {
         let forbid = |what: String| Err(AgentFailure::new(FailureKind::Policy, format!("this host's policy {what}")));
@@ -106,7 +186,7 @@ impl Policy {
                         return forbid(format!("allows the ports {first} to {last}, {port} is asked"));
                     }
                 }
-                Ok(())
+                self.allows_host_access(&create.spec.host_access)
             }
             Command::UpdateContainer(update) => self.allows_memory(&update.resources),
             Command::BuildImage(_)
@@ -169,6 +249,31 @@ mod tests {
         for bad in ["r.example/a:2", "docker.io/other/x", "evil.example/docker.io/library/x"] {
             assert_eq!(policy.allows(&pull(bad)).unwrap_err().kind, FailureKind::Policy, "{bad}");
         }
+    }
+
+    #[test]
+    fn of_the_host_only_what_its_owner_allows_is_given() {
+        let policy = |text: &str| -> Policy { figment::Figment::from(Toml::string(text)).extract().unwrap() };
+        let asked = |text: &str| -> HostAccess { serde_json::from_str(text).unwrap() };
+        let (privileged, mount) =
+            (asked(r#"{"privileged":true}"#), asked(r#"{"binds":[{"source":"/a","target":"/b"}]}"#));
+        for (text, may_be_privileged, may_mount) in [
+            ("", true, true),
+            ("host-access = true", true, true),
+            ("host-access = false", false, false),
+            ("host-access = []", false, false),
+            (r#"host-access = ["mounts", "devices"]"#, false, true),
+        ] {
+            let policy = policy(text);
+            assert_eq!(policy.allows_host_access(&privileged).is_ok(), may_be_privileged, "{text}");
+            assert_eq!(policy.allows_host_access(&mount).is_ok(), may_mount, "{text}");
+            assert!(policy.allows_host_access(&HostAccess::default()).is_ok(), "{text}");
+        }
+        let narrow = policy(r#"host-mounts = ["/srv/shared"]"#);
+        assert!(narrow.allows_source(Path::new("/srv/shared/a")).is_ok());
+        assert!(narrow.allows_source(Path::new("/srv/shared-not")).is_err());
+        assert!(narrow.allows_source(Path::new("/srv")).is_err());
+        assert!(figment::Figment::from(Toml::string(r#"host-access = ["mount"]"#)).extract::<Policy>().is_err());
     }
 
     #[test]

@@ -203,6 +203,7 @@ impl App {
             stop: streams.clone(),
             tasks: tasks.clone(),
             failures,
+            rates: Arc::new(http::Rates::new(config.rate)),
             origins: config.allowed_origins.clone().into(),
         };
         let tls = Arc::new(ServerTls::new(authority, now)?);

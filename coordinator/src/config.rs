@@ -3,13 +3,18 @@
 
 use crate::domain::placement::{MAX_PIDS, PoolRules, Strategy};
 use crate::domain::quota::{Counted, Limits, MAX_LIMIT, thousandths};
+use crate::domain::rate::Rate;
 use crate::store::Location;
 use clap::{Args, ValueEnum};
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
+pub use rate::RateSetting;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+
+mod rate;
 
 /// Flags of `serve`. Each may also come from the environment or the configuration file.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
@@ -71,10 +76,18 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_STREAMS_PER_USER", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streams_per_user: Option<u32>,
-    /// Origins whose pages may open terminals, beside the API's own, such as https://panel.example.org; may be repeated
+    /// Origins whose pages may call the API (CORS) and open terminals, beside the API's own, such as https://panel.example.org; may be repeated
     #[arg(long = "allowed-origin", env = "DOCKERFORGE_ALLOWED_ORIGINS", value_name = "ORIGIN", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub allowed_origins: Vec<String>,
+    /// Requests a second that each user may make, or off for any number [default: 50]
+    #[arg(long, env = "DOCKERFORGE_RATE_LIMIT", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateSetting>,
+    /// Requests that each user may make at once, before he is held to the rate [default: 200]
+    #[arg(long, env = "DOCKERFORGE_RATE_BURST", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate_burst: Option<NonZeroU32>,
     /// How a pool host is chosen where a request does not say: spread, binpack or random [default: spread]
     #[arg(long, env = "DOCKERFORGE_POOL_STRATEGY", value_name = "STRATEGY")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -198,8 +211,10 @@ pub struct Config {
     pub admin_key_file: Option<PathBuf>,
     /// How many streams a user may have open.
     pub streams_per_user: u32,
-    /// Origins whose pages may open terminals, beside the API's own.
+    /// Origins whose pages may call the API and open terminals, beside the API's own.
     pub allowed_origins: Vec<String>,
+    /// How many requests each user may make; any number if absent.
+    pub rate: Option<Rate>,
     /// What holds on pool hosts.
     pub pool: PoolRules,
     /// How large an uploaded build context may be, bytes.
@@ -233,6 +248,9 @@ pub enum ConfigError {
     /// What cannot hold on pool hosts.
     #[error("{0}: {1}")]
     Pool(&'static str, String),
+    /// What is no origin of a page.
+    #[error("expected scheme://host or scheme://host:port for an allowed origin, not {0}")]
+    Origin(String),
     /// What agents cannot dial.
     #[error("expected https://host:port for the agent URL, not {0}")]
     AgentUrl(String),
@@ -303,7 +321,8 @@ impl Config {
             metrics_hosts: args.metrics_hosts.unwrap_or(METRICS_HOSTS),
             admin_key_file: args.admin_key_file,
             streams_per_user: args.streams_per_user.unwrap_or(8),
-            allowed_origins: args.allowed_origins,
+            allowed_origins: args.allowed_origins.into_iter().map(origin).collect::<Result<_, _>>()?,
+            rate: args.rate_limit.unwrap_or_default().with(args.rate_burst),
             pool,
             upload_limit: args.upload_limit.unwrap_or(UPLOAD_LIMIT),
             log_format: args.log_format.unwrap_or_default(),
@@ -312,6 +331,14 @@ impl Config {
             data_dir,
         })
     }
+}
+
+/// An origin as browsers send it (RFC 6454, 6.1). There is none for everybody: a key is read by pages that are known.
+fn origin(text: String) -> Result<String, ConfigError> {
+    let host = text.split_once("://").map(|(_, host)| host).filter(|host| !host.is_empty());
+    let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
+    let is_one = printable && host.is_some_and(|host| !host.contains(['/', '*', '?', '#', '@']));
+    if is_one { Ok(text) } else { Err(ConfigError::Origin(text)) }
 }
 
 /// What holds on pool hosts.
@@ -400,6 +427,17 @@ mod tests {
         assert_eq!(ops("off").unwrap().ops_listen, None);
         assert_eq!(ops("0.0.0.0:9").unwrap().ops_listen.map(|at| at.port()), Some(9));
         assert!(matches!(ops("7090"), Err(ConfigError::OpsListen(_))));
+    }
+
+    #[test]
+    fn an_origin_is_that_of_known_pages() {
+        let origins =
+            |text: &str| Config::load(&ServeArgs { allowed_origins: vec![text.to_owned()], ..ServeArgs::default() });
+        assert!(origins("https://panel.example.org").is_ok() && origins("http://[::1]:8080").is_ok());
+        for bad in ["*", "panel.example.org", "https://", "https://*.example.org", "https://a/", "https://a b", "null"]
+        {
+            assert!(matches!(origins(bad), Err(ConfigError::Origin(_))), "{bad} was accepted");
+        }
     }
 
     #[test]

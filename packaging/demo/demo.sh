@@ -250,7 +250,7 @@ Try next:
   dockerforge container rm second --wait
   dockerforge image build --help            # build from a folder of yours
   curl -s -H "Authorization: Bearer \$(cat $DEMO_DIR/demo.key)" $API/v1/containers | jq
-  curl -s $API/openapi.json | jq .paths     # the whole REST contract
+  curl -s $API/openapi.json | jq .paths     # the whole REST contract; to read in a browser: $API/docs
   curl http://127.0.0.1:$PORT/
 
   kill -9 \$(cat $AGENT_PID)                # 15 s later the host is unreachable; its containers go on

@@ -16,6 +16,12 @@ unset DOCKER_CONTEXT DOCKER_TLS_VERIFY DOCKER_CERT_PATH
 SETUP_DIR=/run/dockerforge-setup
 export SETUP_DIR
 
+# Where the set-up puts what the contract tests run: a folder for each list of it, which checkouts with the same list share.
+CONTRACT_LIST=$CHECKOUT/tests/contract/requirements.txt
+CONTRACT_DIR=/var/lib/dockerforge-contract/$(cksum "$CONTRACT_LIST" 2>/dev/null | awk '{ printf "%08x", $1 }')
+export CONTRACT_LIST
+export CONTRACT_DIR
+
 # One line about what is being done, on standard error: standard output is for what other programs read.
 say() { printf '[%s] %s\n' "${SAY_AS:-setup}" "$*" >&2; }
 

@@ -3,7 +3,8 @@
 # running. Says each thing it does in one line, says nothing of what is already there, and can be repeated.
 #
 #   setup.sh demo        what `make demo` needs: a compiler's linker, Docker, busybox, curl, jq
-#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools
+#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools, and from PyPI, into a folder of
+#                        its own, what the contract tests run
 #   setup.sh stop-docker stops a Docker that this script had to start by hand, if nothing uses it any more
 #
 # Works with systemd as PID 1 and without any init system (then dockerd is started by hand). A Docker that is already
@@ -49,6 +50,8 @@ choose_packages() {
     want containerd containerd
     want dockerd docker.io
     want docker-registry docker-registry
+    want python3 python3
+    python3 -c 'import ensurepip, venv' 2>/dev/null || MISSING+=(python3-venv)
     compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || MISSING+=(postgresql)
   fi
 }
@@ -115,6 +118,20 @@ ensure_rust() {
   # Debian 12's own rustc is years too old, and running a script from the network is the owner's decision.
   die "Debian's own rustc is too old for this project. Install Rust from https://rustup.rs, or let the set-up do it:
         DOCKERFORGE_INSTALL_RUST=yes make ${MAKE_GOAL:-demo}"
+}
+
+# What the contract tests run, from PyPI by pip's own configuration, in a folder that no other Python sees.
+ensure_contract_tools() {
+  [ -e "$CONTRACT_DIR/complete" ] && return 0
+  need_root "installing $CONTRACT_DIR"
+  say "installing schemathesis $(sed -n 's/^schemathesis==//p' "$CONTRACT_LIST") from PyPI into $CONTRACT_DIR"
+  rm -rf "$CONTRACT_DIR"
+  mkdir -p "$(dirname "$CONTRACT_DIR")"
+  python3 -m venv "$CONTRACT_DIR" || die "python3 -m venv failed: is python3-venv installed?"
+  "$CONTRACT_DIR/bin/pip" install -q --disable-pip-version-check --no-input -r "$CONTRACT_LIST" ||
+    die "pip could not install what $CONTRACT_LIST names: is PyPI, or the index of pip's configuration, within reach?"
+  # Last, so that one that was interrupted begins again.
+  touch "$CONTRACT_DIR/complete"
 }
 
 systemd_runs() { [ -d /run/systemd/system ]; }
@@ -212,10 +229,11 @@ case "${1:-}" in
     ensure_docker_client
     ensure_docker
     ensure_rust
+    if [ "$1" = test ]; then ensure_contract_tools; fi
     ;;
   stop-docker) stop_docker ;;
   *)
-    sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac

@@ -64,6 +64,17 @@ impl Command {
             Self::RemoveUser(_) => "remove_user",
         }
     }
+
+    /// What an agent must have named in its hello to be sent this, if anything.
+    #[must_use]
+    pub fn feature(&self) -> Option<&'static str> {
+        match self {
+            Self::CreateContainer(create) | Self::RecreateContainer(RecreateContainer { create, .. }) => {
+                create.spec.feature()
+            }
+            _ => None,
+        }
+    }
 }
 
 /// See [`Command::CreateContainer`].

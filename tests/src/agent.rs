@@ -66,6 +66,7 @@ impl Agent {
     }
 
     async fn enrolled(mut self, cluster: &Cluster, token: &str) -> Self {
+        cluster.is_secret(token);
         self.launch(Some(token), &[]);
         self.is_online(30).await;
         self.note(cluster);

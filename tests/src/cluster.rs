@@ -4,15 +4,16 @@
 use crate::{
     agent::Agent,
     backend::{Backend, Database},
-    client::{Api, NewUser},
+    client::{Api, NewUser, User},
     docker::{Witness, block_on},
     env,
+    port::Port,
     process::Process,
     wait,
 };
 use std::{
     fs,
-    net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -24,10 +25,11 @@ pub struct Cluster {
     folder: TempDir,
     database: Database,
     process: Option<Process>,
-    api: SocketAddr,
-    agent_port: SocketAddr,
-    ops: SocketAddr,
+    api: Port,
+    agent_port: Port,
+    ops: Port,
     traces: Arc<Mutex<Vec<Trace>>>,
+    secrets: Mutex<Vec<String>>,
 }
 
 /// Where an agent of this cluster may have left something.
@@ -35,15 +37,6 @@ pub struct Cluster {
 pub(crate) struct Trace {
     pub(crate) docker: String,
     pub(crate) cluster: String,
-}
-
-/// A port that nobody listens on now.
-pub fn free_port() -> SocketAddr {
-    free_port_at(Ipv4Addr::LOCALHOST.into())
-}
-
-fn free_port_at(address: IpAddr) -> SocketAddr {
-    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap()
 }
 
 impl Cluster {
@@ -67,10 +60,11 @@ impl Cluster {
             folder: tempfile::Builder::new().prefix("dockerforge-test-").tempdir().unwrap(),
             database: Database::create(backend).await,
             process: None,
-            api: free_port(),
-            agent_port: free_port_at(agents),
-            ops: free_port(),
+            api: Port::reserve(),
+            agent_port: Port::reserve_at(agents),
+            ops: Port::reserve(),
             traces: Arc::default(),
+            secrets: Mutex::default(),
         };
         cluster.launch(&[]).await;
         cluster
@@ -93,11 +87,13 @@ impl Cluster {
             .arg("serve")
             .arg("--data-dir")
             .arg(self.data())
-            .args(["--api-listen", &self.api.to_string()])
-            .args(["--agent-listen", &self.agent_port.to_string()])
-            .args(["--ops-listen", &self.ops.to_string()])
-            .args(["--agent-url", &format!("https://{}", self.agent_port)])
+            .args(["--api-listen", &self.api().to_string()])
+            .args(["--agent-listen", &self.agent_port().to_string()])
+            .args(["--ops-listen", &self.ops().to_string()])
+            .args(["--agent-url", &format!("https://{}", self.agent_port())])
             .env("RUST_BACKTRACE", "0")
+            // Tests and benches ask as fast as they can; those of the limit itself set one.
+            .env("DOCKERFORGE_RATE_LIMIT", "off")
             .envs(variables.iter().copied());
         if let Some(url) = &self.database.url {
             command.args(["--database", url]);
@@ -107,7 +103,7 @@ impl Cluster {
 
     /// Waits until the coordinator says that it serves.
     pub async fn serves(&mut self, seconds: u64) {
-        let anonymous = Api::anonymous(self.api);
+        let anonymous = Api::anonymous(self.api());
         let process = self.process.as_mut().expect("the coordinator was started");
         wait::until(seconds, "the coordinator is ready", async || {
             if let Some(status) = process.ended() {
@@ -134,17 +130,17 @@ impl Cluster {
 
     /// The address of the API.
     pub fn api(&self) -> SocketAddr {
-        self.api
+        self.api.address
     }
 
     /// The address that agents dial.
     pub fn agent_port(&self) -> SocketAddr {
-        self.agent_port
+        self.agent_port.address
     }
 
     /// The address for those who run it.
     pub fn ops(&self) -> SocketAddr {
-        self.ops
+        self.ops.address
     }
 
     /// Its database.
@@ -185,7 +181,7 @@ impl Cluster {
 
     /// The API without credentials.
     pub fn anonymous(&self) -> Api {
-        Api::anonymous(self.api)
+        Api::anonymous(self.api())
     }
 
     /// The API as the administrator.
@@ -196,6 +192,7 @@ impl Cluster {
     /// A new user and the API as he sees it.
     pub async fn user(&self, name: &str) -> (NewUser, Api) {
         let user = self.admin().create_user(name).await;
+        self.is_secret(&user.key);
         let api = self.anonymous().bearer(&user.key);
         (user, api)
     }
@@ -203,6 +200,22 @@ impl Cluster {
     /// A host of this user on the test bed's first Docker Engine, online.
     pub async fn host(&self, api: &Api, name: &str) -> Agent {
         Agent::online(self, api, name, &env::docker()).await
+    }
+
+    /// The ids of all users.
+    pub async fn users(&self) -> Vec<String> {
+        self.admin().all::<User>("/v1/users").await.into_iter().map(|user| user.id).collect()
+    }
+
+    /// Notes something that has to stay where it belongs (I18).
+    pub fn is_secret(&self, text: &str) {
+        self.secrets.lock().unwrap().push(text.to_owned());
+    }
+
+    /// What has to stay where it belongs: the administrator's key, every user's, every join token, and what else was noted.
+    pub fn secrets(&self) -> Vec<String> {
+        let noted = self.secrets.lock().unwrap().clone();
+        noted.into_iter().chain([self.admin_key()]).collect()
     }
 
     pub(crate) fn remember(&self, trace: Trace) {

@@ -49,6 +49,22 @@ pub fn hosts_script() -> PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/hosts")
 }
 
+/// A program of the contract tests, as `tests/contract/requirements.txt` names them.
+pub fn contract_tool(name: &str) -> PathBuf {
+    let folder = needed("DOCKERFORGE_TEST_CONTRACT", "the Python environment of tests/contract/requirements.txt");
+    PathBuf::from(folder).join("bin").join(name)
+}
+
+/// What the contract tests bring: configuration and hooks.
+pub fn contract_folder() -> PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("contract")
+}
+
+/// Whether the long contract tests were asked for.
+pub fn full_contract() -> bool {
+    std::env::var("DOCKERFORGE_CONTRACT").is_ok_and(|value| value == "full")
+}
+
 /// The image that every Docker Engine of the test bed has: busybox, with `sh` and `httpd`.
 pub const BASE_IMAGE: &str = "dockerforge-test/busybox:1";
 

@@ -1,5 +1,9 @@
 //! What has to hold after every fault, checked from outside: through the API, and on Docker itself. The names are
-//! those of the list in ARCHITECTURE.md.
+//! those of the list in ARCHITECTURE.md. I16 has a test of its own (`hosts`), and so has what an exec does (I8, `faults`): it
+//! cannot be seen afterwards.
+
+mod records;
+pub mod secrecy;
 
 use crate::{
     client::{Api, Container, Image, Job},
@@ -7,7 +11,7 @@ use crate::{
     docker::Witness,
     wait,
 };
-use dockerforge_protocol::command::{docker_name, labels};
+use dockerforge_protocol::command::{docker_name, labels, network_name};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Each state and those that may follow it. A state that is looked at twice may have skipped some in between, so this
@@ -44,6 +48,13 @@ impl Ledger {
                 job.id,
                 job.state,
                 before.state
+            );
+            assert!(
+                !before.is_terminal()
+                    || (&before.result, &before.ended_at, before.error_kind())
+                        == (&job.result, &job.ended_at, job.error_kind()),
+                "I3: what came of {} changed: {before:?}, {job:?}",
+                job.id
             );
             // An attempt that its agent refused (it is busy, its Docker does not answer yet) does not count.
             let refused = before.state == "assigned" && job.attempt + 1 == before.attempt;
@@ -106,6 +117,45 @@ pub async fn hold(cluster: &Cluster, api: &Api, ledger: &mut Ledger, seconds: u6
     for (witness, cluster_id) in cluster.witnesses() {
         containers_agree(&witness, &cluster_id, api, seconds).await;
         images_agree(&witness, &cluster_id, api, seconds).await;
+        users_apart(&witness, &cluster_id).await;
+    }
+    standing(cluster).await;
+}
+
+/// What has to hold at any time, whatever is under way: the records agree with each other, no secret is outside its place,
+/// and nobody has more than his quota.
+///
+/// # Panics
+/// Naming the invariant that does not hold.
+pub async fn standing(cluster: &Cluster) {
+    records::hold(cluster).await;
+    secrecy::hold(cluster).await;
+    quotas_held(cluster).await;
+}
+
+/// I19: nobody has more than he may. (A limit that was lowered below what is used takes nothing away: a test that does so
+/// does not ask this.)
+async fn quotas_held(cluster: &Cluster) {
+    for user in cluster.users().await {
+        let shown = cluster.admin().get(&format!("/v1/users/{user}")).await.json;
+        for (what, limit) in shown["quota"].as_object().into_iter().flatten() {
+            let used = shown["usage"][what].as_f64().unwrap_or_default();
+            assert!(limit.as_f64().is_none_or(|limit| used <= limit), "I19: {used} {what} of {limit} for {user}");
+        }
+    }
+}
+
+/// I14: a container is in its own user's network, and has its own user's volumes.
+async fn users_apart(witness: &Witness, cluster: &str) {
+    for container in witness.containers(labels::CLUSTER, cluster).await {
+        let user = container.labels.unwrap_or_default().get(labels::USER).cloned().unwrap_or_default();
+        let own = user.parse().map(network_name).unwrap_or_default();
+        let networks = container.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        assert!(networks.keys().all(|name| *name == own), "I14: {networks:?} of a container of {user}");
+        let volumes = container.mounts.unwrap_or_default().into_iter().filter_map(|mount| mount.name);
+        for volume in volumes.filter(|name| name.starts_with("df-")) {
+            assert!(volume.starts_with(&own), "I14: {volume} in a container of {user}");
+        }
     }
 }
 

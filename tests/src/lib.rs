@@ -20,6 +20,7 @@ pub mod env;
 pub mod hosts;
 pub mod invariants;
 pub mod metrics;
+pub mod port;
 pub mod process;
 pub mod proxy;
 pub mod receiver;

@@ -5,12 +5,24 @@ use std::time::{Duration, Instant};
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(25);
+/// The least that is waited for anything, seconds. What becomes so ends the wait at once, so patience costs nothing but in
+/// a test that fails; without it a machine that is busy for a while fails tests that are right.
+const PATIENCE: u64 = 30;
 
-/// Looks until `look` gives a value. What it gives instead, an `Err`, is what a failure shows.
+/// Looks until `look` gives a value, for these seconds, or more where they are few. What it gives instead, an `Err`, is
+/// what a failure shows.
 ///
 /// # Panics
 /// When the time is over.
-pub async fn until<T>(seconds: u64, what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn until<T>(seconds: u64, what: &str, look: impl AsyncFnMut() -> Result<T, String>) -> T {
+    within(seconds.max(PATIENCE), what, look).await
+}
+
+/// The same for a promise: so many seconds, and no more.
+///
+/// # Panics
+/// When the time is over.
+pub async fn within<T>(seconds: u64, what: &str, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let started = Instant::now();
     loop {
         match look().await {
@@ -38,6 +50,15 @@ pub async fn always(duration: Duration, what: &str, mut look: impl AsyncFnMut() 
         }
         tokio::time::sleep(PAUSE).await;
     }
+}
+
+/// Waits for something to end, such as a stream, with the patience of [`until`].
+///
+/// # Panics
+/// When it does not end.
+pub async fn for_end<T>(what: &str, end: impl Future<Output = T>) -> T {
+    let ended = tokio::time::timeout(Duration::from_secs(PATIENCE), end).await;
+    ended.unwrap_or_else(|_| panic!("waited {PATIENCE} s for the end of {what}"))
 }
 
 /// `Ok` if it holds, else what was seen.

@@ -18,6 +18,7 @@ use bytes::Bytes;
 use dockerforge_protocol::inventory::DockerInfo;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -129,6 +130,16 @@ impl Engine for UnixEngine {
         async move {
             let version = self.call("version", QUICK, |d| async move { d.version().await }).await?;
             Ok(convert::info(version))
+        }
+        .boxed()
+    }
+
+    fn own_paths(&self) -> Call<'_, Vec<PathBuf>> {
+        async move {
+            let info = self.call("info", QUICK, |d| async move { d.info().await }).await?;
+            let containerd = info.containerd.and_then(|containerd| containerd.address);
+            let told = [Some(self.socket.clone()), info.docker_root_dir, containerd];
+            Ok(told.into_iter().flatten().filter(|path| path.starts_with('/')).map(PathBuf::from).collect())
         }
         .boxed()
     }

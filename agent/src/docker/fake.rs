@@ -17,6 +17,7 @@ use bytes::Bytes;
 use dockerforge_protocol::command::labels;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, ObservedPort};
 use futures_util::{FutureExt, StreamExt};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{broadcast, watch};
@@ -149,6 +150,10 @@ impl Engine for FakeEngine {
     fn version(&self) -> Call<'_, DockerInfo> {
         let info = || DockerInfo { version: "fake".into(), api_version: "1.41".into(), platform: "linux/amd64".into() };
         self.act("version", "", move |_| Ok(info())).boxed()
+    }
+
+    fn own_paths(&self) -> Call<'_, Vec<PathBuf>> {
+        self.act("info", "", |w| Ok(w.own_paths.clone())).boxed()
     }
 
     fn events(&self) -> Call<'_, Events<Hint>> {
@@ -297,6 +302,10 @@ impl Engine for FakeEngine {
                 let mut held = engine.held.subscribe();
                 let _ = held.wait_for(|held| !held).await;
                 let mut world = engine.world();
+                if let Some(left) = world.cache_losses.checked_sub(1) {
+                    world.cache_losses = left;
+                    return Err(DockerError::CacheGone { message: "failed to get digest sha256:0".to_owned() });
+                }
                 let id = world.id("sha256:");
                 let image = Image { id: id.clone(), size: 2000, tags: Vec::new(), labels: build.labels };
                 world.images.insert(id.clone(), image);
@@ -318,17 +327,7 @@ impl Engine for FakeEngine {
             }
             let Some(image) = w.image(&new.image).map(|i| i.id.clone()) else { return missing(&new.image) };
             let id = w.id("");
-            let container = Container {
-                id: id.clone(),
-                labels: new.labels.clone(),
-                state: ContainerState::Created,
-                health: None,
-                exit_code: None,
-                stop_timeout: None,
-                started_at: None,
-                volumes: new.volumes.iter().map(|(name, ..)| name.clone()).collect(),
-            };
-            w.containers.insert(id.clone(), (container, new.clone(), image));
+            w.containers.insert(id.clone(), (World::created(&id, new), new.clone(), image));
             Ok(id)
         });
         async move {

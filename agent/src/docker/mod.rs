@@ -10,11 +10,12 @@ pub mod live;
 
 use bytes::Bytes;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Health, ObservedPort};
-use dockerforge_protocol::spec::{Healthcheck, PortProtocol};
+use dockerforge_protocol::spec::{Healthcheck, HostAccess, PortProtocol};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The answer of a call.
@@ -64,6 +65,12 @@ pub enum DockerError {
     /// The daemon's disk is full.
     #[error("{message}")]
     DiskFull {
+        /// Docker's words.
+        message: String,
+    },
+    /// A build found a layer in the cache that the removal of another image has taken meanwhile.
+    #[error("{message}")]
+    CacheGone {
         /// Docker's words.
         message: String,
     },
@@ -153,7 +160,12 @@ pub struct Container {
     pub started_at: Option<i64>,
     /// The names of the volumes it mounts.
     pub volumes: Vec<String>,
+    /// The files and folders of the host that it mounts.
+    pub binds: Vec<PathBuf>,
 }
+
+/// Docker's name of the host's network.
+pub const HOST_NETWORK: &str = "host";
 
 /// A container to make. Made by the executor alone, from a parsed spec: no field here comes from a user's JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -168,7 +180,7 @@ pub struct NewContainer {
     pub env: Vec<String>,
     /// Its labels.
     pub labels: LabelMap,
-    /// The network it joins.
+    /// The network it joins; [`HOST_NETWORK`] is none of its own.
     pub network: String,
     /// Its DNS name there.
     pub alias: String,
@@ -211,7 +223,9 @@ pub struct NewContainer {
     /// Whether no program of it may gain privileges that its parent did not have.
     pub no_new_privileges: bool,
     /// Which of Docker's default capabilities it does not have.
-    pub drop_capabilities: &'static [&'static str],
+    pub drop_capabilities: Vec<String>,
+    /// What it is given of the host, the sources of its mounts without links.
+    pub host: HostAccess,
 }
 
 /// What can be changed of a container where it is; what is absent stays.
@@ -290,6 +304,8 @@ pub trait Engine: live::Live {
     fn ping(&self) -> Call<'_, ()>;
     /// What it is.
     fn version(&self) -> Call<'_, DockerInfo>;
+    /// What of the host is its own: its socket, its data, its containerd's socket, where it tells.
+    fn own_paths(&self) -> Call<'_, Vec<PathBuf>>;
     /// What happens, from now on. Ends when the connection does.
     fn events(&self) -> Call<'_, Events<Hint>>;
 

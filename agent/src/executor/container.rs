@@ -5,12 +5,12 @@
 use super::ports::{self, Published};
 use super::secrets::{self, Values};
 use super::work::{Work, failed};
-use super::{Ended, failure, network, update};
-use crate::docker::{Container, DockerError, NewContainer};
+use super::{Ended, failure, host, network, update};
+use crate::docker::{Container, DockerError, HOST_NETWORK, NewContainer};
 use dockerforge_protocol::command::{CreateContainer, Hardening, docker_name, labels, local_tag};
 use dockerforge_protocol::ids::{ContainerId, UserId};
 use dockerforge_protocol::report::{FailureKind, Product};
-use dockerforge_protocol::spec::{MilliCpus, SECRETS_FOLDER};
+use dockerforge_protocol::spec::{HostAccess, HostNamespace, MilliCpus, SECRETS_FOLDER};
 use std::collections::BTreeSet;
 
 /// Of Docker's default capabilities (docs.docker.com/engine/security) those that a hosted program has no use for, and an
@@ -22,6 +22,32 @@ const PORT_CHOICES: usize = 20;
 /// Makes sure that the container exists as specified, and runs.
 pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result<Product, Ended> {
     work.done("accepted");
+    within_policy(work, command).await?;
+    let prepared = prepare(work, command).await?;
+    let id = make(work, command, &prepared, &[], true).await?;
+    Ok(Product::Container { docker_id: id })
+}
+
+/// What has to be there before the container can be.
+pub(super) struct Prepared {
+    /// The network that it joins.
+    network: String,
+    /// What stands in it from outside: volume name, path, whether read-only.
+    volumes: Vec<(String, String, bool)>,
+    /// What it is given of the host.
+    host: HostAccess,
+}
+
+/// What a container is made from.
+struct New<'a> {
+    command: &'a CreateContainer,
+    prepared: &'a Prepared,
+    values: &'a Values,
+}
+
+/// Makes sure that all is there that the container needs, its user's network, its volumes, its image, and that it may have
+/// what it is given of the host.
+pub(super) async fn prepare(work: &Work<'_>, command: &CreateContainer) -> Result<Prepared, Ended> {
     if let Some((pointer, problem)) = command.spec.problems().into_iter().next() {
         return Err(failed(
             FailureKind::DockerRefused,
@@ -29,27 +55,13 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
         ));
     }
     hardened(command)?;
-    within_policy(work, command).await?;
-    let (network, volumes) = prepare(work, command).await?;
-    let id = make(work, command, &network, &volumes, &[], true).await?;
-    Ok(Product::Container { docker_id: id })
-}
-
-/// What a container is made from.
-struct New<'a> {
-    command: &'a CreateContainer,
-    network: &'a str,
-    volumes: &'a [(String, String, bool)],
-    values: &'a Values,
-}
-
-/// What stands in a container from outside: volume name, path, whether read-only.
-type Volumes = Vec<(String, String, bool)>;
-
-/// Makes sure that all is there that the container needs: its user's network, its volumes, its image.
-pub(super) async fn prepare(work: &Work<'_>, command: &CreateContainer) -> Result<(String, Volumes), Ended> {
+    let host = host::given(work, command).await?;
     work.step("preparing the network", Some(10))?;
-    let network = network::ensure(work, command.user).await?;
+    let network = if host.joins(HostNamespace::Network) {
+        HOST_NETWORK.to_owned()
+    } else {
+        network::ensure(work, command.user).await?
+    };
     work.done("network");
 
     work.step("preparing volumes", Some(20))?;
@@ -72,7 +84,7 @@ pub(super) async fn prepare(work: &Work<'_>, command: &CreateContainer) -> Resul
     }
     work.done("image");
 
-    Ok((network, volumes))
+    Ok(Prepared { network, volumes, host })
 }
 
 /// Makes sure that the container is there as specified, and runs if it is to; answers Docker's id of it. `before` are the
@@ -80,8 +92,7 @@ pub(super) async fn prepare(work: &Work<'_>, command: &CreateContainer) -> Resul
 pub(super) async fn make(
     work: &Work<'_>,
     command: &CreateContainer,
-    network: &str,
-    volumes: &[(String, String, bool)],
+    prepared: &Prepared,
     before: &[Published],
     run: bool,
 ) -> Result<String, Ended> {
@@ -89,7 +100,7 @@ pub(super) async fn make(
     let mut refused = BTreeSet::new();
     loop {
         work.step("creating", Some(60))?;
-        let new = New { command, network, volumes, values: &values };
+        let new = New { command, prepared, values: &values };
         let (id, ports) = ensure_created(work, &new, &refused, before).await?;
         work.done("created");
         if let Some(archive) = secrets::archive(&command.spec, &values)? {
@@ -290,7 +301,7 @@ pub(super) fn nano_cpus(cpus: MilliCpus) -> i64 {
 }
 
 fn body(work: &Work<'_>, new: &New<'_>, ports: Vec<Published>) -> NewContainer {
-    let New { command, network, volumes, values } = new;
+    let New { command, prepared, values } = new;
     let spec = &command.spec;
     // The user's labels cannot begin with our prefix, and ours are written last all the same.
     let mut all: crate::docker::LabelMap =
@@ -308,11 +319,11 @@ fn body(work: &Work<'_>, new: &New<'_>, ports: Vec<Published>) -> NewContainer {
         command: spec.command.clone(),
         env: spec.env.iter().map(|(name, value)| format!("{name}={value}")).chain(secrets::env(spec, values)).collect(),
         labels: all,
-        network: (*network).to_owned(),
+        network: prepared.network.clone(),
         alias: command.name.to_string(),
         links: spec.links.iter().map(|link| (docker_name(link.container), link.alias.to_string())).collect(),
         ports,
-        volumes: volumes.to_vec(),
+        volumes: prepared.volumes.clone(),
         private: secrets::has_files(spec).then_some(SECRETS_FOLDER),
         nano_cpus: spec.resources.cpus.map(nano_cpus),
         memory: spec.resources.memory.and_then(|memory| i64::try_from(memory.get()).ok()),
@@ -333,9 +344,14 @@ fn body(work: &Work<'_>, new: &New<'_>, ports: Vec<Published>) -> NewContainer {
         stop_signal: spec.stop_signal.as_ref().map(ToString::to_string),
         stop_timeout: spec.stop_grace.map(|grace| grace.get().into()),
         no_new_privileges: command.hardening == Hardening::Pool,
-        drop_capabilities: match command.hardening {
-            Hardening::Docker => &[],
-            Hardening::Pool => POOL_DROPS,
+        drop_capabilities: {
+            let drops = match command.hardening {
+                Hardening::Docker => &[],
+                Hardening::Pool => POOL_DROPS,
+            };
+            let asked = spec.cap_drop.iter().map(ToString::to_string);
+            asked.chain(drops.iter().map(ToString::to_string)).collect()
         },
+        host: prepared.host.clone(),
     }
 }

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// How often the progress of a pull is said.
 const PULL_PROGRESS: Duration = Duration::from_millis(500);
 
+/// How often a build is begun where the removals of other images take layers that it found in the cache.
+const CACHE_TRIES: u32 = 4;
+
 fn temporary_repository(image: ImageId) -> String {
     format!("dockerforge.invalid/tmp/{image}")
 }
@@ -32,6 +35,41 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
         Err(error) => return Err(error.into()),
     }
 
+    let tag = format!("{}:{}-{}", temporary_repository(command.image), work.attempt.number, work.attempt.job);
+    let mut with = work.labels(command.user);
+    // Each label is a step of the classic builder with a container of its own: the host adds nothing here.
+    with.remove(labels::HOST);
+    with.insert(labels::IMAGE.to_owned(), command.image.to_string());
+    let new = NewBuild {
+        tag: tag.clone(),
+        dockerfile: command.dockerfile.clone(),
+        args: command.build_args.clone(),
+        labels: with,
+        no_cache: command.no_cache,
+    };
+    let mut left = CACHE_TRIES;
+    while let Err(error) = build_once(work, command, &new).await? {
+        left -= 1;
+        let failure = failure(&error, FailureKind::BuildFailed);
+        // Whoever reads the log wants to see there why it ends.
+        work.say(&format!("{}\n", failure.detail));
+        if left == 0 || !matches!(error, DockerError::CacheGone { .. }) {
+            return Err(Ended::Failed(failure));
+        }
+        work.say("the removal of another image took a cached layer; the build begins anew\n");
+    }
+    work.done("built");
+
+    work.step("tagging", Some(99))?;
+    engine.image_tag(&tag, &name).await?;
+    work.done("tagged");
+    untag(work, &tag).await?;
+    let built = engine.image_inspect(&name).await?;
+    Ok(product(built))
+}
+
+/// Fetches the context and builds. The inner failure is Docker's.
+async fn build_once(work: &Work<'_>, command: &BuildImage, new: &NewBuild) -> Result<Result<(), DockerError>, Ended> {
     work.step("fetching the context", Some(0))?;
     let opened = work.unless_stopped(work.settings.supplies.context(work.attempt.job, &command.context)).await?;
     let context = opened.map_err(|error| failed(FailureKind::ContextUnavailable, error.to_string()))?;
@@ -46,47 +84,29 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
     work.done("context");
 
     work.step("building", Some(1))?;
-    let tag = format!("{}:{}-{}", temporary_repository(command.image), work.attempt.number, work.attempt.job);
-    let mut with = work.labels(command.user);
-    // Each label is a step of the classic builder with a container of its own: the host adds nothing here.
-    with.remove(labels::HOST);
-    with.insert(labels::IMAGE.to_owned(), command.image.to_string());
-    let new = NewBuild {
-        tag: tag.clone(),
-        dockerfile: command.dockerfile.clone(),
-        args: command.build_args.clone(),
-        labels: with,
-        no_cache: command.no_cache,
-    };
-    if let Err(ended) = run_build(work, &new, context.boxed()).await {
-        let broken = broken.lock().unwrap_or_else(PoisonError::into_inner).take();
-        return Err(match (ended, broken) {
-            (Ended::Failed(_), Some(why)) => failed(FailureKind::ContextUnavailable, why),
-            (Ended::Failed(failure), None) => {
-                // Whoever reads the log wants to see there why it ends.
-                work.say(&format!("{}\n", failure.detail));
-                Ended::Failed(failure)
-            }
-            (Ended::Stopped, _) => Ended::Stopped,
-        });
+    let built = run_build(work, new, context.boxed()).await?;
+    match broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        Some(why) if built.is_err() => Err(failed(FailureKind::ContextUnavailable, why)),
+        _ => Ok(built),
     }
-    work.done("built");
-
-    work.step("tagging", Some(99))?;
-    engine.image_tag(&tag, &name).await?;
-    work.done("tagged");
-    untag(work, &tag).await?;
-    let built = engine.image_inspect(&name).await?;
-    Ok(product(built))
 }
 
 /// Dropping the stream, here by a stop, makes the daemon stop the build.
-async fn run_build(work: &Work<'_>, new: &NewBuild, context: crate::docker::ContextStream) -> Result<(), Ended> {
-    let words = |error: DockerError| Ended::Failed(failure(&error, FailureKind::BuildFailed));
-    let mut output = work.unless_stopped(work.settings.engine.image_build(new, context)).await?.map_err(words)?;
+async fn run_build(
+    work: &Work<'_>,
+    new: &NewBuild,
+    context: crate::docker::ContextStream,
+) -> Result<Result<(), DockerError>, Ended> {
+    let mut output = match work.unless_stopped(work.settings.engine.image_build(new, context)).await? {
+        Ok(output) => output,
+        Err(error) => return Ok(Err(error)),
+    };
     let mut begun = false;
     while let Some(item) = work.unless_stopped(output.next()).await? {
-        let text = item.map_err(words)?.text;
+        let text = match item {
+            Ok(output) => output.text,
+            Err(error) => return Ok(Err(error)),
+        };
         if !begun {
             begun = true;
             work.done("building");
@@ -96,7 +116,7 @@ async fn run_build(work: &Work<'_>, new: &NewBuild, context: crate::docker::Cont
         }
         work.say(&text);
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// `Step 2/5 : RUN make` as progress.

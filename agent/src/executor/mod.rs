@@ -6,6 +6,7 @@
 mod container;
 mod converge;
 mod exec;
+mod host;
 mod image;
 mod keys;
 mod network;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub spool_limit: u64,
     /// What the host's owner allows.
     pub policy: Policy,
+    /// The agent's own folders and files on the host, which no container is given.
+    pub own_paths: Vec<PathBuf>,
     /// The Docker Engine.
     pub engine: Arc<dyn Engine>,
     /// Where build contexts and secrets come from.
@@ -80,7 +83,10 @@ pub(crate) fn failure(error: &DockerError, refused: FailureKind) -> AgentFailure
         DockerError::Unavailable { .. } | DockerError::Protocol { .. } => FailureKind::DockerUnavailable,
         DockerError::Timeout { .. } => FailureKind::DockerTimeout,
         DockerError::DiskFull { .. } => FailureKind::DiskFull,
-        DockerError::NotFound { .. } | DockerError::Conflict { .. } | DockerError::Refused { .. } => refused,
+        DockerError::NotFound { .. }
+        | DockerError::Conflict { .. }
+        | DockerError::CacheGone { .. }
+        | DockerError::Refused { .. } => refused,
     };
     AgentFailure::new(kind, crate::report(error))
 }

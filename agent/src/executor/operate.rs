@@ -3,8 +3,8 @@
 
 use super::container::there;
 use super::work::{Work, failed};
-use super::{Ended, container};
-use crate::docker::DockerError;
+use super::{Ended, container, host};
+use crate::docker::{Container, DockerError};
 use dockerforge_protocol::command::{StartContainer, StopContainer};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::{FailureKind, Product};
@@ -25,7 +25,7 @@ pub(super) async fn start(work: &Work<'_>, command: &StartContainer) -> Result<P
     work.step("looking for the container", Some(10))?;
     let found = there(work, command.container, command.user).await?;
     work.step("starting", Some(50))?;
-    start_now(work, &found.id).await?;
+    start_now(work, &found).await?;
     work.done("started");
     Ok(Product::Container { docker_id: found.id })
 }
@@ -63,7 +63,7 @@ pub(super) async fn restart(work: &Work<'_>, command: &StopContainer) -> Result<
     }
     // From here on a stop is not heeded: what was running does not stay stopped because a restart was cancelled.
     work.progress("starting", Some(70));
-    start_now(work, &found.id).await?;
+    start_now(work, &found).await?;
     work.done("started");
     Ok(Product::Container { docker_id: found.id })
 }
@@ -72,8 +72,9 @@ fn grace(command: &StopContainer) -> Duration {
     Duration::from_secs(command.grace_s.into())
 }
 
-async fn start_now(work: &Work<'_>, id: &str) -> Result<(), Ended> {
-    match work.settings.engine.container_start(id).await {
+async fn start_now(work: &Work<'_>, found: &Container) -> Result<(), Ended> {
+    host::still_allowed(work, found).await?;
+    match work.settings.engine.container_start(&found.id).await {
         Ok(()) => Ok(()),
         Err(DockerError::Refused { message, .. }) if container::is_port_taken(&message) => {
             Err(failed(FailureKind::PortTaken, format!("a port of the host is taken: {message}")))

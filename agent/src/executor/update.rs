@@ -64,7 +64,7 @@ async fn forward(work: &Work<'_>, command: &RecreateContainer) -> Result<Product
         current = Some(there(work, id, user).await?);
         kept = None;
     }
-    let (network, volumes) = container::prepare(work, create).await?;
+    let prepared = container::prepare(work, create).await?;
     let old = match (current, kept) {
         (None, None) => return Err(failed(FailureKind::ContainerNotFound, format!("{id} is not on the host"))),
         (Some(new), kept) if is_new(work, &new) => kept,
@@ -80,7 +80,7 @@ async fn forward(work: &Work<'_>, command: &RecreateContainer) -> Result<Product
         }
     };
     let before = old.as_ref().map(|old| ports::of_labels(&old.labels)).unwrap_or_default();
-    let new = container::make(work, create, &network, &volumes, &before, command.run).await?;
+    let new = container::make(work, create, &prepared, &before, command.run).await?;
     if command.run {
         work.step("waiting for it to be well", Some(80))?;
         well(work, &new, command).await?;

@@ -14,6 +14,7 @@ use dockerforge_protocol::handshake::{Hello, Refused, SUPPORTED, Verdict, Welcom
 use dockerforge_protocol::inventory::Heartbeat;
 use dockerforge_protocol::message::{FromAgent, ToAgent};
 use dockerforge_protocol::report::{Attempt, Outcome, Refusal};
+use dockerforge_protocol::spec::HOST_ACCESS_FEATURE;
 use dockerforge_protocol::stream::{FEATURE, StreamId, StreamRefusal};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -147,6 +148,12 @@ async fn open(link: &Link) -> Result<Socket, End> {
     Ok(socket)
 }
 
+/// What this agent can beside what its version says. In tests it may be an older one.
+fn features() -> Vec<String> {
+    fail::fail_point!("agent.link.features", |_| vec![FEATURE.to_owned()]);
+    vec![FEATURE.to_owned(), HOST_ACCESS_FEATURE.to_owned()]
+}
+
 async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Result<Welcome, End> {
     let (docker, up) = link.observed.docker();
     drop(link.executor.table().refusals());
@@ -167,7 +174,7 @@ async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Res
         capacity: crate::inventory::usage::capacity(),
         slots: link.slots,
         jobs,
-        features: vec![FEATURE.to_owned()],
+        features: features(),
     });
     let answer = async {
         socket.send(Message::Binary(bytes(&hello).unwrap_or_default().into())).await?;

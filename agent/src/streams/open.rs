@@ -37,7 +37,7 @@ pub(super) fn refused(error: &DockerError) -> Ended {
         DockerError::Unavailable { .. } | DockerError::Timeout { .. } | DockerError::Protocol { .. } => {
             StreamRefusal::DockerDown
         }
-        DockerError::Refused { .. } | DockerError::DiskFull { .. } => {
+        DockerError::Refused { .. } | DockerError::CacheGone { .. } | DockerError::DiskFull { .. } => {
             StreamRefusal::Docker { detail: crate::report(error) }
         }
     })

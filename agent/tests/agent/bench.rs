@@ -79,6 +79,7 @@ impl Bench {
             spool: folder.path().to_owned(),
             spool_limit: 1 << 20,
             policy: options.policy,
+            own_paths: vec![folder.path().to_owned()],
             engine: Arc::new(engine.clone()),
             supplies: Arc::new(Given(if options.no_context { Err("gone") } else { Ok("a tar") }, options.secrets)),
             docker_up,

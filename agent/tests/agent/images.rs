@@ -240,3 +240,18 @@ async fn removing_an_image_takes_our_name_only_and_not_while_it_is_used() {
     assert!(matches!(bench.run(JobId::new(), 1, &remove(ImageId::new())).await, Outcome::Succeeded { .. }));
     assert_eq!(tags(&bench.engine.world()), [local_tag(create.image)]);
 }
+
+#[tokio::test]
+async fn a_build_whose_cached_layer_is_removed_meanwhile_begins_anew_and_not_for_ever() {
+    let bench = Bench::new();
+    let command = build();
+    let image = local_tag(command.image);
+    bench.engine.world().cache_losses = 3;
+    let outcome = bench.run(JobId::new(), 1, &Command::BuildImage(command.clone())).await;
+    assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
+    assert_eq!(tags(&bench.engine.world()), [image]);
+    let other = build();
+    bench.engine.world().cache_losses = 100;
+    let outcome = bench.run(JobId::new(), 1, &Command::BuildImage(other)).await;
+    assert_eq!(kind(&outcome), Some(FailureKind::BuildFailed));
+}

@@ -8,6 +8,7 @@ mod containers;
 mod docker;
 mod enrolment;
 mod exec;
+mod host;
 mod images;
 mod operations;
 mod peer;

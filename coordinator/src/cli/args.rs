@@ -49,17 +49,22 @@ pub(super) fn port(text: &str) -> Result<PortMapping, String> {
 pub(super) fn volume(text: &str) -> Result<VolumeMount, String> {
     let (name, rest) = text.split_once(':').ok_or("expected VOLUME:TARGET or VOLUME:TARGET:ro")?;
     if name.starts_with(['/', '.', '~']) {
-        return Err("a path of the host cannot be mounted: expected the name of a volume".to_owned());
+        return Err("expected the name of a volume; a path of the host is mounted with --mount-host".to_owned());
     }
-    let (target, read_only) = match rest.rsplit_once(':') {
-        Some((target, "ro")) => (target, true),
-        Some((target, "rw")) => (target, false),
-        Some((_, other)) => return Err(format!("expected :ro or :rw at the end, not :{other}")),
-        None => (rest, false),
-    };
+    let (target, read_only) = target(rest)?;
     let volume: VolumeName = name.parse().map_err(said)?;
-    let target: AbsolutePath = target.parse().map_err(said)?;
     Ok(VolumeMount { volume, target, read_only })
+}
+
+/// `TARGET[:ro|:rw]`, where something is mounted, and whether it may only be read.
+pub(super) fn target(text: &str) -> Result<(AbsolutePath, bool), String> {
+    let (path, read_only) = match text.rsplit_once(':') {
+        Some((path, "ro")) => (path, true),
+        Some((path, "rw")) => (path, false),
+        Some((_, other)) => return Err(format!("expected :ro or :rw at the end, not :{other}")),
+        None => (text, false),
+    };
+    Ok((path.parse().map_err(said)?, read_only))
 }
 
 /// `128m`: a number of bytes with a binary unit, as Docker has it: b, k, m, g or t (1024 and its powers).
@@ -140,12 +145,12 @@ pub(super) fn reference(text: &str) -> Result<String, String> {
     text.parse::<ImageRef>().map(|_| text.to_owned()).map_err(said)
 }
 
-fn pair(text: &str) -> Result<(&str, &str), String> {
+pub(super) fn pair(text: &str) -> Result<(&str, &str), String> {
     text.split_once('=').ok_or_else(|| "expected NAME=VALUE".to_owned())
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "the shape that map_err wants")]
-fn said(error: impl std::fmt::Display) -> String {
+pub(super) fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 

@@ -3,6 +3,7 @@
 use super::{
     args,
     error::CliError,
+    host_access::HostOptions,
     list::{self, ListOptions, age, named, number, text},
     live,
     resolve::{self, Kind},
@@ -251,6 +252,9 @@ pub struct Create {
     /// A label; may be repeated
     #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = args::label)]
     labels: Vec<(LabelKey, LabelValue)>,
+    /// What it is given of its host.
+    #[command(flatten)]
+    of_host: HostOptions,
     /// Give up if it does not run after this many seconds
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..))]
     deadline: Option<u64>,
@@ -291,6 +295,9 @@ impl Create {
             ("deadline", self.deadline.map(|seconds| json!(seconds))),
         ];
         let mut body = json!({ "name": self.name, "image": image });
+        for (name, value) in self.of_host.named() {
+            body[name] = value;
+        }
         for (name, value) in optional {
             if let Some(value) = value {
                 body[name] = value;

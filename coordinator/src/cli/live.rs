@@ -1,5 +1,5 @@
 //! `dockerforge container logs`, `stats` and `terminal`: what a container writes and uses now, and a shell in it. A log that
-//! breaks off goes on where it was; a terminal is put back as it was, however it ends.
+//! breaks off goes on where it was; a terminal is put back as it was, however it ends. `event` follows its stream as well.
 
 use super::{client::Client, console::Console, console::Style, error::CliError, session::Session, sse};
 use futures_util::{SinkExt, StreamExt};
@@ -109,10 +109,10 @@ fn sample(console: &mut Console, data: &Value) -> Result<(), CliError> {
     ))
 }
 
-type Show<'a> = dyn FnMut(&str, &Value) -> Result<(), CliError> + Send + 'a;
+pub(super) type Show<'a> = dyn FnMut(&str, &Value) -> Result<(), CliError> + Send + 'a;
 
 /// Shows the events of a stream to its end, through as many connections as that takes.
-async fn follow(
+pub(super) async fn follow(
     client: &Client,
     path: &str,
     query: &[(&str, String)],

@@ -14,9 +14,11 @@ mod context;
 mod details;
 mod dockerignore;
 mod error;
+mod event;
 mod follow;
 mod globals;
 mod host;
+mod host_access;
 mod human;
 mod image;
 mod job;
@@ -32,6 +34,7 @@ mod sse;
 mod table;
 mod token;
 mod user;
+mod webhook;
 
 pub use error::CliError;
 pub use globals::{Color, Globals};
@@ -68,6 +71,12 @@ pub enum Command {
     /// The queue: asynchronous operations, their progress and logs
     #[command(subcommand)]
     Job(job::JobCommand),
+    /// What happened, as it happens too
+    #[command(subcommand)]
+    Event(event::EventCommand),
+    /// Where events are sent
+    #[command(subcommand)]
+    Webhook(webhook::WebhookCommand),
     /// Who did what (administrators)
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -93,6 +102,8 @@ pub async fn execute(command: Command, globals: &Globals) -> Result<(), CliError
         Command::Image(command) => image::run(command, &mut session).await?,
         Command::Container(command) => container::run(command, &mut session).await?,
         Command::Job(command) => job::run(command, &mut session).await?,
+        Command::Event(command) => event::run(command, &mut session).await?,
+        Command::Webhook(command) => webhook::run(command, &mut session).await?,
         Command::Audit(command) => audit::run(command, &mut session).await?,
     }
     session.close();

@@ -7,8 +7,8 @@ use crate::hub::{Inbound, Knock, SessionHandle};
 use crate::store;
 use dockerforge_protocol::handshake::{Refused, RefusedReason};
 use dockerforge_protocol::ids::HostId;
-use dockerforge_protocol::message::{FromAgent, ToAgent};
-use dockerforge_protocol::report::Attempt;
+use dockerforge_protocol::message::{Assign, FromAgent, ToAgent};
+use dockerforge_protocol::report::{Attempt, Refusal};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,13 +25,15 @@ struct Session {
     host: HostId,
     epoch: u64,
     slots: u32,
+    /// What its agent can beside what its version says.
+    features: Vec<String>,
     /// Cancellations that this session has sent.
     cancels: HashSet<Attempt>,
 }
 
 /// Answers a knock and, if it is admitted, serves the session to its end.
 pub(super) async fn serve(dispatcher: Dispatcher, knock: Knock) {
-    let host = knock.peer.host;
+    let (host, features) = (knock.peer.host, knock.hello.features.clone());
     let admitted = match admission::admit(&dispatcher, knock.peer, knock.remote.ip(), knock.hello, knock.version).await
     {
         Ok(admitted) => admitted,
@@ -58,21 +60,24 @@ pub(super) async fn serve(dispatcher: Dispatcher, knock: Knock) {
     }
     tracing::info!(%host, epoch, "a session began");
     let signals = dispatcher.signals.clone();
-    let mut session =
-        Session { dispatcher, handle: knock.session, host, epoch, slots: admitted.slots, cancels: HashSet::new() };
-    for assign in admitted.resend {
-        let _ = session.handle.send(ToAgent::Assign(assign));
-    }
-    if let Err(error) = session.run(knock.inbound, &wake).await {
+    let (handle, slots, cancels) = (knock.session, admitted.slots, HashSet::new());
+    let mut session = Session { dispatcher, handle, host, epoch, slots, features, cancels };
+    if let Err(error) = session.run(admitted.resend, knock.inbound, &wake).await {
         session.close(&error);
     }
     signals.leave_host(host, &wake);
 }
 
 impl Session {
-    async fn run(&mut self, mut inbound: Inbound, wake: &Arc<tokio::sync::Notify>) -> Result<(), DispatchError> {
+    async fn run(
+        &mut self,
+        resend: Vec<Assign>,
+        mut inbound: Inbound,
+        wake: &Arc<tokio::sync::Notify>,
+    ) -> Result<(), DispatchError> {
         let stop = self.dispatcher.tasks.token();
         let mut batch = Vec::with_capacity(BATCH);
+        self.assign(resend).await?;
         self.look().await?;
         // Made once: a host that reports all the time does not put it off.
         let mut poll = tokio::time::interval(POLL);
@@ -160,11 +165,31 @@ impl Session {
         fail::fail_point!("coordinator.assign.claimed");
         for job in &claimed {
             self.dispatcher.signals.job_changed(job.id);
-            if let Some(assign) = assignment(job) {
-                let _ = self.handle.send(ToAgent::Assign(assign));
+        }
+        self.assign(claimed.iter().filter_map(assignment).collect()).await?;
+        fail::fail_point!("coordinator.assign.sent");
+        Ok(())
+    }
+
+    /// Gives the agent its assignments. One that it could not read, because it is older, is not taken: without a word of
+    /// the agent's, which would end the session at such a message.
+    async fn assign(&mut self, assigns: Vec<Assign>) -> Result<(), DispatchError> {
+        let mut beyond = Vec::new();
+        for assign in assigns {
+            match assign.command.feature().filter(|feature| !self.features.iter().any(|known| known == feature)) {
+                None => {
+                    let _ = self.handle.send(ToAgent::Assign(assign));
+                }
+                Some(feature) => {
+                    let command = format!("{} with {feature}", assign.command.name());
+                    let refusal = Refusal::Unsupported { command };
+                    beyond.push(FromAgent::NotTaken { attempt: assign.attempt, refusal });
+                }
             }
         }
-        fail::fail_point!("coordinator.assign.sent");
+        if !beyond.is_empty() {
+            self.commit(beyond).await?;
+        }
         Ok(())
     }
 

@@ -32,6 +32,8 @@ pub struct Container {
     pub observed: Observed,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// Grows with each change of what its user may change.
+    pub revision: u64,
 }
 
 /// Seconds that a container may take to end, where nobody says.

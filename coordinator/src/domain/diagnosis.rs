@@ -7,10 +7,14 @@ use jiff::SignedDuration;
 
 /// Age of the last good Docker ping above which Docker hangs.
 pub const DOCKER_HUNG_AFTER: SignedDuration = SignedDuration::from_secs(15);
-/// Part of the disk below which it is nearly full.
+/// Part of the disk below which it is nearly full, if it is few bytes as well: a tenth of a large disk is room for many
+/// images.
 const DISK_RATIO: f64 = 0.10;
-/// Bytes below which it is, however large it is.
-const DISK_BYTES: f64 = 2.0 * 1024.0 * 1024.0 * 1024.0;
+/// What few bytes are.
+const DISK_FEW_BYTES: f64 = 20.0 * GIB;
+/// Bytes below which a disk is nearly full, however small it is.
+const DISK_BYTES: f64 = 2.0 * GIB;
+const GIB: f64 = 1024.0 * 1024.0 * 1024.0;
 /// How far an agent's clock may be from ours, milliseconds.
 const CLOCK_MS: f64 = 5000.0;
 /// Life of a certificate below which it should have been renewed: an agent does so at half of it at the latest.
@@ -178,11 +182,10 @@ fn disk(host: &Host, now: Timestamp, known: bool) -> Option<String> {
     let free = host.usage.filter(|_| is_heard(host, now))?.disk_free? as f64;
     let slack = if known { SLACK } else { 1.0 };
     let ratio = host.disk_free_ratio();
-    let full = free < DISK_BYTES * slack || ratio.is_some_and(|ratio| ratio < DISK_RATIO * slack);
+    let little = free < DISK_FEW_BYTES * slack && ratio.is_some_and(|ratio| ratio < DISK_RATIO * slack);
+    let full = little || free < DISK_BYTES * slack;
     let percent = ratio.map(|ratio| format!(" ({:.1} %)", ratio * 100.0)).unwrap_or_default();
-    full.then(|| {
-        format!("{:.1} GiB are free on the disk with Docker's data{percent}", free / (1024.0 * 1024.0 * 1024.0))
-    })
+    full.then(|| format!("{:.1} GiB are free on the disk with Docker's data{percent}", free / GIB))
 }
 
 #[allow(clippy::cast_precision_loss, reason = "of milliseconds, for a comparison")]

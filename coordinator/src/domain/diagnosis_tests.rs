@@ -49,6 +49,7 @@ fn host() -> Host {
         faults: Vec::new(),
         pool: false,
         draining: false,
+        revision: 1,
     }
 }
 
@@ -94,7 +95,7 @@ fn docker_hangs_when_the_last_good_ping_is_older_than_fifteen_seconds() {
 }
 
 #[test]
-fn a_disk_is_nearly_full_below_a_tenth_or_two_gib_and_until_there_is_clearly_more() {
+fn a_disk_is_nearly_full_below_a_tenth_that_is_little_or_two_gib_and_until_there_is_clearly_more() {
     let free = |bytes| move |h: &mut Host| h.usage = Some(Usage { disk_free: Some(bytes), ..Usage::default() });
     assert_eq!(but(free(10 * GIB)), []);
     assert_eq!(but(free(10 * GIB - 1)), [Fault::DiskNearlyFull]);
@@ -106,6 +107,15 @@ fn a_disk_is_nearly_full_below_a_tenth_or_two_gib_and_until_there_is_clearly_mor
     };
     assert_eq!(but(small(2 * GIB)), []);
     assert_eq!(but(small(2 * GIB - 1)), [Fault::DiskNearlyFull]);
+    // A tenth of a large disk is room enough.
+    let large = |bytes| {
+        move |h: &mut Host| {
+            free(bytes)(h);
+            h.agent.as_mut().unwrap().capacity.disk = Some(1000 * GIB);
+        }
+    };
+    assert_eq!(but(large(20 * GIB)), []);
+    assert_eq!(but(large(20 * GIB - 1)), [Fault::DiskNearlyFull]);
     let known = |bytes| {
         move |h: &mut Host| {
             free(bytes)(h);

@@ -178,6 +178,9 @@ pub enum Refusal {
     /// It changed while a change of it was worked out.
     #[error("this {0} was changed at the same time; look again")]
     Changed(Kind),
+    /// It is not as who changes it says that he saw it.
+    #[error("this {0} was changed since; look at it again")]
+    PreconditionFailed(Kind),
     /// It is on its way out.
     #[error("this {0} is being deleted")]
     BeingDeleted(Kind),

@@ -121,6 +121,8 @@ pub struct AuditLine {
     pub resource: Kind,
     /// To which one.
     pub resource_id: Uuid,
+    /// More about it, in words: what a container is given of its host.
+    pub detail: Option<String>,
 }
 
 /// What it is called that a job became this.

@@ -55,6 +55,8 @@ pub struct Host {
     pub pool: bool,
     /// Whether it takes no new containers and images.
     pub draining: bool,
+    /// Grows with each change of what its user may change.
+    pub revision: u64,
 }
 
 /// What an agent tells of itself and its machine.

@@ -25,6 +25,8 @@ pub struct Image {
     pub labels: Labels,
     /// When it was asked for.
     pub created_at: Timestamp,
+    /// Grows with each change of what its user may change.
+    pub revision: u64,
 }
 
 impl Image {

@@ -78,6 +78,13 @@ pub struct Job {
 }
 
 impl Job {
+    /// Which state it is in, as a number for whoever wants to cancel it in that state alone.
+    #[must_use]
+    pub fn revision(&self) -> u64 {
+        let state = JobState::ALL.iter().position(|state| *state == self.state).unwrap_or_default();
+        u64::from(self.attempt) * 16 + state as u64
+    }
+
     /// The attempt in work.
     #[must_use]
     pub const fn current(&self) -> Attempt {

@@ -62,6 +62,7 @@ fn candidate(cpus: u32, memory_mib: u64) -> Candidate {
         conflict: None,
         pool: true,
         draining: false,
+        revision: 1,
     };
     Candidate { host, reserved: Reserved::default(), image: true, containers: Vec::new() }
 }

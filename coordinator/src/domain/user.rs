@@ -24,6 +24,8 @@ pub struct User {
     pub state: UserState,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Grows with each change of what its user may change.
+    pub revision: u64,
 }
 
 /// `active ⇄ suspended`, and from either `→ deleting → gone`.

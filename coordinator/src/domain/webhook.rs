@@ -36,6 +36,8 @@ pub struct Webhook {
     pub state: WebhookState,
     /// When it was made.
     pub created_at: Timestamp,
+    /// Grows with each change of what its user may change.
+    pub revision: u64,
 }
 
 /// Whether a webhook is served.

@@ -1,9 +1,10 @@
 //! `/audit`: who did what, for administrators.
 
 use super::State;
-use super::error::{ApiError, Problem};
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Query, limit};
-use super::respond::{Listing, listing};
+use super::respond::{self, Listing};
 use crate::access::Administer;
 use crate::domain::Kind;
 use crate::domain::event::AuditLine;
@@ -19,26 +20,34 @@ pub struct AuditBody {
     /// Where it stands: later lines have larger numbers.
     pub id: i64,
     /// When.
+    #[schema(value_type = s::Time)]
     pub at: String,
     /// Who did it.
+    #[schema(value_type = s::UserId)]
     pub actor: String,
     /// On whose behalf.
+    #[schema(value_type = s::UserId)]
     pub user: String,
     /// What.
-    #[schema(example = "container.create")]
+    #[schema(value_type = s::AuditAction, example = "container.create")]
     pub action: String,
     /// To what.
     pub resource: AuditedBody,
     /// With which request: the `x-request-id` of its answer.
+    #[schema(value_type = s::RequestId)]
     pub request_id: String,
     /// From which address.
     pub remote: String,
+    /// What more there is to say: what a container is given of its host.
+    #[schema(example = "host access: privileged")]
+    pub detail: Option<String>,
 }
 
 /// What was changed; it may be gone.
 #[derive(Serialize, ToSchema)]
 pub struct AuditedBody {
     /// `user`, `token`, `host`, `image`, `container` or `job`.
+    #[schema(value_type = s::ThingKind)]
     pub kind: &'static str,
     /// Its id.
     pub id: String,
@@ -55,8 +64,15 @@ impl AuditBody {
             resource: AuditedBody { kind: line.resource.as_str(), id: line.resource.print_id(line.resource_id) },
             request_id: line.origin.request.to_string(),
             remote: line.origin.remote.to_string(),
+            detail: line.detail.clone(),
         }
     }
+}
+
+/// Whether a text may be what the audit calls an action. Any other text is in no line, and some (a NUL) in no database.
+fn is_action(text: &str) -> bool {
+    let word = |w: &str| (1..=32).contains(&w.len()) && w.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    text.split_once('.').is_some_and(|(of, what)| word(of) && word(what))
 }
 
 /// Which lines.
@@ -78,8 +94,7 @@ pub(super) struct AuditQuery {
 
 /// Every change that was asked for, newest first: who, what, from where. For administrators.
 #[utoipa::path(get, operation_id = "audit_list", path = "/audit", tag = "users", params(AuditQuery), responses(
-    (status = 200, description = "A page of the audit", body = Listing<AuditBody>), (status = 401, description = "Not signed in", body = Problem),
-    (status = 403, description = "Not an administrator", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of the audit", body = Listing<AuditBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -91,11 +106,18 @@ pub(super) async fn list(
     let resource = query.resource.as_deref().map(|text| Kind::parse_id(text).ok_or("expected the id of a thing"));
     let filter = AuditFilter {
         user: query.user.and_then(|text| check.parse("user", &text)),
-        action: query.action,
+        action: query.action.filter(|action| {
+            let fits = is_action(action);
+            if !fits {
+                check.refuse("action", "expected an action, as container.create");
+            }
+            fits
+        }),
         resource: resource.and_then(|parsed| check.take("resource", parsed)),
         after: query.after.and_then(|text| check.parse("after", &text)),
     };
     check.finish(Some(()))?;
-    let lines = state.services.audit_list(&permit, &filter, limit).await?;
-    Ok(listing(&caller.context, lines.iter().map(AuditBody::of).collect(), limit, |line| line.id.to_string()))
+    let found = state.services.audit_list(&permit, &filter, limit).await?;
+    let bodies = found.items.iter().map(AuditBody::of).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), limit, |line| line.id.to_string()))
 }

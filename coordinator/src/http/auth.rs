@@ -3,7 +3,8 @@
 //! down (see `slow_down`).
 
 use super::error::ApiError;
-use super::{Context, State};
+use super::slow_down::network;
+use super::{Context, State, rates};
 use crate::access::{Administer, Principal, authorize};
 use crate::domain::{Kind, Refusal};
 use crate::service::Services;
@@ -21,18 +22,25 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Signs a request in.
 pub(super) async fn principal(state: &State, headers: &HeaderMap, context: &Context) -> Result<Principal, ApiError> {
-    let (name, key) = credentials(headers)?;
+    let (name, key) = match credentials(headers) {
+        Ok(credentials) => credentials,
+        Err(error) => return Err(rates::nobody(state, context.remote).err().unwrap_or(error)),
+    };
     let (name, failures, now) = (name.as_deref(), &state.failures, Instant::now());
+    let (known, network) = (rates::known_by(name, &key), network(context.remote));
+    state.rates.may_try(&known, network, now)?;
     if let Some(wait) = failures.wait_of_name(name, context.remote, now) {
         return Err(ApiError::slowed(wait));
     }
     let Some((user, token)) = state.services.sign_in(name, &key).await? else {
         let wait = failures.wait_of_address(context.remote, now);
         failures.failed(name, context.remote, now);
+        state.rates.wrong(Some(&known), network, now)?;
         let wrong = || ApiError::unauthorized("this name and key do not sign anybody in");
         return Err(wait.map_or_else(wrong, ApiError::slowed));
     };
     failures.succeeded(name, context.remote);
+    state.rates.right(known);
     let principal = Principal {
         actor: user.id,
         admin: user.admin,
@@ -44,7 +52,13 @@ pub(super) async fn principal(state: &State, headers: &HeaderMap, context: &Cont
         request: context.request,
         remote: context.remote,
     };
-    let Some(value) = headers.get(ACTING_FOR) else { return Ok(principal) };
+    let Some(value) = headers.get(ACTING_FOR) else {
+        // Who runs the installation is not held up: what he does for a user counts as that user's, below.
+        if !principal.administers() {
+            count(state, context, principal.user)?;
+        }
+        return Ok(principal);
+    };
     authorize(&principal, Administer)?;
     let id = value.to_str().ok().and_then(|text| text.parse::<UserId>().ok());
     let named = match id {
@@ -52,7 +66,16 @@ pub(super) async fn principal(state: &State, headers: &HeaderMap, context: &Cont
         None => None,
     };
     let named = named.ok_or(Refusal::NotFound(Kind::User))?;
+    count(state, context, named.id)?;
     Ok(Principal { user: named.id, state: named.state, ..principal })
+}
+
+/// Counts a request as a user's; what he has left is told with the answer.
+fn count(state: &State, context: &Context, user: UserId) -> Result<(), ApiError> {
+    if let Some(standing) = state.rates.of_user(user, Instant::now())? {
+        let _ = context.standing.set(standing);
+    }
+    Ok(())
 }
 
 /// A stream that ends when its reader's token is revoked or expires, or its user is suspended or deleted.

@@ -1,8 +1,10 @@
 //! `/configurations`: what clients chose from templates, in versions, and the node that comes of it.
 
 use super::State;
+use super::conditional::tagged;
+use super::document::schemas as s;
 use super::documents::JsonObject;
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, Query, page};
 use super::respond::{Listing, listing, with_location};
 use super::templates::{VersionQuery, each};
@@ -24,23 +26,25 @@ use utoipa::{IntoParams, ToSchema};
 #[serde(deny_unknown_fields)]
 pub struct NewConfigurationBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'; unique among your configurations.
-    #[schema(example = "blog")]
+    #[schema(value_type = s::Name, example = "blog")]
     name: String,
     /// The id of a template.
-    #[schema(example = "tpl_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    #[schema(value_type = s::TemplateId)]
     template: String,
     /// The version of the template; the newest where absent.
+    #[schema(value_type = Option<s::Version>)]
     template_version: Option<u32>,
     /// What is chosen: what the template's schema takes. What that says is `writeOnly` is kept sealed and never shown.
     #[serde(default)]
-    #[schema(value_type = Object, example = json!({"title": "A blog"}))]
+    #[schema(value_type = s::Document, example = json!({"title": "A blog"}))]
     parameters: JsonObject,
     /// What is added to the template's run list.
     #[serde(default)]
+    #[schema(value_type = s::RunList)]
     run_list: Vec<String>,
     /// Attributes that are laid over all others.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = s::Document)]
     attributes: JsonObject,
 }
 
@@ -49,17 +53,19 @@ pub struct NewConfigurationBody {
 #[serde(deny_unknown_fields)]
 pub struct ConfigurationChangeBody {
     /// Its name.
+    #[schema(value_type = Option<s::Name>)]
     name: Option<String>,
     /// A version of its template, or `"newest"`.
-    #[schema(value_type = Option<Value>, example = "newest")]
+    #[schema(value_type = Option<s::Upgrade>, example = "newest")]
     template_version: Option<UpgradeBody>,
     /// A merge patch (RFC 7396): members replace, `null` removes, all else stays, the secrets too.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<s::Document>)]
     parameters: Option<JsonObject>,
     /// All that is added to the template's run list from now on.
+    #[schema(value_type = Option<s::RunList>)]
     run_list: Option<Vec<String>>,
     /// A merge patch.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<s::Document>)]
     attributes: Option<JsonObject>,
 }
 
@@ -77,28 +83,37 @@ pub enum UpgradeBody {
 #[derive(Serialize, ToSchema)]
 pub struct ConfigurationBody {
     /// Its id.
+    #[schema(value_type = s::ConfigurationId)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = s::Name)]
     pub name: String,
     /// Of which template.
+    #[schema(value_type = s::TemplateId)]
     pub template: String,
     /// Of which version of that.
+    #[schema(value_type = s::Version)]
     pub template_version: u32,
     /// Which version this is.
+    #[schema(value_type = s::Version)]
     pub version: u32,
     /// What was chosen, without its secrets.
-    #[schema(value_type = Object)]
+    #[schema(value_type = s::Document)]
     pub parameters: Map<String, Value>,
     /// Where in the parameters its secrets are: JSON pointers (RFC 6901).
+    #[schema(value_type = s::Pointers)]
     pub secrets: Vec<String>,
     /// What is added to the template's run list.
+    #[schema(value_type = s::RunList)]
     pub run_list: Vec<String>,
     /// Attributes that are laid over all others.
-    #[schema(value_type = Object)]
+    #[schema(value_type = s::Document)]
     pub attributes: Map<String, Value>,
     /// When the configuration was made.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
     /// When this version was.
+    #[schema(value_type = s::Time)]
     pub changed_at: String,
 }
 
@@ -123,10 +138,8 @@ impl ConfigurationBody {
 
 /// Makes a configuration, in its first version.
 #[utoipa::path(post, operation_id = "configuration_create", path = "/configurations", tag = "configurations", request_body = NewConfigurationBody, responses(
-    (status = 201, description = "The configuration", body = ConfigurationBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or there are too many already", body = Problem),
-    (status = 409, description = "The name is taken", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem)))]
+    (status = 201, description = "The configuration", body = ConfigurationBody)),
+    extensions(("x-problems" = json!(["name-taken", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -163,8 +176,7 @@ pub(super) struct ConfigurationQuery {
 
 /// The user's configurations, each in its newest version, newest first.
 #[utoipa::path(get, operation_id = "configuration_list", path = "/configurations", tag = "configurations", params(ConfigurationQuery), responses(
-    (status = 200, description = "A page of configurations", body = Listing<ConfigurationBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of configurations", body = Listing<ConfigurationBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -183,26 +195,27 @@ pub(super) async fn list(
 
 /// One configuration.
 #[utoipa::path(get, operation_id = "configuration_get", path = "/configurations/{id}", tag = "configurations", params(("id" = String, Path, description = "The configuration's id"), VersionQuery), responses(
-    (status = 200, description = "The configuration", body = ConfigurationBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such configuration, or no such version of it", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "The configuration", body = ConfigurationBody)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<ConfigurationId>,
     Query(query): Query<VersionQuery>,
-) -> Result<Json<ConfigurationBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let found = state.services.configuration_get(&caller.may(Read)?, id, query.version).await?;
-    Ok(Json(ConfigurationBody::of(&found)))
+    Ok(shown(&found))
+}
+
+/// A configuration with its entity tag: its version is what users change of it.
+fn shown(configuration: &Configuration) -> Response {
+    tagged(configuration.version.into(), &ConfigurationBody::of(configuration))
 }
 
 /// The node of a configuration as `chef-solo -j` reads it: `run_list` beside the attributes, which are the schema's
 /// defaults, the template's attributes, the parameters and the additions, each merged over those before. Secrets are left out;
 /// `dockerforge.secrets` says where they belong.
 #[utoipa::path(get, operation_id = "configuration_node", path = "/configurations/{id}/node", tag = "configurations", params(("id" = String, Path, description = "The configuration's id"), VersionQuery), responses(
-    (status = 200, description = "The node", body = Value),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such configuration, or no such version of it", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "The node", body = s::Node)))]
 pub(super) async fn node(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -215,16 +228,14 @@ pub(super) async fn node(
 /// Changes a configuration, which makes its next version. What is made of it stays as it was until it is built or converged
 /// anew.
 #[utoipa::path(patch, operation_id = "configuration_update", path = "/configurations/{id}", tag = "configurations", params(("id" = String, Path, description = "The configuration's id")), request_body = ConfigurationChangeBody, responses(
-    (status = 200, description = "The configuration in its new version", body = ConfigurationBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such configuration", body = Problem),
-    (status = 409, description = "The name is taken, or it was changed at the same time again and again", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem)))]
+    (status = 200, description = "The configuration in its new version", body = ConfigurationBody)),
+    extensions(("x-problems" = json!(["name-taken"]))))]
 pub(super) async fn update(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<ConfigurationId>,
     body: Body<ConfigurationChangeBody>,
-) -> Result<Json<ConfigurationBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let body = body.value;
     let mut check = Check::default();
@@ -243,20 +254,20 @@ pub(super) async fn update(
         parameters: body.parameters.map(|parameters| parameters.0),
         run_list,
         attributes: body.attributes.map(|attributes| attributes.0),
+        seen: caller.seen.clone(),
     };
-    Ok(Json(ConfigurationBody::of(&state.services.configuration_update(&permit, id, change).await?)))
+    Ok(shown(&state.services.configuration_update(&permit, id, change).await?))
 }
 
 /// Removes a configuration with all its versions; not while images are made of it.
 #[utoipa::path(delete, operation_id = "configuration_delete", path = "/configurations/{id}", tag = "configurations", params(("id" = String, Path, description = "The configuration's id")), responses(
-    (status = 204, description = "It is gone"),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such configuration", body = Problem),
-    (status = 409, description = "Images use it", body = Problem)))]
+    (status = 204, description = "It is gone")),
+    extensions(("x-problems" = json!(["configuration-in-use"]))))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<ConfigurationId>,
 ) -> Result<StatusCode, ApiError> {
-    state.services.configuration_delete(&caller.may(Write)?, id).await?;
+    state.services.configuration_delete(&caller.may(Write)?, id, &caller.seen).await?;
     Ok(StatusCode::NO_CONTENT)
 }

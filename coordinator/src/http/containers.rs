@@ -1,18 +1,20 @@
 //! `/containers`: asking for containers, seeing what they are meant to do and what they do, and removing them.
 
 use super::State;
-use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, Object, Query, page};
+use super::conditional::tagged;
+use super::document::schemas as s;
+use super::error::ApiError;
+use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, Query, page};
+use super::host_access::HostAccessBody;
 use super::jobs::{JobBody, started};
-use super::respond::{Listing, listing};
+use super::respond::{self, Listing};
 use super::secrets::SecretBody;
 use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, SpecBody, TmpfsBody, VolumeBody};
-use super::values::{parse_labels_at, wait};
+use super::values::{label_filter, parse_labels_at, wait};
 use crate::access::{Read, Write};
 use crate::domain::container::ObservedState;
 use crate::domain::placement::{Place, Strategy, Wish};
 use crate::service::containers::{Filter, NewContainer, Seen};
-use axum::Json;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use dockerforge_protocol::ids::ContainerId;
@@ -26,21 +28,22 @@ use utoipa::{IntoParams, ToSchema};
 #[serde(deny_unknown_fields)]
 pub struct NewContainerBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'; unique among your containers.
-    #[schema(example = "blog")]
+    #[schema(value_type = s::Name, example = "blog")]
     name: String,
     /// The id of an image that is on the host.
-    #[schema(example = "img_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    #[schema(value_type = s::ImageId, example = "img_0192f0c1a2b37c4d8e5f60718293a4b5")]
     image: String,
     /// The id of one of your hosts. Without it, it is placed on one of the hosts that users share, if there are any.
-    #[schema(example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    #[schema(value_type = Option<s::HostId>, example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
     host: Option<String>,
     /// Instead of `host`: how one of the hosts that users share is chosen. A container there has limits in any case, is held
     /// back more, and gets its ports.
     placement: Option<WishBody>,
     /// The program and its arguments; the image's own where absent.
+    #[schema(value_type = Option<s::Arguments>)]
     command: Option<Vec<String>>,
     /// Environment variables.
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[schema(value_type = Option<s::Environment>)]
     env: Option<Object<String>>,
     /// Published ports.
     ports: Option<Vec<PortBody>>,
@@ -49,17 +52,22 @@ pub struct NewContainerBody {
     /// Limits.
     resources: Option<ResourcesBody>,
     /// `no`, `on-failure`, `always` or `unless-stopped`, which is what it is where absent.
+    #[schema(value_type = Option<s::RestartPolicy>)]
     restart: Option<String>,
     /// Labels of your own.
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[schema(value_type = Option<s::Labels>)]
     labels: Option<Object<String>>,
     /// The program before `command`; the image's own where absent.
+    #[schema(value_type = Option<s::Arguments>)]
     entrypoint: Option<Vec<String>>,
     /// Who it runs as: `user`, or `user:group`, by name or number; as the image says where absent.
+    #[schema(value_type = Option<s::RunAs>)]
     user: Option<String>,
     /// The folder it begins in: an absolute path; as the image says where absent.
+    #[schema(value_type = Option<s::AbsolutePath>)]
     workdir: Option<String>,
     /// The name it has for itself: a DNS label.
+    #[schema(value_type = Option<s::DnsLabel>)]
     hostname: Option<String>,
     /// File systems in memory.
     tmpfs: Option<Vec<TmpfsBody>>,
@@ -70,15 +78,23 @@ pub struct NewContainerBody {
     /// How one knows that it is well; the image's own check where absent, none with `"none"`.
     healthcheck: Option<HealthcheckBody>,
     /// The signal that asks it to end, as `SIGTERM`.
+    #[schema(value_type = Option<s::StopSignal>)]
     stop_signal: Option<String>,
     /// Seconds that it may take to end: 1 to 300; 10 where absent.
+    #[schema(value_type = Option<s::Grace>)]
     stop_grace: Option<u64>,
     /// Containers of yours on the same host, by names of this container's own.
     links: Option<Vec<LinkBody>>,
     /// Secrets, by the names of their files or variables.
-    #[schema(value_type = Option<BTreeMap<String, SecretBody>>)]
+    #[schema(value_type = Option<s::Secrets>)]
     secrets: Option<Object<SecretBody>>,
+    /// Which of Docker's default capabilities it does not have, without `CAP_`; or `ALL`.
+    #[schema(example = json!(["NET_RAW"]))]
+    cap_drop: Option<Vec<String>>,
+    /// What it is given of its host. Needs a token with the scope `host:root`.
+    host_access: Option<HostAccessBody>,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
+    #[schema(value_type = Option<s::Deadline>)]
     deadline: Option<i64>,
 }
 
@@ -105,6 +121,8 @@ impl NewContainerBody {
             stop_grace: self.stop_grace.into(),
             links: self.links.into(),
             secrets: self.secrets.into(),
+            cap_drop: self.cap_drop.into(),
+            host_access: self.host_access.into(),
         }
     }
 }
@@ -115,11 +133,11 @@ impl NewContainerBody {
 pub struct WishBody {
     /// `spread`: the host with the most room left; `binpack`: the one with the least; `random`. As the operator says where
     /// absent.
-    #[schema(example = "spread")]
+    #[schema(value_type = Option<s::Strategy>, example = "spread")]
     strategy: Option<String>,
     /// Labels that the host must have.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = s::Labels)]
     labels: Object<String>,
 }
 
@@ -134,16 +152,21 @@ pub struct PlacementBody {
 #[derive(Serialize, ToSchema)]
 pub struct ContainerBody {
     /// Its id.
+    #[schema(value_type = s::ContainerId)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = s::Name)]
     pub name: String,
     /// What it runs.
+    #[schema(value_type = s::ImageId)]
     pub image: String,
     /// Where, if on a host of yours; null on one that users share.
+    #[schema(value_type = Option<s::HostId>)]
     pub host: Option<String>,
     /// What else is told of where it is.
     pub placement: PlacementBody,
     /// What it is meant to do: `running`, `stopped` or `removed`.
+    #[schema(value_type = s::DesiredState)]
     pub desired_state: &'static str,
     /// What its host shows.
     pub observed: ObservedBody,
@@ -151,6 +174,7 @@ pub struct ContainerBody {
     #[serde(flatten)]
     pub spec: SpecBody,
     /// When it was asked for.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
 }
 
@@ -159,20 +183,24 @@ pub struct ContainerBody {
 pub struct ObservedBody {
     /// `pending` before its first report; Docker's `created`, `running`, `paused`, `restarting`, `exited`, `removing`, `dead`;
     /// `missing` if it was removed by hand; `unknown` while its host is silent.
+    #[schema(value_type = s::ObservedState)]
     pub state: &'static str,
     /// `starting`, `healthy` or `unhealthy`, where it is checked.
+    #[schema(value_type = Option<s::Health>)]
     pub health: Option<&'static str>,
     /// Docker's id of it.
     pub docker_id: Option<String>,
     /// How it ended, if it has.
     pub exit_code: Option<i64>,
     /// When it last started.
+    #[schema(value_type = Option<s::Time>)]
     pub started_at: Option<String>,
     /// The ports it publishes now.
     pub ports: Vec<ObservedPortBody>,
     /// Its address in your network on that host.
     pub address: Option<String>,
     /// When this was reported.
+    #[schema(value_type = Option<s::Time>)]
     pub observed_at: Option<String>,
 }
 
@@ -184,6 +212,7 @@ pub struct ObservedPortBody {
     /// On the host.
     pub host: u16,
     /// `tcp` or `udp`.
+    #[schema(value_type = s::Protocol)]
     pub protocol: String,
 }
 
@@ -226,10 +255,8 @@ impl ContainerBody {
 /// Asks for a container: it is made on its host and started. On a host that is offline, when that returns. On a host that
 /// users share, which fits now or not at all: then `errors` names each host (by a number, not by its id), and why not.
 #[utoipa::path(post, operation_id = "container_create", path = "/containers", tag = "containers", request_body = NewContainerBody, responses(
-    (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 409, description = "The name or a port is taken, the image is not there yet, the host is draining, or no host has room", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem)))]
+    (status = 202, description = "The job that makes it", body = JobBody)),
+    extensions(("x-problems" = json!(["name-taken", "port-taken", "image-not-ready", "being-deleted", "host-draining", "nothing-fits", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -279,6 +306,7 @@ pub(super) struct ContainerQuery {
     /// Only those of this image.
     image: Option<String>,
     /// Only those that were last observed in this state.
+    #[param(value_type = Option<s::SeenState>)]
     state: Option<String>,
     /// Rows of a page: 1 to 200, 50 where absent.
     limit: Option<u32>,
@@ -287,13 +315,12 @@ pub(super) struct ContainerQuery {
 }
 
 /// The user's containers, newest first.
-#[utoipa::path(get, operation_id = "container_list", path = "/containers", tag = "containers", params(ContainerQuery), responses(
-    (status = 200, description = "A page of containers", body = Listing<ContainerBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem)))]
+#[utoipa::path(get, operation_id = "container_list", path = "/containers", tag = "containers", params(ContainerQuery, LabelParam), responses(
+    (status = 200, description = "A page of containers", body = Listing<ContainerBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
-    Query(query): Query<ContainerQuery>,
+    Labelled(query, labels): Labelled<ContainerQuery>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
     let page = page(&mut check, query.limit, query.after.as_deref(), ContainerId::uuid);
@@ -304,22 +331,24 @@ pub(super) async fn list(
         check.refuse("state", "expected an observed state");
     }
     let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
-    check.finish(Some(()))?;
-    let filter = Filter { name: name.map(|name| name.to_string()), host, image, state: of_state.flatten() };
-    let seen = state.services.container_list(&caller.may(Read)?, &filter, page).await?;
-    Ok(listing(&caller.context, seen.iter().map(ContainerBody::of).collect(), page.limit, |c| c.id.clone()))
+    let labels = label_filter(&mut check, &labels);
+    let labels = check.finish(labels)?;
+    let filter = Filter { name: name.map(|name| name.to_string()), host, image, state: of_state.flatten(), labels };
+    let found = state.services.container_list(&caller.may(Read)?, &filter, page).await?.cursor(ContainerId::from_uuid);
+    let bodies = found.items.iter().map(ContainerBody::of).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), page.limit, |c| c.id.clone()))
 }
 
 /// One container: what it is meant to do, and what its host shows, side by side.
 #[utoipa::path(get, operation_id = "container_get", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id")), responses(
-    (status = 200, description = "The container", body = ContainerBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such container", body = Problem)))]
+    (status = 200, description = "The container", body = ContainerBody)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<ContainerId>,
-) -> Result<Json<ContainerBody>, ApiError> {
-    Ok(Json(ContainerBody::of(&state.services.container_get(&caller.may(Read)?, id).await?)))
+) -> Result<Response, ApiError> {
+    let seen = state.services.container_get(&caller.may(Read)?, id).await?;
+    Ok(tagged(seen.container.revision, &ContainerBody::of(&seen)))
 }
 
 /// How to delete.
@@ -334,14 +363,14 @@ pub(super) struct DeleteQuery {
 
 /// Stops a container and removes it. Its volumes stay unless asked otherwise.
 #[utoipa::path(delete, operation_id = "container_delete", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id"), DeleteQuery), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such container", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["quota-exceeded"]))))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<ContainerId>,
     Query(query): Query<DeleteQuery>,
 ) -> Result<Response, ApiError> {
-    let job = state.services.container_delete(&caller.may(Write)?, id, query.volumes).await?;
+    let job = state.services.container_delete(&caller.may(Write)?, id, query.volumes, &caller.seen).await?;
     started(&state, &caller, job).await
 }

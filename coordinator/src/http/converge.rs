@@ -1,7 +1,8 @@
 //! `POST /containers/{id}/converge`: a container that runs is brought to what its configuration says.
 
 use super::State;
-use super::error::{ApiError, Problem};
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, MaybeJson};
 use super::jobs::{JobBody, started};
 use crate::access::Write;
@@ -23,10 +24,11 @@ const MAX_LIMIT: u32 = 86_400;
 #[serde(deny_unknown_fields)]
 pub struct ConvergeBody {
     /// The version of its configuration; the newest where absent.
+    #[schema(value_type = Option<s::Version>)]
     configuration_version: Option<u32>,
     /// Seconds within which its host has to take it, and that it may then take before it is killed: 1 to 86400; 1800 where
     /// absent.
-    #[schema(example = 600)]
+    #[schema(value_type = Option<s::ExecLimit>, example = 600)]
     deadline: Option<i64>,
 }
 
@@ -35,10 +37,8 @@ pub struct ConvergeBody {
 /// a second converge changes nothing.
 #[utoipa::path(post, operation_id = "container_converge", path = "/containers/{id}/converge", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body(content = Option<ConvergeBody>, description = "May be absent"), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such container", body = Problem),
-    (status = 409, description = "It is stopped, being deleted, or of no configuration", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["being-deleted", "container-not-running", "not-configured", "quota-exceeded"]))))]
 pub(super) async fn converge(
     Shared(state): Shared<State>,
     caller: Caller,

@@ -3,7 +3,8 @@
 
 use super::State;
 use super::auth::while_signed_in;
-use super::error::{ApiError, Problem};
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Query, last_event_id};
 use super::respond::Listing;
 use crate::access::{Administer, Read};
@@ -27,14 +28,16 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Serialize, ToSchema)]
 pub struct EventBody {
     /// Its place in the order of all events.
-    #[schema(example = "4711")]
+    #[schema(value_type = s::EventId, example = "4711")]
     pub id: String,
     /// What: `<resource>.<what happened>`.
-    #[schema(example = "container.created")]
+    #[schema(value_type = s::EventKind, example = "container.created")]
     pub kind: String,
     /// When, RFC 3339.
+    #[schema(value_type = s::Time)]
     pub at: String,
     /// To whom it matters.
+    #[schema(value_type = s::UserId)]
     pub user: String,
     /// To what it happened.
     pub resource: EventResourceBody,
@@ -46,7 +49,7 @@ pub struct EventBody {
 #[derive(Serialize, ToSchema)]
 pub struct EventResourceBody {
     /// The kind of thing.
-    #[schema(example = "container")]
+    #[schema(value_type = s::ThingKind, example = "container")]
     pub kind: &'static str,
     /// Its id. The thing may be gone by now.
     pub id: String,
@@ -95,10 +98,8 @@ pub(super) struct EventQuery {
 /// What happened, oldest first; or, with `Accept: text/event-stream`, live: each event under its kind's name with its id,
 /// with which `Last-Event-ID` goes on. The first one, `ready`, says from where on the stream tells.
 #[utoipa::path(get, operation_id = "event_list", path = "/events", tag = "events", params(EventQuery), responses(
-    (status = 200, description = "A page of events; `next` is where to go on, also from the last page", body = Listing<EventBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The user is suspended, or `all` is for administrators", body = Problem),
-    (status = 410, description = "What comes after `after` is not kept any more", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of events; `next` is where to go on, also from the last page", content((Listing<EventBody> = "application/json"), (String = "text/event-stream")))),
+    extensions(("x-problems" = json!(["events-forgotten"]))))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,

@@ -1,21 +1,23 @@
 //! Requests into types: strict JSON bodies, ids in paths, query strings, and the headers that matter to every route.
 
 use super::error::ApiError;
-use super::{Context, State};
+use super::{Context, State, conditional};
 use crate::access::{Action, Permit, Principal, authorize};
 use crate::domain::Violation;
 use crate::domain::page::Page;
+use crate::domain::precondition::Precondition;
 use crate::service::idempotency::Key;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, Method, Uri, header};
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
+use utoipa::IntoParams;
 
 /// The largest JSON body, bytes.
 pub(super) const MAX_JSON: usize = 1024 * 1024;
@@ -28,6 +30,8 @@ pub(super) struct Caller {
     pub(super) context: Context,
     /// How long the caller would wait for a job to end.
     pub(super) wait: Option<Duration>,
+    /// Which state he has seen of what he changes or deletes.
+    pub(super) seen: Precondition,
     idempotency: Option<String>,
     method: Method,
 }
@@ -37,9 +41,13 @@ impl FromRequestParts<State> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let context = parts.extensions.get::<Context>().cloned().ok_or_else(ApiError::internal)?;
         let principal = super::auth::principal(state, &parts.headers, &context).await?;
-        let idempotency = idempotency_key(&parts.headers)?;
+        // What is safe or idempotent by itself takes no key, and does not look at one.
+        let takes_key = parts.method == Method::POST || parts.method == Method::PATCH;
+        let idempotency = if takes_key { idempotency_key(&parts.headers)? } else { None };
         let wait = preferred_wait(&parts.headers);
-        Ok(Self { principal, context, wait, idempotency, method: parts.method.clone() })
+        let changes = matches!(parts.method, Method::PATCH | Method::DELETE);
+        let seen = if changes { conditional::precondition(&parts.headers)? } else { Precondition::default() };
+        Ok(Self { principal, context, wait, seen, idempotency, method: parts.method.clone() })
     }
 }
 
@@ -71,7 +79,8 @@ impl Caller {
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = value.to_str().ok().filter(|text| (1..=255).contains(&text.len()));
+    let printable = |text: &&str| text.bytes().all(|b| (b' '..=b'~').contains(&b));
+    let text = value.to_str().ok().filter(|text| (1..=255).contains(&text.len())).filter(printable);
     text.map(|text| Some(text.to_owned()))
         .ok_or_else(|| ApiError::bad_request("Idempotency-Key must be 1 to 255 printable ASCII characters"))
 }
@@ -194,6 +203,12 @@ fn pointer(path: &serde_path_to_error::Path) -> String {
 #[derive(Debug, Default)]
 pub(super) struct Object<V>(pub(super) BTreeMap<String, V>);
 
+impl<V: Serialize> Serialize for Object<V> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
 impl<'de, V: Deserialize<'de>> Deserialize<'de> for Object<V> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Visitor<V>(std::marker::PhantomData<V>);
@@ -215,6 +230,48 @@ impl<'de, V: Deserialize<'de>> Deserialize<'de> for Object<V> {
         deserializer.deserialize_map(Visitor(std::marker::PhantomData))
     }
 }
+
+/// Reads a struct from an object alone. Derived code also takes an array, its elements in the order of the fields.
+pub(super) struct ObjectsOnly<D>(pub(super) D);
+
+impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectsOnly<D> {
+    type Error = D::Error;
+
+    fn deserialize_struct<V: serde::de::Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, D::Error> {
+        self.0.deserialize_map(visitor)
+    }
+
+    fn deserialize_any<V: serde::de::Visitor<'de>>(self, visitor: V) -> Result<V::Value, D::Error> {
+        self.0.deserialize_any(visitor)
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+/// The derived code of a type with `#[serde(remote = "Self")]`, through [`ObjectsOnly`].
+macro_rules! objects_only {
+    ($($name:ident),* $(,)?) => {$(
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                Self::deserialize(crate::http::extract::ObjectsOnly(deserializer))
+            }
+        }
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                Self::serialize(self, serializer)
+            }
+        }
+    )*};
+}
+pub(super) use objects_only;
 
 /// A member of a patch (RFC 7396): what is absent stays.
 #[derive(Debug, Clone, Copy, Default)]
@@ -284,18 +341,8 @@ impl<T: FromStr + Send> FromRequestParts<State> for Id<T> {
     async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
         let path = axum::extract::Path::<BTreeMap<String, String>>::from_request_parts(parts, state).await;
         let text = path.ok().and_then(|axum::extract::Path(map)| map.get("id").cloned()).unwrap_or_default();
-        text.parse().map(Id).map_err(|_| nothing(&text))
+        text.parse().map(Id).map_err(|_| ApiError::nothing(&text))
     }
-}
-
-/// What an unknown id is answered, before anything is looked up.
-pub(super) fn nothing(text: &str) -> ApiError {
-    ApiError::new(
-        axum::http::StatusCode::NOT_FOUND,
-        "not-found",
-        "There is no such thing",
-        format!("{text:?} names nothing here"),
-    )
 }
 
 /// A query string. Unknown parameters are refused.
@@ -303,18 +350,48 @@ pub(super) struct Query<T>(pub(super) T);
 
 impl<T: DeserializeOwned> FromRequestParts<State> for Query<T> {
     type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, state: &State) -> Result<Self, ApiError> {
-        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
-            Ok(axum::extract::Query(value)) => Ok(Self(value)),
-            Err(rejection) => {
-                let text = rejection.body_text();
-                let detail = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, detail)| detail);
-                // "unknown field `x`, …" or "x: invalid digit …"
-                let named = detail.split('`').nth(1).or_else(|| detail.split_once(": ").map(|(name, _)| name));
-                let pointer = named.unwrap_or("?").to_owned();
-                Err(ApiError::invalid(vec![Violation::new(pointer, detail)]))
-            }
+    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
+        query(&parts.uri).map(Self)
+    }
+}
+
+fn query<T: DeserializeOwned>(uri: &Uri) -> Result<T, ApiError> {
+    match axum::extract::Query::<T>::try_from_uri(uri) {
+        Ok(axum::extract::Query(value)) => Ok(value),
+        Err(rejection) => {
+            let text = rejection.body_text();
+            let detail = text.rsplit_once("query string: ").map_or(text.as_str(), |(_, detail)| detail);
+            // "unknown field `x`, …" or "x: invalid digit …"
+            let named = detail.split('`').nth(1).or_else(|| detail.split_once(": ").map(|(name, _)| name));
+            let pointer = named.unwrap_or("?").to_owned();
+            Err(ApiError::invalid(vec![Violation::new(pointer, detail)]))
         }
+    }
+}
+
+/// A query string beside its `label` parameters, which may be repeated.
+pub(super) struct Labelled<T>(pub(super) T, pub(super) Vec<String>);
+
+/// What [`Labelled`] reads beside the rest.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+#[expect(dead_code, reason = "documents a parameter that may be repeated")]
+pub(super) struct LabelParam {
+    /// Only those with this label, `key=value`; may be repeated: with all of them.
+    label: Option<String>,
+}
+
+impl<T: DeserializeOwned> FromRequestParts<State> for Labelled<T> {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
+        let text = parts.uri.query().unwrap_or_default();
+        let (labels, rest): (Vec<&str>, Vec<&str>) = text.split('&').partition(|pair| pair.starts_with("label="));
+        let uri = |pairs: Vec<&str>| {
+            let uri = format!("/?{}", pairs.join("&")).parse::<Uri>();
+            uri.map_err(|_| ApiError::bad_request("the query cannot be read"))
+        };
+        let labels: Vec<(String, String)> = query(&uri(labels)?)?;
+        Ok(Self(query(&uri(rest)?)?, labels.into_iter().map(|(_, value)| value).collect()))
     }
 }
 
@@ -327,22 +404,36 @@ pub(super) fn limit(check: &mut Check, limit: Option<u32>) -> u32 {
     limit
 }
 
+/// Parameters that may be repeated.
+const REPEATED: [&str; 2] = ["label", "build_arg"];
+
 /// A query string as it was written, for parameters that may be repeated. Those that may not be are not.
 pub(super) struct Pairs(pub(super) Vec<(String, String)>);
 
-impl FromRequestParts<State> for Pairs {
-    type Rejection = ApiError;
-    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
-        let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(&parts.uri)
-            .map_err(|_| ApiError::bad_request("the query cannot be read"))?
-            .0;
+impl Pairs {
+    /// The query of a request whose handler takes it apart itself.
+    pub(super) fn from_request(request: &Request) -> Result<Self, ApiError> {
+        Self::of(request.uri())
+    }
+
+    fn of(uri: &Uri) -> Result<Self, ApiError> {
+        let pairs: Vec<(String, String)> =
+            axum::extract::Query::try_from_uri(uri).map_err(|_| ApiError::bad_request("the query cannot be read"))?.0;
         let doubled = |(i, (key, _)): (usize, &(String, String))| {
-            (key != "label" && pairs[..i].iter().any(|(earlier, _)| earlier == key)).then(|| key.clone())
+            (!REPEATED.contains(&key.as_str()) && pairs[..i].iter().any(|(earlier, _)| earlier == key))
+                .then(|| key.clone())
         };
         match pairs.iter().enumerate().find_map(doubled) {
             Some(key) => Err(ApiError::invalid(vec![Violation::new(key, "this parameter is given twice")])),
             None => Ok(Self(pairs)),
         }
+    }
+}
+
+impl FromRequestParts<State> for Pairs {
+    type Rejection = ApiError;
+    async fn from_request_parts(parts: &mut Parts, _state: &State) -> Result<Self, ApiError> {
+        Self::of(&parts.uri)
     }
 }
 

@@ -1,10 +1,12 @@
 //! `/hosts`: machines with an agent.
 
 use super::State;
-use super::error::{ApiError, Problem};
+use super::conditional::tagged;
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, Object, Pairs, Query, page};
 use super::jobs::{JobBody, started};
-use super::respond::{Listing, listing, with_location};
+use super::respond::{self, Listing, with_location};
 use super::values::{label, labels, parse_labels};
 use crate::access::{Administer, Read, Write};
 use crate::domain::Timestamp;
@@ -27,11 +29,11 @@ use utoipa::{IntoParams, ToSchema};
 #[serde(deny_unknown_fields)]
 pub struct NewHostBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'.
-    #[schema(example = "vps-1")]
+    #[schema(value_type = s::Name, example = "vps-1")]
     name: String,
     /// Labels of your own.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = s::Labels)]
     labels: Object<String>,
     /// Whether containers of all users are placed on it; for administrators. Nobody else sees it.
     #[serde(default)]
@@ -43,7 +45,7 @@ pub struct NewHostBody {
 #[serde(deny_unknown_fields)]
 pub struct HostChangeBody {
     /// Labels of your own, all of them.
-    #[schema(value_type = Option<BTreeMap<String, String>>)]
+    #[schema(value_type = Option<s::Labels>)]
     labels: Option<Object<String>>,
     /// Whether it takes no new containers and images. What it runs goes on, and what waits waits on.
     draining: Option<bool>,
@@ -53,22 +55,29 @@ pub struct HostChangeBody {
 #[derive(Serialize, ToSchema)]
 pub struct HostBody {
     /// Its id.
+    #[schema(value_type = s::HostId)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = s::Name)]
     pub name: String,
     /// `pending`, `online`, `unreachable`, `conflict` or `deleting`.
+    #[schema(value_type = s::HostState)]
     pub state: &'static str,
     /// Its labels.
+    #[schema(value_type = s::Labels)]
     pub labels: BTreeMap<String, String>,
     /// Whether containers of all users are placed on it.
     pub pool: bool,
     /// Whether it takes no new containers and images.
     pub draining: bool,
     /// When it was registered.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
     /// When an agent got its identity.
+    #[schema(value_type = Option<s::Time>)]
     pub enrolled_at: Option<String>,
     /// When its agent was last heard of.
+    #[schema(value_type = Option<s::Time>)]
     pub last_seen_at: Option<String>,
     /// Its name for itself.
     pub hostname: Option<String>,
@@ -94,11 +103,14 @@ pub struct HostBody {
 pub struct DiagnosisBody {
     /// `agent-silent`, `docker-hung`, `disk-nearly-full`, `clock-off`, `certificate-near-its-end`, `duplicate-machine` or
     /// `agent-outdated`. Branch on this.
+    #[schema(value_type = s::Fault)]
     pub kind: &'static str,
     /// `critical` where nothing can run there now, else `warning`.
+    #[schema(value_type = s::Severity)]
     pub severity: &'static str,
     /// When it was noted; absent if it began just now.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::Time>)]
     pub since: Option<String>,
     /// What to show.
     pub detail: String,
@@ -147,6 +159,7 @@ pub struct JoinBody {
     /// A single-use token; it names the coordinator's CA, so the agent trusts no other.
     pub token: String,
     /// When it stops being good.
+    #[schema(value_type = s::Time)]
     pub expires_at: String,
     /// What to run on the machine, as root.
     pub command: String,
@@ -229,10 +242,8 @@ struct HostQuery {
 
 /// Registers a host. The join token is shown here alone.
 #[utoipa::path(post, operation_id = "host_create", path = "/hosts", tag = "hosts", request_body = NewHostBody, responses(
-    (status = 201, description = "The host, with what makes a machine it", body = HostBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, his quota is used up, or pool hosts are for administrators", body = Problem), (status = 409, description = "The name is taken", body = Problem),
-    (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
-    (status = 422, description = "A value cannot be", body = Problem)))]
+    (status = 201, description = "The host, with what makes a machine it", body = HostBody)),
+    extensions(("x-problems" = json!(["name-taken", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -253,8 +264,7 @@ pub(super) async fn create(
 
 /// The user's hosts, newest first.
 #[utoipa::path(get, operation_id = "host_list", path = "/hosts", tag = "hosts", params(HostQuery), responses(
-    (status = 200, description = "A page of hosts", body = Listing<HostBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of hosts", body = Listing<HostBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -282,47 +292,47 @@ pub(super) async fn list(
     let labels = check.take("label", Labels::try_from(wanted));
     let labels = check.finish(labels)?;
     let filter = Filter { name: name.map(|name| name.to_string()), state: of_state, labels };
-    let hosts = state.services.host_list(&caller.may(Read)?, &filter, page).await?;
-    Ok(listing(&caller.context, hosts.iter().map(HostBody::of).collect(), page.limit, |host| host.id.clone()))
+    let found = state.services.host_list(&caller.may(Read)?, &filter, page).await?.cursor(HostId::from_uuid);
+    let bodies = found.items.iter().map(HostBody::of).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), page.limit, |host| host.id.clone()))
 }
 
 /// One host: its heartbeat, its Docker, what it has and uses, and why it is not usable if so.
 #[utoipa::path(get, operation_id = "host_get", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id")), responses(
-    (status = 200, description = "The host", body = HostBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such host", body = Problem)))]
+    (status = 200, description = "The host", body = HostBody)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<HostId>,
-) -> Result<Json<HostBody>, ApiError> {
-    Ok(Json(HostBody::of(&state.services.host_get(&caller.may(Read)?, id).await?)))
+) -> Result<Response, ApiError> {
+    let host = state.services.host_get(&caller.may(Read)?, id).await?;
+    Ok(tagged(host.revision, &HostBody::of(&host)))
 }
 
 /// Changes a host's labels, or begins or ends its draining.
 #[utoipa::path(patch, operation_id = "host_update", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id")), request_body = HostChangeBody, responses(
-    (status = 200, description = "The host as it is now", body = HostBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 404, description = "No such host", body = Problem),
-    (status = 409, description = "It is being deleted", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "A value cannot be", body = Problem)))]
+    (status = 200, description = "The host as it is now", body = HostBody)),
+    extensions(("x-problems" = json!(["being-deleted"]))))]
 pub(super) async fn update(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<HostId>,
     body: Body<HostChangeBody>,
-) -> Result<Json<HostBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let mut check = Check::default();
     let labels = body.value.labels.as_ref().map(|labels| parse_labels(&mut check, labels));
     let labels = check.finish(Some(labels.flatten()))?;
     let change = HostChange { labels, draining: body.value.draining };
-    Ok(Json(HostBody::of(&state.services.host_update(&permit, id, change).await?)))
+    let host = state.services.host_update(&permit, id, change, &caller.seen).await?;
+    Ok(tagged(host.revision, &HostBody::of(&host)))
 }
 
 /// A fresh join token for a host whose agent is not connected; earlier ones are void. It keeps its id and history. The
 /// machine that redeems it gets an identity of its own; the one before is void, and a conflict of copies ends with that.
 #[utoipa::path(post, operation_id = "host_token", path = "/hosts/{id}/token", tag = "hosts", params(("id" = String, Path, description = "The host's id")), responses(
-    (status = 201, description = "What makes a machine this host", body = JoinBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such host", body = Problem), (status = 409, description = "Its agent is connected, or it is being deleted", body = Problem)))]
+    (status = 201, description = "What makes a machine this host", body = JoinBody)),
+    extensions(("x-problems" = json!(["host-connected", "being-deleted"]))))]
 pub(super) async fn token(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -344,14 +354,14 @@ pub(super) struct DeleteQuery {
 
 /// Takes a host out of service: what is ours on it, then its identity, and its live connection with it.
 #[utoipa::path(delete, operation_id = "host_delete", path = "/hosts/{id}", tag = "hosts", params(("id" = String, Path, description = "The host's id"), DeleteQuery), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such host", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["quota-exceeded"]))))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<HostId>,
     Query(query): Query<DeleteQuery>,
 ) -> Result<Response, ApiError> {
-    let job = state.services.host_delete(&caller.may(Write)?, id, query.force).await?;
+    let job = state.services.host_delete(&caller.may(Write)?, id, query.force, &caller.seen).await?;
     started(&state, &caller, job).await
 }

@@ -1,16 +1,17 @@
 //! `/images`: asking for images by reference, Dockerfile or archive, seeing where they are, and removing them.
 
 use super::State;
-use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, Object, Query, media_type, page};
+use super::conditional::tagged;
+use super::document::schemas as s;
+use super::error::ApiError;
+use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, Pairs, media_type, page};
 use super::jobs::{JobBody, started};
-use super::respond::{Listing, listing};
+use super::respond::{self, Listing};
 use super::upload::{Upload, is_archive};
-use super::values::{labels, parse_labels, wait};
+use super::values::{label_filter, labels, parse_labels, wait};
 use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
-use crate::service::images::{Claim, ContextError, NewImage, Placed, Received};
-use axum::Json;
+use crate::service::images::{Claim, ContextError, Filter, NewImage, Placed, Received};
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
 use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId};
@@ -29,35 +30,39 @@ const DOCKERFILE: &str = "Dockerfile";
 #[serde(deny_unknown_fields)]
 pub struct NewImageBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'; unique among your images.
-    #[schema(example = "blog")]
+    #[schema(value_type = s::Name, example = "blog")]
     name: String,
     /// The id of the host to make it on.
-    #[schema(example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    #[schema(value_type = s::HostId, example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
     host: String,
     /// The id of a configuration to build it from.
+    #[schema(value_type = Option<s::ConfigurationId>)]
     configuration: Option<String>,
     /// The version of the configuration; the newest where absent.
+    #[schema(value_type = Option<s::Version>)]
     configuration_version: Option<u32>,
     /// What to pull. An image of that reference that is on the host already is used where its registry does not answer.
-    #[schema(example = "debian:12")]
+    #[schema(value_type = Option<s::ImageReference>, example = "debian:12")]
     reference: Option<String>,
     /// The text of a Dockerfile.
+    #[schema(value_type = Option<s::Dockerfile>)]
     dockerfile: Option<String>,
     /// Build arguments.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = s::BuildArguments)]
     build_args: Object<String>,
     /// Whether to leave the build cache alone.
     #[serde(default)]
     no_cache: bool,
     /// Labels of your own.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = s::Labels)]
     labels: Object<String>,
     /// Whether every user sees it and may use it; for administrators.
     #[serde(default)]
     public: bool,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
+    #[schema(value_type = Option<s::Deadline>)]
     deadline: Option<i64>,
 }
 
@@ -86,20 +91,25 @@ struct ArchiveQuery {
 #[derive(Serialize, ToSchema)]
 pub struct ImageBody {
     /// Its id.
+    #[schema(value_type = s::ImageId)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = s::Name)]
     pub name: String,
     /// `pending`, `ready` or `deleting`.
+    #[schema(value_type = s::ImageState)]
     pub state: &'static str,
     /// Whether every user sees it.
     pub public: bool,
     /// Where it comes from.
     pub source: SourceBody,
     /// Its labels.
+    #[schema(value_type = s::Labels)]
     pub labels: BTreeMap<String, String>,
     /// On which hosts it is.
     pub hosts: Vec<PresenceBody>,
     /// When it was asked for.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
 }
 
@@ -107,11 +117,14 @@ pub struct ImageBody {
 #[derive(Serialize, ToSchema)]
 pub struct SourceBody {
     /// `configuration`, `dockerfile` or `reference`.
+    #[schema(value_type = s::ImageSource)]
     pub kind: &'static str,
     /// The configuration that it was built from.
+    #[schema(value_type = Option<s::ConfigurationId>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub configuration: Option<String>,
     /// The version of that.
+    #[schema(value_type = Option<s::Version>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub configuration_version: Option<u32>,
     /// What was pulled.
@@ -129,8 +142,10 @@ pub struct SourceBody {
 #[derive(Serialize, ToSchema)]
 pub struct PresenceBody {
     /// Which host.
+    #[schema(value_type = s::HostId)]
     pub host: String,
     /// `pending`, `present`, or `missing` if it was removed by hand.
+    #[schema(value_type = s::PresenceState)]
     pub state: &'static str,
     /// Docker's id of it there.
     pub docker_id: Option<String>,
@@ -182,10 +197,8 @@ impl ImageBody {
 /// (`application/x-tar` or `application/gzip`, with its parameters in the query).
 #[utoipa::path(post, operation_id = "image_create", path = "/images", tag = "images", params(ArchiveQuery),
     request_body(content((NewImageBody = "application/json"), (Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
-    (status = 202, description = "The job that makes it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON, or the upload broke off", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, his quota is used up, or public images are for administrators", body = Problem),
-    (status = 409, description = "The name is taken, or the host is draining", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Neither JSON nor an archive by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem), (status = 507, description = "The coordinator's disk is full", body = Problem)))]
+    (status = 202, description = "The job that makes it", body = JobBody)),
+    extensions(("x-problems" = json!(["name-taken", "host-draining", "invalid-archive", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -284,6 +297,11 @@ fn origin(
 }
 
 async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<Asked, ApiError> {
+    let mut check = Check::default();
+    for (name, _) in Pairs::from_request(&request)?.0 {
+        check.refuse(&name, "parameters come with an archive; JSON says everything in its body");
+    }
+    check.finish(Some(()))?;
     let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
     let mut check = Check::default();
     let (name, host) = (check.parse("/name", &body.name), check.parse("/host", &body.host));
@@ -326,9 +344,7 @@ async fn from_archive(
     request: Request,
 ) -> Result<Asked, ApiError> {
     let query = request.uri().query().unwrap_or_default().to_owned();
-    let pairs: Vec<(String, String)> = axum::extract::Query::try_from_uri(request.uri())
-        .map_err(|_| ApiError::bad_request("the query cannot be read"))?
-        .0;
+    let pairs = Pairs::from_request(&request)?.0;
     let given: Vec<String> = pairs.iter().map(|(key, _)| key.clone()).collect();
     let mut check = Check::default();
     let (mut name, mut host, mut deadline, mut public) = (None, None, None, false);
@@ -418,45 +434,46 @@ pub(super) struct ImageQuery {
 }
 
 /// The images that the user may use: his own and the public ones, newest first.
-#[utoipa::path(get, operation_id = "image_list", path = "/images", tag = "images", params(ImageQuery), responses(
-    (status = 200, description = "A page of images", body = Listing<ImageBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem)))]
+#[utoipa::path(get, operation_id = "image_list", path = "/images", tag = "images", params(ImageQuery, LabelParam), responses(
+    (status = 200, description = "A page of images", body = Listing<ImageBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
-    Query(query): Query<ImageQuery>,
+    Labelled(query, labels): Labelled<ImageQuery>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
     let page = page(&mut check, query.limit, query.after.as_deref(), ImageId::uuid);
     let host = query.host.as_deref().and_then(|text| check.parse("host", text));
     let name = query.name.as_deref().and_then(|text| check.parse::<ResourceName>("name", text));
-    check.finish(Some(()))?;
-    let images =
-        state.services.image_list(&caller.may(Read)?, name.as_ref().map(ResourceName::as_str), host, page).await?;
-    Ok(listing(&caller.context, images.iter().map(ImageBody::of).collect(), page.limit, |image| image.id.clone()))
+    let labels = label_filter(&mut check, &labels);
+    let labels = check.finish(labels)?;
+    let filter = Filter { name: name.map(|name| name.to_string()), host, labels };
+    let found = state.services.image_list(&caller.may(Read)?, &filter, page).await?.cursor(ImageId::from_uuid);
+    let bodies = found.items.iter().map(ImageBody::of).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), page.limit, |image| image.id.clone()))
 }
 
 /// One image, and on which hosts it is.
 #[utoipa::path(get, operation_id = "image_get", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
-    (status = 200, description = "The image", body = ImageBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such image", body = Problem)))]
+    (status = 200, description = "The image", body = ImageBody)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<ImageId>,
-) -> Result<Json<ImageBody>, ApiError> {
-    Ok(Json(ImageBody::of(&state.services.image_get(&caller.may(Read)?, id).await?)))
+) -> Result<Response, ApiError> {
+    let placed = state.services.image_get(&caller.may(Read)?, id).await?;
+    Ok(tagged(placed.image.revision, &ImageBody::of(&placed)))
 }
 
 /// Removes an image from everywhere. Refused while a container uses it.
 #[utoipa::path(delete, operation_id = "image_delete", path = "/images/{id}", tag = "images", params(("id" = String, Path, description = "The image's id")), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or it is public, and another user's", body = Problem),
-    (status = 404, description = "No such image", body = Problem), (status = 409, description = "Containers use it, or it is still being made", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["not-owner", "image-in-use", "image-not-ready", "quota-exceeded"]))))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<ImageId>,
 ) -> Result<Response, ApiError> {
-    let job = state.services.image_delete(&caller.may(Write)?, id).await?;
+    let job = state.services.image_delete(&caller.may(Write)?, id, &caller.seen).await?;
     started(&state, &caller, job).await
 }

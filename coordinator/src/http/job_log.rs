@@ -3,7 +3,7 @@
 
 use super::State;
 use super::auth::while_signed_in;
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Query, last_event_id};
 use crate::access::{Permit, Read};
 use crate::domain::job::Job;
@@ -39,10 +39,8 @@ pub(super) struct LogQuery {
 /// other) and, as id, the offset after it, with which `Last-Event-ID` goes on; `end` closes the stream with the job's last
 /// state.
 #[utoipa::path(get, operation_id = "job_log", path = "/queue/{id}/log", tag = "queue", params(("id" = String, Path, description = "The job's id"), LogQuery), responses(
-    (status = 200, description = "The log; `Dockerforge-Log-Next` is the offset after it", body = String, content_type = "text/plain"),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem),
-    (status = 410, description = "It has ended so long ago that its log was removed", body = Problem),
-    (status = 422, description = "An offset that cannot be", body = Problem)))]
+    (status = 200, description = "The log; `Dockerforge-Log-Next` is the offset after it", content((String = "text/plain"), (String = "text/event-stream")))),
+    extensions(("x-problems" = json!(["log-removed"]))))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -52,11 +50,11 @@ pub(super) async fn get(
 ) -> Result<Response, ApiError> {
     let permit = caller.may(Read)?;
     let (job, _) = state.services.job_log(&permit, id, u64::MAX, 0).await?;
+    let mut check = Check::default();
+    let last = last_event_id::<u64>(&mut check, &headers);
+    check.finish(Some(()))?;
     let accepts = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if accepts.contains("text/event-stream") {
-        let mut check = Check::default();
-        let last = last_event_id::<u64>(&mut check, &headers);
-        check.finish(Some(()))?;
         return Ok(follow(state, &caller, permit, id, last.or(query.offset).unwrap_or(0)));
     }
     Ok(text(state, permit, &job, query.offset.unwrap_or(0)))

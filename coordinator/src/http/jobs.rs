@@ -1,8 +1,10 @@
 //! `/queue`: the jobs, how they stand and what they made, and cancelling them.
 
-use super::error::{ApiError, Problem};
+use super::conditional::tagged;
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Query, page};
-use super::respond::{Listing, listing, with_location};
+use super::respond::{self, Listing, with_location};
 use super::{Context, State};
 use crate::access::{Permit, Read, Write};
 use crate::domain::job::{Job, JobKind, JobState, Subject};
@@ -21,34 +23,41 @@ use utoipa::{IntoParams, ToSchema};
 #[derive(Serialize, ToSchema)]
 pub struct JobBody {
     /// Its id.
-    #[schema(example = "job_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    #[schema(value_type = s::JobId, example = "job_0192f0c1a2b37c4d8e5f60718293a4b5")]
     pub id: String,
     /// What it does.
-    #[schema(example = "container.create")]
+    #[schema(value_type = s::JobKind, example = "container.create")]
     pub kind: &'static str,
     /// `queued`, `assigned`, `running`, `unknown`, `cancelling`, `succeeded`, `failed` or `cancelled`.
-    #[schema(example = "running")]
+    #[schema(value_type = s::JobState, example = "running")]
     pub state: &'static str,
     /// The number of the attempt in work, or of the last; 0 before the first. One that the agent did not take (it was
     /// busy, or its Docker away) has a number too, but does not count against the five tries.
     pub attempt: u32,
     /// Whose it is.
+    #[schema(value_type = s::UserId)]
     pub user: String,
     /// Where it is done, if on one host.
+    #[schema(value_type = Option<s::HostId>)]
     pub host: Option<String>,
     /// The job that it is a part of.
+    #[schema(value_type = Option<s::JobId>)]
     pub parent: Option<String>,
     /// What it is about.
     pub resource: ResourceBody,
     /// How far it is.
     pub progress: Option<ProgressBody>,
     /// When it was asked for, RFC 3339.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
     /// When a host first took it.
+    #[schema(value_type = Option<s::Time>)]
     pub started_at: Option<String>,
     /// When it ended.
+    #[schema(value_type = Option<s::Time>)]
     pub ended_at: Option<String>,
     /// When it ends by itself if no host could take it.
+    #[schema(value_type = s::Time)]
     pub deadline_at: String,
     /// What it made.
     pub result: Option<ResultBody>,
@@ -62,6 +71,7 @@ pub struct JobBody {
 #[derive(Serialize, ToSchema)]
 pub struct ResourceBody {
     /// `container`, `image`, `host` or `user`.
+    #[schema(value_type = s::ResourceKind)]
     pub kind: &'static str,
     /// Its id.
     pub id: String,
@@ -101,6 +111,7 @@ pub struct OutcomeBody {
     /// Which: a task of a role, a resource of a recipe, what a script said.
     pub resource: String,
     /// `changed`.
+    #[schema(value_type = s::OutcomeStatus)]
     pub status: &'static str,
     /// More about it, where there is more.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -118,6 +129,7 @@ impl OutcomeBody {
 pub struct JobErrorBody {
     /// Which kind of failure: `urn:dockerforge:problem:<name>`. Branch on this.
     #[serde(rename = "type")]
+    #[schema(value_type = s::FailureType)]
     pub kind: String,
     /// What failed, in words.
     pub title: String,
@@ -235,8 +247,7 @@ pub(super) struct JobQuery {
 
 /// The user's jobs, newest first.
 #[utoipa::path(get, operation_id = "job_list", path = "/queue", tag = "queue", params(JobQuery), responses(
-    (status = 200, description = "A page of jobs", body = Listing<JobBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of jobs", body = Listing<JobBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -256,16 +267,15 @@ pub(super) async fn list(
     let host = query.host.as_deref().and_then(|text| check.parse("host", text));
     check.finish(Some(()))?;
     let filter = Filter { state: of_state.flatten(), kind: of_kind.flatten(), host };
-    let jobs = state.services.job_list(&caller.may(Read)?, &filter, page).await?;
-    let items: Vec<JobBody> = jobs.iter().map(|job| JobBody::of(&caller.context, job)).collect();
-    Ok(listing(&caller.context, items, page.limit, |job| job.id.clone()))
+    let found = state.services.job_list(&caller.may(Read)?, &filter, page).await?.cursor(JobId::from_uuid);
+    let bodies = found.items.iter().map(|job| JobBody::of(&caller.context, job)).collect();
+    Ok(respond::page(&caller.context, found.with(bodies), page.limit, |job: &JobBody| job.id.clone()))
 }
 
 /// One job. Once it has made what it was to make: 303 with the `Location` of that.
 #[utoipa::path(get, operation_id = "job_get", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
     (status = 200, description = "The job: unfinished (with `Retry-After`), or ended without having made a thing", body = JobBody),
-    (status = 303, description = "It made the thing at `Location`", body = JobBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem)))]
+    (status = 303, description = "It made the thing at `Location`", body = JobBody)))]
 pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id<JobId>) -> Result<Response, ApiError> {
     let permit = caller.may(Read)?;
     let job = ended_or_not(&state, &permit, id, caller.wait.unwrap_or_default()).await?;
@@ -274,7 +284,7 @@ pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id
         let location = body.resource.href.clone();
         return Ok(with_location((StatusCode::SEE_OTHER, Json(body)).into_response(), &location));
     }
-    let mut response = Json(body).into_response();
+    let mut response = tagged(job.revision(), &body);
     if !job.state.is_terminal() {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
@@ -283,14 +293,13 @@ pub(super) async fn get(Shared(state): Shared<State>, caller: Caller, Id(id): Id
 
 /// Cancels a job. What has been given to a host is stopped there.
 #[utoipa::path(delete, operation_id = "job_cancel", path = "/queue/{id}", tag = "queue", params(("id" = String, Path, description = "The job's id")), responses(
-    (status = 202, description = "It is being cancelled, or was waiting and is cancelled", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such job", body = Problem),
-    (status = 409, description = "It has ended, or cannot be cancelled", body = Problem)))]
+    (status = 202, description = "It is being cancelled, or was waiting and is cancelled", body = JobBody)),
+    extensions(("x-problems" = json!(["job-ended", "not-cancellable"]))))]
 pub(super) async fn cancel(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<JobId>,
 ) -> Result<Response, ApiError> {
-    state.services.job_cancel(&caller.may(Write)?, id).await?;
+    state.services.job_cancel(&caller.may(Write)?, id, &caller.seen).await?;
     started(&state, &caller, id).await
 }

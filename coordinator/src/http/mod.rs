@@ -1,16 +1,20 @@
-//! The REST API: bodies in, types out, no rules. All routes are on this screen. Mounted under `/v1` and at the root; the
+//! The REST API: bodies in, types out, no rules. All routes are on this screen; `document` describes them. Mounted under `/v1` and at the root; the
 //! outermost layer gives each request its id and each error its document.
 
 pub mod agent_port;
 mod audit;
 mod auth;
+mod conditional;
 mod configurations;
 mod containers;
 mod converge;
+mod cors;
+mod document;
 mod documents;
 mod error;
 mod events;
 mod extract;
+mod host_access;
 mod hosts;
 mod images;
 mod job_log;
@@ -18,6 +22,8 @@ mod jobs;
 pub mod listener;
 mod operations;
 pub mod ops;
+mod problems;
+mod rates;
 mod respond;
 mod secrets;
 mod slow_down;
@@ -42,15 +48,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::RequestId;
 use error::ApiError;
+pub use rates::Rates;
 pub use slow_down::SignInFailures;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
-use utoipa::OpenApi;
-use utoipa::openapi::path::{Operation, PathItem};
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use tower_http::compression::{CompressionLayer, CompressionLevel};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -67,7 +72,9 @@ pub struct State {
     pub tasks: Tasks,
     /// Who failed to sign in lately.
     pub failures: Arc<SignInFailures>,
-    /// Origins beside our own whose pages may open terminals.
+    /// How many requests may be made.
+    pub rates: Arc<Rates>,
+    /// Origins beside our own whose pages may call the API and open terminals.
     pub origins: Arc<[String]>,
 }
 
@@ -82,6 +89,8 @@ struct Context {
     mount: &'static str,
     /// Path and query as they were asked.
     target: String,
+    /// What its user has left, once it is known who he is.
+    standing: Arc<OnceLock<rates::Standing>>,
 }
 
 impl Context {
@@ -93,6 +102,7 @@ impl Context {
             remote: remote.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
             mount: if target.starts_with("/v1/") || target == "/v1" { "/v1" } else { "" },
             target,
+            standing: Arc::default(),
         }
     }
 
@@ -113,25 +123,6 @@ impl Context {
         format!("<{path}?{}>; rel=\"next\"", query.join("&"))
     }
 }
-
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "Dockerforge",
-        description = "Hosts, images and containers of a hosting panel. Asynchronous operations answer 202 with the Location of a job; \
-                       GET of the job answers 303 with the Location of what it made. Every error is an RFC 9457 problem.",
-        license(name = "Apache-2.0", identifier = "Apache-2.0")
-    ),
-    tags(
-        (name = "users", description = "Users, their API tokens, and who did what"), (name = "hosts", description = "Machines with an agent"),
-        (name = "templates", description = "What configurations are made of"),
-        (name = "configurations", description = "What clients chose from templates"),
-        (name = "images", description = "Images, and on which hosts they are"), (name = "containers", description = "Containers"),
-        (name = "queue", description = "Jobs: every asynchronous operation"), (name = "events", description = "What happened"),
-        (name = "ops", description = "Health")
-    )
-)]
-struct ApiDoc;
 
 fn routes() -> OpenApiRouter<State> {
     OpenApiRouter::new()
@@ -173,39 +164,10 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(ops::readyz))
 }
 
-/// All operations on one path.
-fn operations(path: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut path.get, &mut path.post, &mut path.delete, &mut path.put, &mut path.patch].into_iter().flatten()
-}
-
-/// The document of the API, made of the code of its handlers.
+/// The document of the API, made of what its handlers say.
 #[must_use]
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    let (_, paths) = routes().split_for_parts();
-    let mut document = ApiDoc::openapi().nest("/v1", paths);
-    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    for operation in document.paths.paths.values_mut().flat_map(operations) {
-        // Whoever may be told to sign in may be told to wait with it.
-        let responses = &mut operation.responses.responses;
-        if responses.contains_key("401") && !responses.contains_key("429") {
-            let problem = utoipa::openapi::content::ContentBuilder::new()
-                .schema(Some(utoipa::openapi::Ref::from_schema_name("Problem")))
-                .build();
-            let slowed = utoipa::openapi::ResponseBuilder::new()
-                .description("Too many failed sign-ins; `Retry-After` says how long to wait")
-                .content("application/json", problem)
-                .build();
-            responses.insert("429".to_owned(), slowed.into());
-        }
-    }
-    let components = document.components.get_or_insert_default();
-    components.add_security_scheme("bearer", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
-    components.add_security_scheme("basic", SecurityScheme::Http(Http::new(HttpAuthScheme::Basic)));
-    document.security = Some(vec![
-        SecurityRequirement::new::<_, [&str; 0], &str>("bearer", []),
-        SecurityRequirement::new::<_, [&str; 0], &str>("basic", []),
-    ]);
-    document
+pub fn openapi() -> serde_json::Value {
+    document::openapi(routes().split_for_parts().1)
 }
 
 /// The API, ready to be served.
@@ -213,14 +175,25 @@ pub fn router(state: State) -> Router {
     let document = axum::Json(openapi());
     let (api, _) = routes().split_for_parts();
     let api = api.route("/openapi.json", axum::routing::get(move || async move { document.clone() }));
-    Router::new()
+    let compression =
+        CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(conditional::Compressible);
+    let cors = cors::layer(&state.origins);
+    let router = Router::new()
         .nest("/v1", api.clone())
         .merge(api)
+        .merge(document::pages::router())
         .fallback(|request: Request| async move { ApiError::no_route(request.uri().path()) })
         .method_not_allowed_fallback(|request: Request| async move { ApiError::method(request.uri().path()) })
         .layer(CatchPanicLayer::custom(|_| ApiError::internal().into_response()))
+        .layer(compression)
+        .layer(axum::middleware::from_fn(conditional::answer))
         .layer(axum::middleware::from_fn(frame))
-        .with_state(state)
+        .with_state(state);
+    // Outermost, so that pages read what errors say.
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 /// The outermost layer: what is known of a request goes in, an error's document, the request's id and a line of log
@@ -245,6 +218,9 @@ async fn frame(mut request: Request, next: Next) -> Response {
     }
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(HeaderName::from_static("x-request-id"), value);
+    }
+    if let Some(standing) = context.standing.get() {
+        rates::describe(*standing, response.headers_mut());
     }
     ops::measure(route.as_ref(), &method, response.status(), begun.elapsed());
     tracing::debug!(

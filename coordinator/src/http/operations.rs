@@ -1,7 +1,8 @@
 //! `/containers/{id}/start`, `/stop`, `/restart` and `/exec`: what is done with a container that is there.
 
 use super::State;
-use super::error::{ApiError, Problem};
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, MaybeJson, Object};
 use super::jobs::{JobBody, started};
 use super::specs::parse_env;
@@ -22,6 +23,7 @@ const MAX_GRACE: u32 = 300;
 #[serde(deny_unknown_fields)]
 pub struct StartBody {
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
+    #[schema(value_type = Option<s::Deadline>)]
     deadline: Option<i64>,
 }
 
@@ -30,9 +32,10 @@ pub struct StartBody {
 #[serde(deny_unknown_fields)]
 pub struct StopBody {
     /// Seconds that it may take to end by itself before it is killed: 0 to 300; its own `stop_grace`, or 10, where absent.
-    #[schema(example = 10)]
+    #[schema(value_type = Option<s::StopGrace>, example = 10)]
     grace: Option<i64>,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
+    #[schema(value_type = Option<s::Deadline>)]
     deadline: Option<i64>,
 }
 
@@ -49,18 +52,21 @@ impl StopBody {
 #[serde(deny_unknown_fields)]
 pub struct ExecBody {
     /// The program and its arguments. There is no shell unless you name one.
-    #[schema(example = json!(["sh", "-c", "mysqldump --all-databases > /backup/all.sql"]))]
+    #[schema(value_type = s::Program, example = json!(["sh", "-c", "mysqldump --all-databases > /backup/all.sql"]))]
     command: Vec<String>,
     /// Environment variables beside the container's own.
     #[serde(default)]
-    #[schema(value_type = BTreeMap<String, String>)]
+    #[schema(value_type = s::Environment)]
     env: Object<String>,
     /// Who it runs as: `user`, or `user:group`, by name or number; as the container's own program where absent.
+    #[schema(value_type = Option<s::RunAs>)]
     user: Option<String>,
     /// The folder it begins in: an absolute path; the container's own where absent.
+    #[schema(value_type = Option<s::AbsolutePath>)]
     workdir: Option<String>,
     /// Seconds within which a host has to take it, and that it may then run before it is killed: 1 to 86400; 600 where
     /// absent.
+    #[schema(value_type = Option<s::ExecLimit>)]
     deadline: Option<i64>,
 }
 
@@ -89,10 +95,8 @@ async fn operate(
 /// Starts a container. One that runs is left running.
 #[utoipa::path(post, operation_id = "container_start", path = "/containers/{id}/start", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body(content = Option<StartBody>, description = "May be absent"), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such container", body = Problem),
-    (status = 409, description = "It is being deleted", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["being-deleted", "quota-exceeded"]))))]
 pub(super) async fn start(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -106,10 +110,8 @@ pub(super) async fn start(
 /// Stops a container. It stays, with all it has written, and is not started again until somebody asks.
 #[utoipa::path(post, operation_id = "container_stop", path = "/containers/{id}/stop", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body(content = Option<StopBody>, description = "May be absent"), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such container", body = Problem),
-    (status = 409, description = "It is being deleted", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["being-deleted", "quota-exceeded"]))))]
 pub(super) async fn stop(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -124,10 +126,8 @@ pub(super) async fn stop(
 /// Stops a container and starts it, once. One that is stopped is started.
 #[utoipa::path(post, operation_id = "container_restart", path = "/containers/{id}/restart", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body(content = Option<StopBody>, description = "May be absent"), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such container", body = Problem),
-    (status = 409, description = "It is being deleted", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["being-deleted", "quota-exceeded"]))))]
 pub(super) async fn restart(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -143,10 +143,8 @@ pub(super) async fn restart(
 /// ends with another code than 0 has succeeded all the same. Cancelling the job kills the program.
 #[utoipa::path(post, operation_id = "container_exec", path = "/containers/{id}/exec", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body = ExecBody, responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such container", body = Problem),
-    (status = 409, description = "It is stopped, or being deleted", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["container-not-running", "being-deleted", "quota-exceeded"]))))]
 pub(super) async fn exec(
     Shared(state): Shared<State>,
     caller: Caller,

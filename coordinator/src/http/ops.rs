@@ -119,7 +119,7 @@ fn jobs(text: &mut Text, snapshot: &Snapshot, now: Timestamp) {
 type Figure = fn(&Host, Timestamp) -> Option<f64>;
 
 /// What is shown of each host: the metric, its help, and how it is had.
-const OF_A_HOST: [(&str, &str, Figure); 6] = [
+const OF_A_HOST: [(&str, &str, Figure); 7] = [
     ("dockerforge_host_heartbeat_age_seconds", "Seconds since the host's agent was last heard of", |host, now| {
         host.silence(now).map(seconds)
     }),
@@ -133,6 +133,9 @@ const OF_A_HOST: [(&str, &str, Figure); 6] = [
     }),
     ("dockerforge_host_disk_free_ratio", "Part of the disk with Docker's data that is free, 0 to 1", |host, _| {
         host.disk_free_ratio()
+    }),
+    ("dockerforge_host_disk_free_bytes", "What is free on the disk with Docker's data", |host, _| {
+        host.usage?.disk_free.map(figure)
     }),
     ("dockerforge_host_memory_used_bytes", "Memory that the host uses", |host, _| {
         host.usage.map(|usage| figure(usage.memory_used))

@@ -1,6 +1,7 @@
 //! Answers that many routes share: lists with cursors, and where something is.
 
 use super::Context;
+use crate::domain::page::Found;
 use axum::Json;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,8 @@ use utoipa::ToSchema;
 pub struct Listing<T> {
     /// The rows.
     pub items: Vec<T>,
-    /// What to send as `after` for the next page; `null` if this is the last.
+    /// What to send as `after` for the next page; `null` if this is the last. With several filters a page may have fewer rows
+    /// than its `limit`, or none, and a next one all the same.
     pub next: Option<String>,
 }
 
@@ -23,7 +25,19 @@ pub(super) fn listing<T: Serialize>(
     limit: u32,
     cursor: impl Fn(&T) -> String,
 ) -> Response {
-    let next = (items.len() >= limit as usize).then(|| items.last().map(cursor)).flatten();
+    page(context, Found { items, stopped: None::<String> }, limit, cursor)
+}
+
+/// Answers a page of a list that is looked through in pieces: one that is not full may have another after it, too.
+pub(super) fn page<T: Serialize, C: ToString>(
+    context: &Context,
+    found: Found<T, C>,
+    limit: u32,
+    cursor: impl Fn(&T) -> String,
+) -> Response {
+    let Found { items, stopped } = found;
+    let full = (items.len() >= limit as usize).then(|| items.last().map(cursor)).flatten();
+    let next = full.or_else(|| stopped.map(|stopped| stopped.to_string()));
     let link = next.as_ref().and_then(|next| HeaderValue::from_str(&context.next_link(next)).ok());
     let mut response = Json(Listing { items, next }).into_response();
     if let Some(link) = link {

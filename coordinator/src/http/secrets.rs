@@ -1,5 +1,6 @@
 //! The secrets of a container, as its bodies say them. Values come in and never go out. Used by `specs`.
 
+use super::document::schemas as s;
 use super::extract::{Check, Object};
 use crate::service::supplies::SecretValue;
 use dockerforge_protocol::ids::SecretId;
@@ -14,12 +15,12 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct SecretBody {
     /// The value: at most 65536 bytes. Where absent, the one that the container has under this name stays.
-    #[schema(write_only, example = "correct horse battery staple")]
+    #[schema(value_type = Option<s::SecretText>, write_only, example = "correct horse battery staple")]
     value: Option<String>,
     /// `file`: a file of its name in `/run/secrets`; `env`: an environment variable. As before where absent, `file` where it
     /// is new.
     #[serde(rename = "as")]
-    #[schema(example = "file")]
+    #[schema(value_type = Option<s::SecretForm>, example = "file")]
     form: Option<String>,
 }
 
@@ -28,7 +29,7 @@ pub struct SecretBody {
 pub struct SecretShown {
     /// `file`, or `env`.
     #[serde(rename = "as")]
-    #[schema(example = "file")]
+    #[schema(value_type = s::SecretForm, example = "file")]
     form: String,
 }
 

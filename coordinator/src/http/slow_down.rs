@@ -2,7 +2,8 @@
 //! guessing them: it keeps a client with a wrong key, or a guesser, from costing much, and makes them visible.
 //!
 //! What must hold: the table is bounded; nobody can lock a user out from addresses other than his own; and since many
-//! users may share an address (a panel on loopback), that alone never keeps a right key out.
+//! users may share an address (a panel on loopback), that alone never keeps a right key out. How many wrong ones an address
+//! may send at once is the business of `rates`.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -85,7 +86,7 @@ fn of_name(name: &str, address: IpAddr) -> Option<Who> {
 }
 
 /// One subscriber's addresses as one: of IPv6, the first 64 bits.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
         v4 @ IpAddr::V4(_) => v4,

@@ -1,7 +1,9 @@
 //! What a container is to be, as the bodies of its routes say it: read into the typed allow-list, and shown. Used by
 //! `containers` and `operations`.
 
-use super::extract::{Check, Object, Patched};
+use super::document::schemas as s;
+use super::extract::{Check, Object, Patched, objects_only};
+use super::host_access::{self, HostAccessBody};
 use super::secrets::{self, SecretBody, SecretShown};
 use super::values::{labels, parse_labels};
 use crate::domain::quota::thousandths;
@@ -18,17 +20,17 @@ use utoipa::ToSchema;
 
 /// A published port.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct PortBody {
     /// In the container: 1 to 65535.
-    #[schema(example = 80)]
+    #[schema(value_type = s::Port, example = 80)]
     container: i64,
     /// On the host: 1 to 65535; one of 20000 to 29999 that stays the same where absent.
-    #[schema(example = 8080)]
+    #[schema(value_type = Option<s::Port>, example = 8080)]
     host: Option<i64>,
     /// `tcp`, or `udp`.
     #[serde(default = "tcp")]
-    #[schema(example = "tcp")]
+    #[schema(value_type = s::Protocol, example = "tcp")]
     protocol: String,
 }
 
@@ -38,13 +40,13 @@ fn tcp() -> String {
 
 /// A named volume in a container.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct VolumeBody {
     /// Its name among your volumes on that host; made where it is absent.
-    #[schema(example = "data")]
+    #[schema(value_type = s::Name, example = "data")]
     volume: String,
     /// Where it appears: an absolute path.
-    #[schema(example = "/var/lib/data")]
+    #[schema(value_type = s::AbsolutePath, example = "/var/lib/data")]
     target: String,
     /// Whether the container may only read it.
     #[serde(default)]
@@ -53,38 +55,40 @@ pub struct VolumeBody {
 
 /// Limits.
 #[derive(Default, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct ResourcesBody {
     /// Processors: 0.01 to 1024.
-    #[schema(example = 0.5)]
+    #[schema(value_type = Option<s::Cpus>, example = 0.5)]
     cpus: Option<f64>,
     /// Memory, bytes: at least 6 MiB.
-    #[schema(example = 134_217_728)]
+    #[schema(value_type = Option<s::Memory>, example = 134_217_728)]
     memory: Option<u64>,
     /// Processes.
-    #[schema(example = 100)]
+    #[schema(value_type = Option<s::Pids>, example = 100)]
     pids: Option<u64>,
 }
 
 /// A file system in memory.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct TmpfsBody {
     /// Where it appears: an absolute path.
-    #[schema(example = "/tmp")]
+    #[schema(value_type = s::AbsolutePath, example = "/tmp")]
     path: String,
     /// How large it may become, bytes; half of the host's memory where absent.
+    #[schema(value_type = Option<s::Memory>)]
     size: Option<u64>,
 }
 
 /// A container that another one finds by a name of its own.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct LinkBody {
     /// The id of a container of yours on the same host.
+    #[schema(value_type = s::ContainerId)]
     container: String,
     /// The name: a DNS label.
-    #[schema(example = "mysql")]
+    #[schema(value_type = s::DnsLabel, example = "mysql")]
     alias: String,
 }
 
@@ -100,23 +104,29 @@ pub enum HealthcheckBody {
 
 /// A check.
 #[derive(Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct CheckBody {
     /// What is run in the container.
     command: TestBody,
     /// Seconds between two checks: 1 to 300; 30 where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::Grace>)]
     interval: Option<u64>,
     /// Seconds that one may take: 1 to 300; 30 where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::Grace>)]
     timeout: Option<u64>,
     /// Failures in a row that make it unhealthy: 1 to 100; 3 where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::Retries>)]
     retries: Option<u8>,
     /// Seconds after a start in which failures do not count: 1 to 300; none where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::Grace>)]
     start_period: Option<u64>,
 }
+
+objects_only!(PortBody, VolumeBody, ResourcesBody, TmpfsBody, LinkBody, CheckBody);
 
 /// A line for the container's shell, or a program and its arguments.
 #[derive(Serialize, Deserialize, ToSchema)]
@@ -132,8 +142,10 @@ pub enum TestBody {
 #[derive(Serialize, ToSchema)]
 pub struct SpecBody {
     /// The program and its arguments.
+    #[schema(value_type = s::Arguments)]
     pub command: Vec<String>,
     /// Environment variables.
+    #[schema(value_type = s::Environment)]
     pub env: BTreeMap<String, String>,
     /// Published ports, as asked for.
     pub ports: Vec<PortBody>,
@@ -142,16 +154,22 @@ pub struct SpecBody {
     /// Limits.
     pub resources: ResourcesBody,
     /// When Docker starts it again.
+    #[schema(value_type = s::RestartPolicy)]
     pub restart: &'static str,
     /// Its labels.
+    #[schema(value_type = s::Labels)]
     pub labels: BTreeMap<String, String>,
     /// The program before `command`.
+    #[schema(value_type = Option<s::Arguments>)]
     pub entrypoint: Option<Vec<String>>,
     /// Who it runs as.
+    #[schema(value_type = Option<s::RunAs>)]
     pub user: Option<String>,
     /// The folder it begins in.
+    #[schema(value_type = Option<s::AbsolutePath>)]
     pub workdir: Option<String>,
     /// The name it has for itself.
+    #[schema(value_type = Option<s::DnsLabel>)]
     pub hostname: Option<String>,
     /// File systems in memory.
     pub tmpfs: Vec<TmpfsBody>,
@@ -162,13 +180,19 @@ pub struct SpecBody {
     /// How one knows that it is well.
     pub healthcheck: Option<HealthcheckBody>,
     /// The signal that asks it to end.
+    #[schema(value_type = Option<s::StopSignal>)]
     pub stop_signal: Option<String>,
     /// Seconds that it may take to end.
+    #[schema(value_type = Option<s::Grace>)]
     pub stop_grace: Option<u32>,
     /// Containers that it finds by names of its own.
     pub links: Vec<LinkBody>,
     /// Its secrets, by name.
     pub secrets: BTreeMap<String, SecretShown>,
+    /// Which of Docker's default capabilities it does not have.
+    pub cap_drop: Vec<String>,
+    /// What it is given of its host.
+    pub host_access: Option<HostAccessBody>,
 }
 
 impl SpecBody {
@@ -222,6 +246,8 @@ impl SpecBody {
                 .map(|l| LinkBody { container: l.container.to_string(), alias: l.alias.to_string() })
                 .collect(),
             secrets: secrets::shown(&spec.secrets),
+            cap_drop: spec.cap_drop.iter().map(ToString::to_string).collect(),
+            host_access: host_access::shown(&spec.host_access),
         }
     }
 }
@@ -265,6 +291,8 @@ pub(super) struct Change {
     pub(super) stop_grace: Patched<u64>,
     pub(super) links: Patched<Vec<LinkBody>>,
     pub(super) secrets: Patched<Object<SecretBody>>,
+    pub(super) cap_drop: Patched<Vec<String>>,
+    pub(super) host_access: Patched<HostAccessBody>,
 }
 
 /// A field by what is said of it: `read` makes the value.
@@ -325,6 +353,16 @@ impl Change {
                 let alias = check.parse(&format!("/links/{i}/alias"), &link.alias);
                 container.zip(alias).map(|(container, alias)| Link { container, alias })
             })
+        });
+        set(&mut spec.cap_drop, self.cap_drop, |words| {
+            let read = host_access::words(check, "/cap_drop", &words);
+            whole &= read.is_some();
+            read.unwrap_or_default()
+        });
+        set(&mut spec.host_access, self.host_access, |body| {
+            let read = host_access::parse(check, &body);
+            whole &= read.is_some();
+            read.unwrap_or_default()
         });
         let known = std::mem::take(&mut spec.secrets);
         let mut values = Vec::new();

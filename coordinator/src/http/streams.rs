@@ -3,7 +3,8 @@
 
 use super::State;
 use super::auth::while_signed_in;
-use super::error::{ApiError, Problem};
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Query};
 use crate::access::Read;
 use crate::domain::{Refusal, Timestamp, log_position};
@@ -46,11 +47,13 @@ pub(super) struct LogsQuery {
 #[derive(Serialize, ToSchema)]
 pub struct LogLineBody {
     /// `stdout` or `stderr`.
+    #[schema(value_type = s::LogSource)]
     pub stream: &'static str,
     /// As it was written, with its line end. Docker cuts lines at 16 KiB: where none stands, the next of the same stream goes
     /// on. What is not UTF-8 is replaced.
     pub text: String,
     /// When, RFC 3339 with nanoseconds.
+    #[schema(value_type = s::Time)]
     pub at: String,
 }
 
@@ -65,6 +68,7 @@ pub struct StreamEndBody {
 #[derive(Serialize, ToSchema)]
 pub struct StatsBody {
     /// When.
+    #[schema(value_type = s::Time)]
     pub at: String,
     /// Processor time since the sample before: 100 is one processor, fully used.
     pub cpu_percent: f64,
@@ -111,11 +115,8 @@ fn wants_events(headers: &HeaderMap) -> bool {
 /// or a line twice, as long as Docker still has the lines (it keeps 30 MB of each container). `end` (`StreamEndBody`) closes
 /// the stream when the container has ended; a stream that ends without it broke off.
 #[utoipa::path(get, operation_id = "container_logs", path = "/containers/{id}/logs", tag = "containers", params(("id" = String, Path, description = "The container's id"), LogsQuery), responses(
-    (status = 200, description = "The log", body = String, content_type = "text/plain"),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The host's owner does not allow it", body = Problem),
-    (status = 404, description = "No such container", body = Problem), (status = 409, description = "It is not on its host, or the agent is too old", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem), (status = 429, description = "Too many streams are open", body = Problem),
-    (status = 503, description = "The host is offline", body = Problem)))]
+    (status = 200, description = "The log", content((String = "text/plain"), (String = "text/event-stream")))),
+    extensions(("x-problems" = json!(["host-policy", "not-on-host", "agent-too-old", "docker-refused", "too-many-streams", "host-offline", "docker-down"]))))]
 pub(super) async fn logs(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -140,8 +141,8 @@ pub(super) async fn logs(
     };
     let last = headers
         .get("last-event-id")
-        .filter(|_| follow)
-        .and_then(|id| check.take("Last-Event-ID", log_position::parse(id.to_str().unwrap_or_default())));
+        .and_then(|id| check.take("Last-Event-ID", log_position::parse(id.to_str().unwrap_or_default())))
+        .filter(|_| follow);
     check.finish(Some(()))?;
     let from = last.unwrap_or(LogPosition::at(from.unwrap_or(0)));
     // What the reader has seen is where he goes on, however much he wanted at first.
@@ -257,10 +258,8 @@ pub(super) struct StatsQuery {
 /// What a container uses: one sample, taken over about a second, or, with `Accept: text/event-stream`, a `sample` event each
 /// interval until the container ends (`end`).
 #[utoipa::path(get, operation_id = "container_stats", path = "/containers/{id}/stats", tag = "containers", params(("id" = String, Path, description = "The container's id"), StatsQuery), responses(
-    (status = 200, description = "A sample", body = StatsBody), (status = 401, description = "Not signed in", body = Problem),
-    (status = 404, description = "No such container", body = Problem), (status = 409, description = "It does not run, the agent is too old, or Docker gives no figures of it", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem), (status = 429, description = "Too many streams are open", body = Problem),
-    (status = 503, description = "The host is offline", body = Problem)))]
+    (status = 200, description = "A sample", content((StatsBody = "application/json"), (String = "text/event-stream")))),
+    extensions(("x-problems" = json!(["host-policy", "container-not-running", "not-on-host", "agent-too-old", "docker-refused", "too-many-streams", "host-offline", "docker-down", "broke-off"]))))]
 pub(super) async fn stats(
     Shared(state): Shared<State>,
     caller: Caller,

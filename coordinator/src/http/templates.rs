@@ -1,8 +1,10 @@
 //! `/templates`: what configurations are made of, in versions, and their archives.
 
 use super::State;
+use super::conditional::tagged;
+use super::document::schemas as s;
 use super::documents::JsonObject;
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, Query, media_type, page};
 use super::respond::{Listing, listing, with_location};
 use super::upload::Upload;
@@ -31,35 +33,36 @@ const MAX_NAMED: usize = 32;
 #[serde(deny_unknown_fields)]
 pub struct NewTemplateBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'; unique among your templates.
-    #[schema(example = "wordpress")]
+    #[schema(value_type = s::Name, example = "wordpress")]
     name: String,
     /// What it is for.
     #[serde(default)]
-    #[schema(example = "A blog on Apache and PHP")]
+    #[schema(value_type = s::Description, example = "A blog on Apache and PHP")]
     description: String,
     /// What images are based on: a reference.
-    #[schema(example = "debian:12")]
+    #[schema(value_type = s::ImageReference, example = "debian:12")]
     base: String,
     /// `chef-solo`, `ansible` or `shell`.
-    #[schema(example = "ansible")]
+    #[schema(value_type = s::Provisioner, example = "ansible")]
     provisioner: String,
     /// What is converged, in this order: `recipe[name]`, `recipe[name::part]`, `role[name]` or a name.
-    #[schema(example = json!(["recipe[wordpress]"]))]
+    #[schema(value_type = s::RunList)]
     run_list: Vec<String>,
     /// Attributes that hold where nothing else is said.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = s::Document)]
     attributes: JsonObject,
     /// What may be chosen: a JSON Schema (draft 2020-12) of an object, without references. What is `writeOnly` is a secret.
     #[serde(default)]
-    #[schema(value_type = Object, example = json!({"type": "object", "required": ["title"], "properties": {"title": {"type": "string"}}}))]
+    #[schema(value_type = s::ParameterSchema)]
     parameters: JsonObject,
     /// Services that its containers must be linked to.
     #[serde(default)]
-    #[schema(example = json!(["mysql"]))]
+    #[schema(value_type = s::Services, example = json!(["mysql"]))]
     requires: Vec<String>,
     /// Services that its containers are.
     #[serde(default)]
+    #[schema(value_type = s::Services)]
     provides: Vec<String>,
     /// How its containers run.
     #[serde(default)]
@@ -75,16 +78,18 @@ pub struct NewTemplateBody {
 pub struct RunningBody {
     /// The program and its arguments; the base image's where empty.
     #[serde(default)]
+    #[schema(value_type = s::Arguments)]
     command: Vec<String>,
     /// The ports that they serve: `80`, `53/udp`.
     #[serde(default)]
-    #[schema(example = json!(["80"]))]
+    #[schema(value_type = s::Exposed)]
     expose: Vec<String>,
     /// The folders whose content outlives a container: absolute paths.
     #[serde(default)]
-    #[schema(example = json!(["/var/lib/mysql"]))]
+    #[schema(value_type = s::MountPoints)]
     volumes: Vec<String>,
     /// The signal that asks them to end; the base image's where absent.
+    #[schema(value_type = Option<s::StopSignal>)]
     stop_signal: Option<String>,
 }
 
@@ -92,38 +97,49 @@ pub struct RunningBody {
 #[derive(Serialize, ToSchema)]
 pub struct TemplateBody {
     /// Its id.
+    #[schema(value_type = s::TemplateId)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = s::Name)]
     pub name: String,
     /// What it is for.
+    #[schema(value_type = s::Description)]
     pub description: String,
     /// Whether every user sees it.
     pub public: bool,
     /// Which version this is.
+    #[schema(value_type = s::Version)]
     pub version: u32,
     /// What images are based on.
+    #[schema(value_type = s::ImageReference)]
     pub base: String,
     /// `chef-solo`, `ansible` or `shell`.
+    #[schema(value_type = s::Provisioner)]
     pub provisioner: &'static str,
     /// What is converged.
+    #[schema(value_type = s::RunList)]
     pub run_list: Vec<String>,
     /// Attributes that hold where nothing else is said.
-    #[schema(value_type = Object)]
+    #[schema(value_type = s::Document)]
     pub attributes: Map<String, Value>,
     /// What may be chosen: a JSON Schema.
-    #[schema(value_type = Object)]
+    #[schema(value_type = s::ParameterSchema)]
     pub parameters: Map<String, Value>,
     /// Services that its containers must be linked to.
+    #[schema(value_type = s::Services)]
     pub requires: Vec<String>,
     /// Services that its containers are.
+    #[schema(value_type = s::Services)]
     pub provides: Vec<String>,
     /// How its containers run.
     pub run: RunningBody,
     /// Its cookbooks, roles or scripts.
     pub archive: Option<ArchiveBody>,
     /// When the template was made.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
     /// When this version was.
+    #[schema(value_type = s::Time)]
     pub changed_at: String,
 }
 
@@ -178,11 +194,14 @@ pub(super) fn each<T: std::str::FromStr<Err: std::fmt::Display>>(
 
 fn port(check: &mut Check, pointer: &str, text: &str) -> Option<(NonZeroU16, PortProtocol)> {
     let (port, protocol) = match text.split_once('/') {
-        None | Some((_, "tcp")) => (text.trim_end_matches("/tcp"), PortProtocol::Tcp),
+        None => (text, PortProtocol::Tcp),
+        Some((port, "tcp")) => (port, PortProtocol::Tcp),
         Some((port, "udp")) => (port, PortProtocol::Udp),
         Some(_) => ("", PortProtocol::Tcp),
     };
-    let port = port.parse().map_err(|_| "expected a port from 1 to 65535, alone or with /tcp or /udp");
+    let plain = !port.starts_with('0') && port.bytes().all(|b| b.is_ascii_digit());
+    let port = port.parse().ok().filter(|_| plain);
+    let port = port.ok_or("expected a port from 1 to 65535, alone or with /tcp or /udp");
     check.take(pointer, port).map(|port| (port, protocol))
 }
 
@@ -247,10 +266,8 @@ fn read(caller: &Caller, body: NewTemplateBody) -> Result<NewTemplate, ApiError>
 
 /// Makes a template, in its first version. Its archive is put beside it.
 #[utoipa::path(post, operation_id = "template_create", path = "/templates", tag = "templates", request_body = NewTemplateBody, responses(
-    (status = 201, description = "The template", body = TemplateBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, public templates are for administrators, or there are too many already", body = Problem),
-    (status = 409, description = "The name is taken", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem)))]
+    (status = 201, description = "The template", body = TemplateBody)),
+    extensions(("x-problems" = json!(["name-taken", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -279,8 +296,7 @@ pub(super) struct TemplateQuery {
 
 /// The user's templates and the public ones, each in its newest version, newest first.
 #[utoipa::path(get, operation_id = "template_list", path = "/templates", tag = "templates", params(TemplateQuery), responses(
-    (status = 200, description = "A page of templates", body = Listing<TemplateBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of templates", body = Listing<TemplateBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -306,50 +322,45 @@ pub(super) struct VersionQuery {
 
 /// One template.
 #[utoipa::path(get, operation_id = "template_get", path = "/templates/{id}", tag = "templates", params(("id" = String, Path, description = "The template's id"), VersionQuery), responses(
-    (status = 200, description = "The template", body = TemplateBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such template, or no such version of it", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "The template", body = TemplateBody)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<TemplateId>,
     Query(query): Query<VersionQuery>,
-) -> Result<Json<TemplateBody>, ApiError> {
-    Ok(Json(TemplateBody::of(&state.services.template_get(&caller.may(Read)?, id, query.version).await?)))
+) -> Result<Response, ApiError> {
+    let template = state.services.template_get(&caller.may(Read)?, id, query.version).await?;
+    Ok(shown(&template))
 }
 
 /// Says anew all that a template says, which makes its next version. Its archive stays; so do configurations, until they are
 /// upgraded.
 #[utoipa::path(put, operation_id = "template_replace", path = "/templates/{id}", tag = "templates", params(("id" = String, Path, description = "The template's id")), request_body = NewTemplateBody, responses(
-    (status = 200, description = "The template in its new version", body = TemplateBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, the template is another user's, or public templates are for administrators", body = Problem), (status = 404, description = "No such template", body = Problem),
-    (status = 409, description = "The name is taken, or others use the template that is to be public no more", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be", body = Problem)))]
+    (status = 200, description = "The template in its new version", body = TemplateBody)),
+    extensions(("x-problems" = json!(["name-taken", "not-owner", "template-in-use"]))))]
 pub(super) async fn replace(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<TemplateId>,
     body: Body<NewTemplateBody>,
-) -> Result<Json<TemplateBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let new = read(&caller, body.value)?;
-    Ok(Json(TemplateBody::of(&state.services.template_replace(&permit, id, new).await?)))
+    Ok(shown(&state.services.template_replace(&permit, id, new, &caller.seen).await?))
 }
 
 /// Gives a template its cookbooks, roles or scripts: a tar archive, compressed with gzip or not, of at most 64 MiB (256 MiB
 /// expanded). That makes its next version.
 #[utoipa::path(put, operation_id = "template_archive", path = "/templates/{id}/archive", tag = "templates", params(("id" = String, Path, description = "The template's id")),
     request_body(content((Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
-    (status = 200, description = "The template in its new version", body = TemplateBody), (status = 400, description = "The upload broke off", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or the template is another user's", body = Problem), (status = 404, description = "No such template", body = Problem),
-    (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not an archive by its type", body = Problem),
-    (status = 422, description = "The archive is refused", body = Problem), (status = 507, description = "The coordinator's disk is full", body = Problem)))]
+    (status = 200, description = "The template in its new version", body = TemplateBody)),
+    extensions(("x-problems" = json!(["not-owner", "invalid-archive"]))))]
 pub(super) async fn archive(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<TemplateId>,
     request: Request,
-) -> Result<Json<TemplateBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     if !super::upload::is_archive(media_type(request.headers()).as_deref()) {
         return Err(ApiError::unsupported("send an archive as application/x-tar or application/gzip"));
@@ -368,21 +379,25 @@ pub(super) async fn archive(
         upload.discard(&state.tasks);
     }
     let received = received?;
-    let template = state.services.template_archive(&permit, id, received.context).await;
+    let template = state.services.template_archive(&permit, id, received.context, &caller.seen).await;
     state.services.context_release(received.claim).await;
-    Ok(Json(TemplateBody::of(&template?)))
+    Ok(shown(&template?))
+}
+
+/// A template with its entity tag: its version is what users change of it.
+fn shown(template: &Template) -> Response {
+    tagged(template.version.into(), &TemplateBody::of(template))
 }
 
 /// Removes a template with all its versions; not while configurations are made of it.
 #[utoipa::path(delete, operation_id = "template_delete", path = "/templates/{id}", tag = "templates", params(("id" = String, Path, description = "The template's id")), responses(
-    (status = 204, description = "It is gone"),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or the template is another user's", body = Problem), (status = 404, description = "No such template", body = Problem),
-    (status = 409, description = "Configurations use it", body = Problem)))]
+    (status = 204, description = "It is gone")),
+    extensions(("x-problems" = json!(["not-owner", "template-in-use"]))))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<TemplateId>,
 ) -> Result<StatusCode, ApiError> {
-    state.services.template_delete(&caller.may(Write)?, id).await?;
+    state.services.template_delete(&caller.may(Write)?, id, &caller.seen).await?;
     Ok(StatusCode::NO_CONTENT)
 }

@@ -3,7 +3,7 @@
 //! opens one is signed in by a key or a ticket, a page only from an origin that may; a terminal that nobody uses ends, and
 //! its program with it.
 
-use super::error::{ApiError, Problem};
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id};
 use super::{Context, State, auth};
 use crate::access::{Permit, Write, authorize};
@@ -51,8 +51,8 @@ pub struct TicketBody {
 
 /// A ticket that opens one terminal in this container, for those who cannot send a key with a websocket: browsers.
 #[utoipa::path(post, operation_id = "container_terminal_ticket", path = "/containers/{id}/terminal-ticket", tag = "containers", params(("id" = String, Path, description = "The container's id")), responses(
-    (status = 201, description = "The ticket", body = TicketBody), (status = 401, description = "Not signed in", body = Problem),
-    (status = 404, description = "No such container", body = Problem), (status = 429, description = "Too many tickets are out", body = Problem)))]
+    (status = 201, description = "The ticket", body = TicketBody)),
+    extensions(("x-problems" = json!(["too-many-tickets"]))))]
 pub(super) async fn ticket(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -73,11 +73,8 @@ pub(super) async fn ticket(
     ("cols" = Option<u16>, Query, description = "Characters across, 1 to 1000; 80 where absent"),
     ("rows" = Option<u16>, Query, description = "Characters down, 1 to 1000; 24 where absent"),
     ("ticket" = Option<String>, Query, description = "Instead of a key")), responses(
-    (status = 101, description = "The terminal is open"), (status = 401, description = "Not signed in, or the ticket is void", body = Problem),
-    (status = 403, description = "The host's owner does not allow it, or the page is from elsewhere", body = Problem),
-    (status = 404, description = "No such container", body = Problem), (status = 409, description = "It does not run, or the agent is too old", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem), (status = 426, description = "Not a websocket", body = Problem),
-    (status = 429, description = "Too many streams are open", body = Problem), (status = 503, description = "The host is offline", body = Problem)))]
+    (status = 101, description = "The terminal is open")),
+    extensions(("x-problems" = json!(["other-origin", "host-policy", "container-not-running", "not-on-host", "agent-too-old", "docker-refused", "not-a-websocket", "too-many-streams", "host-offline", "docker-down"]))))]
 pub(super) async fn open(
     Shared(state): Shared<State>,
     Extension(context): Extension<Context>,

@@ -1,8 +1,9 @@
 //! `/users/{id}/tokens`: the API tokens of a user, what each may do and how long.
 
 use super::State;
-use super::error::{ApiError, Problem};
-use super::extract::{Caller, Check, Id, Json as Body, nothing};
+use super::document::schemas as s;
+use super::error::ApiError;
+use super::extract::{Caller, Check, Id, Json as Body, Query, page};
 use super::respond::{Listing, listing};
 use crate::access::{Read, Write};
 use crate::domain::user::{Scope, Scopes, Token};
@@ -16,20 +17,21 @@ use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::{TokenId, UserId};
 use secrecy::ExposeSecret;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 /// A token to be made.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NewTokenBody {
     /// What to call it.
+    #[schema(value_type = s::Name)]
     name: String,
     /// What it may do: `read`, `write`, `host:root`, `admin`; `read` and `write` where absent. Each includes `read`. None that
     /// the token at hand does not have itself, and `admin` for administrators alone.
-    #[schema(example = json!(["read"]))]
+    #[schema(value_type = Option<s::Scopes>, example = json!(["read"]))]
     scopes: Option<Vec<String>>,
     /// When it stops being good (RFC 3339); never where absent. Not after the token at hand, where both are of one user.
-    #[schema(example = "2030-01-01T00:00:00Z")]
+    #[schema(value_type = Option<s::Time>, example = "2030-01-01T00:00:00Z")]
     expires_at: Option<String>,
 }
 
@@ -37,16 +39,22 @@ pub struct NewTokenBody {
 #[derive(Serialize, ToSchema)]
 pub struct TokenBody {
     /// Its id.
+    #[schema(value_type = s::TokenId)]
     pub id: String,
     /// What it is called.
+    #[schema(value_type = s::Name)]
     pub name: String,
     /// What it may do.
+    #[schema(value_type = s::Scopes)]
     pub scopes: Vec<&'static str>,
     /// When it was made.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
     /// When it stops being good; `null` for never.
+    #[schema(value_type = Option<s::Time>)]
     pub expires_at: Option<String>,
     /// When it was last used, to the minute; `null` if it never was.
+    #[schema(value_type = Option<s::Time>)]
     pub last_used_at: Option<String>,
     /// The key; shown at the making alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,10 +108,8 @@ async fn owner(state: &State, caller: &mut Caller, id: UserId) -> Result<(), Api
 
 /// Makes an API token. The key is shown here alone.
 #[utoipa::path(post, operation_id = "token_create", path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id")), request_body = NewTokenBody, responses(
-    (status = 201, description = "The token, with its key", body = TokenBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "More than the token at hand may", body = Problem),
-    (status = 404, description = "No such user", body = Problem), (status = 409, description = "The name is taken", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
-    (status = 422, description = "A value cannot be", body = Problem)))]
+    (status = 201, description = "The token, with its key", body = TokenBody)),
+    extensions(("x-problems" = json!(["name-taken"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     mut caller: Caller,
@@ -118,35 +124,48 @@ pub(super) async fn create(
     Ok((StatusCode::CREATED, Json(body)).into_response())
 }
 
-/// The tokens of a user, without their keys.
-#[utoipa::path(get, operation_id = "token_list", path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
-    (status = 200, description = "All of them", body = Listing<TokenBody>), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such user", body = Problem)))]
+/// Which tokens.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct TokenQuery {
+    /// Rows of a page: 1 to 200, 50 where absent.
+    limit: Option<u32>,
+    /// The `next` of the page before.
+    after: Option<String>,
+}
+
+/// The tokens of a user, newest first, without their keys.
+#[utoipa::path(get, operation_id = "token_list", path = "/users/{id}/tokens", tag = "users", params(("id" = String, Path, description = "The user's id"), TokenQuery), responses(
+    (status = 200, description = "A page of tokens", body = Listing<TokenBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     mut caller: Caller,
     Id(id): Id<UserId>,
+    Query(query): Query<TokenQuery>,
 ) -> Result<Response, ApiError> {
     owner(&state, &mut caller, id).await?;
-    let tokens = state.services.token_list(&caller.may(Read)?).await?;
+    let mut check = Check::default();
+    let page = page(&mut check, query.limit, query.after.as_deref(), TokenId::uuid);
+    check.finish(Some(()))?;
+    let tokens = state.services.token_list(&caller.may(Read)?, page).await?;
     let items: Vec<TokenBody> = tokens.iter().map(TokenBody::of).collect();
-    Ok(listing(&caller.context, items, u32::MAX, |token| token.id.clone()))
+    Ok(listing(&caller.context, items, page.limit, |token| token.id.clone()))
 }
 
 /// Revokes a token: its key is void at once.
 #[utoipa::path(delete, operation_id = "token_delete", path = "/users/{id}/tokens/{token}", tag = "users",
     params(("id" = String, Path, description = "The user's id"), ("token" = String, Path, description = "The token's id")), responses(
-    (status = 204, description = "It is void"), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such user or token", body = Problem)))]
+    (status = 204, description = "It is void")))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     mut caller: Caller,
     path: Result<Path<(String, String)>, PathRejection>,
 ) -> Result<Response, ApiError> {
-    let Path((id, token)) = path.map_err(|_| nothing(""))?;
-    let id: UserId = id.parse().map_err(|_| nothing(&id))?;
-    let token: TokenId = token.parse().map_err(|_| nothing(&token))?;
+    let Path((id, token)) = path.map_err(|_| ApiError::nothing(""))?;
+    let id: UserId = id.parse().map_err(|_| ApiError::nothing(&id))?;
+    let token: TokenId = token.parse().map_err(|_| ApiError::nothing(&token))?;
     owner(&state, &mut caller, id).await?;
-    state.services.token_delete(&caller.may(Write)?, token).await?;
+    state.services.token_delete(&caller.may(Write)?, token, &caller.seen).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

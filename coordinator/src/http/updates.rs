@@ -1,8 +1,10 @@
 //! `PATCH /containers/{id}`: changing what a container is.
 
 use super::State;
-use super::error::{ApiError, Problem};
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, Object, Patched};
+use super::host_access::HostAccessBody;
 use super::jobs::{JobBody, started};
 use super::secrets::SecretBody;
 use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, TmpfsBody, VolumeBody};
@@ -21,14 +23,15 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub struct UpdateBody {
     /// The id of an image that is on the host.
+    #[schema(value_type = Option<s::ImageId>)]
     image: Option<String>,
     /// The program and its arguments.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<s::Arguments>)]
     command: Patched<Vec<String>>,
     /// Environment variables, all of them.
     #[serde(default)]
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    #[schema(value_type = Option<s::Environment>)]
     env: Patched<Object<String>>,
     /// Published ports.
     #[serde(default)]
@@ -44,27 +47,27 @@ pub struct UpdateBody {
     resources: Patched<ResourcesBody>,
     /// `no`, `on-failure`, `always` or `unless-stopped`.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<s::RestartPolicy>)]
     restart: Patched<String>,
     /// Labels of your own, all of them.
     #[serde(default)]
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>)]
+    #[schema(value_type = Option<s::Labels>)]
     labels: Patched<Object<String>>,
     /// The program before `command`.
     #[serde(default)]
-    #[schema(value_type = Option<Vec<String>>)]
+    #[schema(value_type = Option<s::Arguments>)]
     entrypoint: Patched<Vec<String>>,
     /// Who it runs as.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<s::RunAs>)]
     user: Patched<String>,
     /// The folder it begins in.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<s::AbsolutePath>)]
     workdir: Patched<String>,
     /// The name it has for itself.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<s::DnsLabel>)]
     hostname: Patched<String>,
     /// File systems in memory.
     #[serde(default)]
@@ -84,11 +87,11 @@ pub struct UpdateBody {
     healthcheck: Patched<HealthcheckBody>,
     /// The signal that asks it to end.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<s::StopSignal>)]
     stop_signal: Patched<String>,
     /// Seconds that it may take to end.
     #[serde(default)]
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<s::Grace>)]
     stop_grace: Patched<u64>,
     /// Containers that it finds by names of its own.
     #[serde(default)]
@@ -96,9 +99,19 @@ pub struct UpdateBody {
     links: Patched<Vec<LinkBody>>,
     /// Secrets. One without a value keeps the value it has.
     #[serde(default)]
-    #[schema(value_type = Option<BTreeMap<String, SecretBody>>)]
+    #[schema(value_type = Option<s::Secrets>)]
     secrets: Patched<Object<SecretBody>>,
+    /// Which of Docker's default capabilities it does not have.
+    #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
+    cap_drop: Patched<Vec<String>>,
+    /// What it is given of its host, all of it. A container that is given any of it is only changed with a token that has
+    /// the scope `host:root`, whatever the change.
+    #[serde(default)]
+    #[schema(value_type = Option<HostAccessBody>)]
+    host_access: Patched<HostAccessBody>,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
+    #[schema(value_type = Option<s::Deadline>)]
     deadline: Option<i64>,
 }
 
@@ -107,10 +120,8 @@ pub struct UpdateBody {
 /// fails.
 #[utoipa::path(patch, operation_id = "container_update", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body = UpdateBody, responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody),
-    (status = 400, description = "Not JSON", body = Problem), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem), (status = 404, description = "No such container", body = Problem),
-    (status = 409, description = "It is being changed or deleted, a port is taken, or the image is not there yet", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "Values cannot be, or name nothing", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["being-changed", "being-deleted", "port-taken", "image-not-ready", "nothing-fits", "quota-exceeded"]))))]
 pub(super) async fn update(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -144,10 +155,12 @@ pub(super) async fn update(
         stop_grace: body.stop_grace,
         links: body.links,
         secrets: body.secrets,
+        cap_drop: body.cap_drop,
+        host_access: body.host_access,
     };
     let (after, secrets) = change.apply(&mut check, before.clone());
     check.finish(Some(()))?;
-    let update = Update { before, after, secrets, image: image.flatten(), wait };
+    let update = Update { before, after, secrets, image: image.flatten(), wait, seen: caller.seen.clone() };
     let job = state.services.container_update(&permit, key.as_ref(), id, update).await?;
     started(&state, &caller, job).await
 }

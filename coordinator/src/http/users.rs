@@ -1,7 +1,9 @@
 //! `/users`: who uses the API.
 
 use super::State;
-use super::error::{ApiError, Problem};
+use super::conditional::tagged;
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, Patched, Query, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing, with_location};
@@ -25,7 +27,7 @@ use utoipa::{IntoParams, ToSchema};
 #[serde(deny_unknown_fields)]
 pub struct NewUserBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'.
-    #[schema(example = "alice")]
+    #[schema(value_type = s::Name, example = "alice")]
     name: String,
     /// Whether it may administer.
     #[serde(default)]
@@ -36,14 +38,18 @@ pub struct NewUserBody {
 #[derive(Serialize, ToSchema)]
 pub struct UserBody {
     /// Its id.
+    #[schema(value_type = s::UserId)]
     pub id: String,
     /// Its name.
+    #[schema(value_type = s::Name)]
     pub name: String,
     /// Whether it may administer.
     pub admin: bool,
     /// `active`, `suspended` or `deleting`.
+    #[schema(value_type = s::UserState)]
     pub state: &'static str,
     /// When it was made.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
     /// A key; shown at the making alone.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +88,7 @@ pub struct AmountsBody {
     /// Those of them that are meant to run.
     pub running_containers: Option<u64>,
     /// The processors that they may use together.
-    #[schema(value_type = Option<f64>)]
+    #[schema(value_type = Option<s::Amount>)]
     pub cpus: Option<serde_json::Number>,
     /// The memory that they may use together, bytes.
     pub memory: Option<u64>,
@@ -111,31 +117,31 @@ pub struct UserPatch {
 pub struct QuotaPatch {
     /// Containers.
     #[serde(default)]
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<s::Limit>)]
     containers: Patched<u64>,
     /// Containers that are meant to run.
     #[serde(default)]
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<s::Limit>)]
     running_containers: Patched<u64>,
     /// Processors, with a fraction of three digits.
     #[serde(default)]
-    #[schema(value_type = Option<f64>, example = 1.5)]
+    #[schema(value_type = Option<s::CpuLimit>, example = 1.5)]
     cpus: Patched<f64>,
     /// Memory, bytes.
     #[serde(default)]
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<s::Limit>)]
     memory: Patched<u64>,
     /// Images.
     #[serde(default)]
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<s::Limit>)]
     images: Patched<u64>,
     /// Hosts.
     #[serde(default)]
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<s::Limit>)]
     hosts: Patched<u64>,
     /// Jobs that have not ended.
     #[serde(default)]
-    #[schema(value_type = Option<u64>)]
+    #[schema(value_type = Option<s::Limit>)]
     queued_jobs: Patched<u64>,
 }
 
@@ -211,10 +217,8 @@ pub(super) struct UserQuery {
 
 /// Makes a user. For administrators. The key is shown here alone.
 #[utoipa::path(post, operation_id = "user_create", path = "/users", tag = "users", request_body = NewUserBody, responses(
-    (status = 201, description = "The user, with its key", body = UserBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "Not an administrator", body = Problem),
-    (status = 409, description = "The name is taken", body = Problem), (status = 413, description = "Too large", body = Problem),
-    (status = 415, description = "Not JSON by its type", body = Problem), (status = 422, description = "A value cannot be", body = Problem)))]
+    (status = 201, description = "The user, with its key", body = UserBody)),
+    extensions(("x-problems" = json!(["name-taken"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -233,8 +237,7 @@ pub(super) async fn create(
 
 /// All users, newest first. For administrators.
 #[utoipa::path(get, operation_id = "user_list", path = "/users", tag = "users", params(UserQuery), responses(
-    (status = 200, description = "A page of users", body = Listing<UserBody>), (status = 401, description = "Not signed in", body = Problem),
-    (status = 403, description = "Not an administrator", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of users", body = Listing<UserBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -251,25 +254,21 @@ pub(super) async fn list(
 
 /// One user: oneself, or for administrators anybody.
 #[utoipa::path(get, operation_id = "user_get", path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
-    (status = 200, description = "The user", body = MeasuredUserBody), (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, or his quota is used up", body = Problem),
-    (status = 404, description = "No such user", body = Problem)))]
+    (status = 200, description = "The user", body = MeasuredUserBody)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<UserId>,
-) -> Result<Json<MeasuredUserBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let user = state.services.user_get(&caller.may(Read)?, caller.principal.administers(), id).await?;
-    Ok(Json(MeasuredUserBody::of(&user)))
+    Ok(tagged(user.user.revision, &MeasuredUserBody::of(&user)))
 }
 
 /// Changes how much a user may have, and suspends or resumes him. For administrators.
 #[utoipa::path(patch, operation_id = "user_update", path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), request_body = UserPatch, responses(
     (status = 200, description = "The user as he is now", body = MeasuredUserBody),
-    (status = 202, description = "The job that stops his containers, or starts them again", body = JobBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "Not an administrator", body = Problem),
-    (status = 404, description = "No such user", body = Problem), (status = 409, description = "He is being deleted, or is the system user, who stays", body = Problem),
-    (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
-    (status = 422, description = "A value cannot be", body = Problem)))]
+    (status = 202, description = "The job that stops his containers, or starts them again", body = JobBody)),
+    extensions(("x-problems" = json!(["being-deleted", "system-user"]))))]
 pub(super) async fn update(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -280,23 +279,22 @@ pub(super) async fn update(
     let mut check = Check::default();
     let quota = body.value.quota.changes(&mut check);
     let change = check.finish(Some(UserChange { quota, suspended: body.value.suspended }))?;
-    let (user, job) = state.services.user_update(&permit, id, change).await?;
+    let (user, job) = state.services.user_update(&permit, id, change, &caller.seen).await?;
     match job {
         Some(job) => started(&state, &caller.on_own_behalf(), job).await,
-        None => Ok(Json(MeasuredUserBody::of(&user)).into_response()),
+        None => Ok(tagged(user.user.revision, &MeasuredUserBody::of(&user))),
     }
 }
 
 /// Takes all that is a user's out of service: his keys at once, then his containers, images and hosts. For administrators.
 #[utoipa::path(delete, operation_id = "user_delete", path = "/users/{id}", tag = "users", params(("id" = String, Path, description = "The user's id")), responses(
-    (status = 202, description = "The job that does it", body = JobBody), (status = 200, description = "The job, ended within the time to wait", body = JobBody), (status = 401, description = "Not signed in", body = Problem),
-    (status = 403, description = "Not an administrator", body = Problem), (status = 404, description = "No such user", body = Problem),
-    (status = 409, description = "The system user stays", body = Problem)))]
+    (status = 202, description = "The job that does it", body = JobBody)),
+    extensions(("x-problems" = json!(["system-user", "shares"]))))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<UserId>,
 ) -> Result<Response, ApiError> {
-    let job = state.services.user_delete(&caller.may(Administer)?, id).await?;
+    let job = state.services.user_delete(&caller.may(Administer)?, id, &caller.seen).await?;
     started(&state, &caller.on_own_behalf(), job).await
 }

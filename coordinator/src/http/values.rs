@@ -37,6 +37,18 @@ pub(super) fn label(check: &mut Check, text: &str) -> Option<(LabelKey, LabelVal
     key.zip(value)
 }
 
+/// All labels that a query names.
+pub(super) fn label_filter(check: &mut Check, texts: &[String]) -> Option<Labels> {
+    let mut wanted = BTreeMap::new();
+    for text in texts {
+        let Some((key, value)) = label(check, text) else { continue };
+        if wanted.insert(key, value.clone()).is_some_and(|other| other != value) {
+            check.refuse("label", "expected one value of a label: nothing has two");
+        }
+    }
+    check.take("label", Labels::try_from(wanted))
+}
+
 /// How long a job may wait for its host.
 pub(super) fn wait(check: &mut Check, seconds: Option<i64>) -> Option<SignedDuration> {
     let seconds = seconds?;

@@ -1,7 +1,9 @@
 //! `/webhooks`: where events are sent, and what became of each.
 
 use super::State;
-use super::error::{ApiError, Problem};
+use super::conditional::tagged;
+use super::document::schemas as s;
+use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, Query, page};
 use super::respond::{Listing, listing, with_location};
 use crate::access::{Administer, Read, Write};
@@ -22,11 +24,11 @@ use utoipa::{IntoParams, ToSchema};
 #[serde(deny_unknown_fields)]
 pub struct NewWebhookBody {
     /// Where events are POSTed: http or https. Unless an administrator's, it must have a public address.
-    #[schema(example = "https://panel.example/hooks/dockerforge")]
+    #[schema(value_type = s::ReceiverUrl, example = "https://panel.example/hooks/dockerforge")]
     url: String,
     /// Which kinds of events: `container.created`, or `container.*`; all where empty.
     #[serde(default)]
-    #[schema(example = json!(["container.*", "job.failed"]))]
+    #[schema(value_type = s::EventKinds, example = json!(["container.*", "job.failed"]))]
     kinds: Vec<String>,
     /// Everybody's events; for administrators.
     #[serde(default)]
@@ -39,13 +41,15 @@ pub struct NewWebhookBody {
 pub struct WebhookChangeBody {
     /// Where events are POSTed.
     #[serde(default)]
+    #[schema(value_type = Option<s::ReceiverUrl>)]
     url: Option<String>,
     /// Which kinds of events.
     #[serde(default)]
+    #[schema(value_type = Option<s::EventKinds>)]
     kinds: Option<Vec<String>>,
     /// `active` or `disabled`. One that is made active again is sent what happened meanwhile and is still kept.
     #[serde(default)]
-    #[schema(example = "active")]
+    #[schema(value_type = Option<s::WebhookState>, example = "active")]
     state: Option<String>,
 }
 
@@ -53,16 +57,21 @@ pub struct WebhookChangeBody {
 #[derive(Serialize, ToSchema)]
 pub struct WebhookBody {
     /// Its id.
+    #[schema(value_type = s::WebhookId)]
     pub id: String,
     /// Where events are POSTed.
+    #[schema(value_type = s::ReceiverUrl)]
     pub url: String,
     /// Which kinds of events; all where empty.
+    #[schema(value_type = s::EventKinds)]
     pub kinds: Vec<String>,
     /// Whether it gets everybody's events.
     pub all: bool,
     /// `active` or `disabled`.
+    #[schema(value_type = s::WebhookState)]
     pub state: &'static str,
     /// When it was made.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
     /// Where its deliveries are shown.
     pub deliveries: String,
@@ -76,12 +85,16 @@ pub struct WebhookBody {
 #[derive(Serialize, ToSchema)]
 pub struct DeliveryBody {
     /// Its id, the `webhook-id` of each attempt.
+    #[schema(value_type = s::DeliveryId)]
     pub id: String,
     /// The event's id.
+    #[schema(value_type = s::EventId)]
     pub event: String,
     /// The event's kind.
+    #[schema(value_type = s::EventKind)]
     pub kind: String,
     /// `pending`, `delivered` or `failed`.
+    #[schema(value_type = s::DeliveryState)]
     pub state: &'static str,
     /// How often it was tried.
     pub attempts: u32,
@@ -90,10 +103,13 @@ pub struct DeliveryBody {
     /// Why the last attempt failed.
     pub error: Option<String>,
     /// When it was made.
+    #[schema(value_type = s::Time)]
     pub created_at: String,
     /// When it is tried next.
+    #[schema(value_type = Option<s::Time>)]
     pub next_at: Option<String>,
     /// When it was taken or given up.
+    #[schema(value_type = Option<s::Time>)]
     pub ended_at: Option<String>,
 }
 
@@ -136,10 +152,8 @@ fn kinds(check: &mut Check, patterns: Vec<String>) -> Option<Kinds> {
 /// Makes a webhook, which is sent what happens from now on: a POST of `{type, timestamp, data}` for each event, signed as
 /// Standard Webhooks 1.0 says, repeated for about three days until it is answered 2xx. The secret is shown here alone.
 #[utoipa::path(post, operation_id = "webhook_create", path = "/webhooks", tag = "events", request_body = NewWebhookBody, responses(
-    (status = 201, description = "The webhook, with its secret", body = WebhookBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, the user is suspended, `all` is for administrators, or there are too many already", body = Problem),
-    (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
-    (status = 422, description = "A value cannot be", body = Problem)))]
+    (status = 201, description = "The webhook, with its secret", body = WebhookBody)),
+    extensions(("x-problems" = json!(["quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -176,8 +190,7 @@ pub(super) struct WebhookQuery {
 
 /// The user's webhooks, newest first.
 #[utoipa::path(get, operation_id = "webhook_list", path = "/webhooks", tag = "events", params(WebhookQuery), responses(
-    (status = 200, description = "A page of webhooks", body = Listing<WebhookBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of webhooks", body = Listing<WebhookBody>)))]
 pub(super) async fn list(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -193,29 +206,25 @@ pub(super) async fn list(
 
 /// One webhook.
 #[utoipa::path(get, operation_id = "webhook_get", path = "/webhooks/{id}", tag = "events", params(("id" = String, Path, description = "The webhook's id")), responses(
-    (status = 200, description = "The webhook", body = WebhookBody),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such webhook", body = Problem)))]
+    (status = 200, description = "The webhook", body = WebhookBody)))]
 pub(super) async fn get(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<WebhookId>,
-) -> Result<Json<WebhookBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let webhook = state.services.webhook_get(&caller.may(Read)?, id).await?;
-    Ok(Json(WebhookBody::of(caller.context.mount, &webhook)))
+    Ok(tagged(webhook.revision, &WebhookBody::of(caller.context.mount, &webhook)))
 }
 
 /// Changes where events are sent, which are, and whether.
 #[utoipa::path(patch, operation_id = "webhook_update", path = "/webhooks/{id}", tag = "events", params(("id" = String, Path, description = "The webhook's id")), request_body = WebhookChangeBody, responses(
-    (status = 200, description = "The webhook as it is now", body = WebhookBody), (status = 400, description = "Not JSON", body = Problem),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such webhook", body = Problem),
-    (status = 413, description = "Too large", body = Problem), (status = 415, description = "Not JSON by its type", body = Problem),
-    (status = 422, description = "A value cannot be", body = Problem)))]
+    (status = 200, description = "The webhook as it is now", body = WebhookBody)))]
 pub(super) async fn update(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<WebhookId>,
     body: Body<WebhookChangeBody>,
-) -> Result<Json<WebhookBody>, ApiError> {
+) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let mut check = Check::default();
     let target = body.value.url.as_deref().and_then(|text| check.parse("/url", text));
@@ -227,20 +236,19 @@ pub(super) async fn update(
         .and_then(|word| check.take("/state", WebhookState::parse(word).ok_or("expected active or disabled")));
     check.finish(Some(()))?;
     let change = WebhookChange { target, kinds, state: to };
-    let webhook = state.services.webhook_update(&permit, id, change).await?;
-    Ok(Json(WebhookBody::of(caller.context.mount, &webhook)))
+    let webhook = state.services.webhook_update(&permit, id, change, &caller.seen).await?;
+    Ok(tagged(webhook.revision, &WebhookBody::of(caller.context.mount, &webhook)))
 }
 
 /// Removes a webhook. What is still on its way to it is not sent.
 #[utoipa::path(delete, operation_id = "webhook_delete", path = "/webhooks/{id}", tag = "events", params(("id" = String, Path, description = "The webhook's id")), responses(
-    (status = 204, description = "It is gone"),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such webhook", body = Problem)))]
+    (status = 204, description = "It is gone")))]
 pub(super) async fn delete(
     Shared(state): Shared<State>,
     caller: Caller,
     Id(id): Id<WebhookId>,
 ) -> Result<StatusCode, ApiError> {
-    state.services.webhook_delete(&caller.may(Write)?, id).await?;
+    state.services.webhook_delete(&caller.may(Write)?, id, &caller.seen).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -259,9 +267,7 @@ pub(super) struct DeliveryQuery {
 
 /// What became of each event that was to be sent to a webhook, newest first. Kept for a week after the end.
 #[utoipa::path(get, operation_id = "delivery_list", path = "/webhooks/{id}/deliveries", tag = "events", params(("id" = String, Path, description = "The webhook's id"), DeliveryQuery), responses(
-    (status = 200, description = "A page of deliveries", body = Listing<DeliveryBody>),
-    (status = 401, description = "Not signed in", body = Problem), (status = 403, description = "The token may not, or the user is suspended", body = Problem), (status = 404, description = "No such webhook", body = Problem),
-    (status = 422, description = "A parameter cannot be", body = Problem)))]
+    (status = 200, description = "A page of deliveries", body = Listing<DeliveryBody>)))]
 pub(super) async fn deliveries(
     Shared(state): Shared<State>,
     caller: Caller,

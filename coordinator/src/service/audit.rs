@@ -3,6 +3,7 @@
 use super::{Result, Services};
 use crate::access::{Administer, Permit};
 use crate::domain::event::AuditLine;
+use crate::domain::page::Found;
 use crate::store;
 pub use crate::store::records::AuditFilter;
 
@@ -13,7 +14,7 @@ impl Services {
         _permit: &Permit<Administer>,
         filter: &AuditFilter,
         limit: u32,
-    ) -> Result<Vec<AuditLine>> {
+    ) -> Result<Found<AuditLine, i64>> {
         Ok(store::records::list_audit(&mut self.store.read().await?, filter, limit).await?)
     }
 }

@@ -10,6 +10,7 @@ use crate::build::{Claim, node, render};
 use crate::domain::configuration::{Choice, Configuration, LIMIT, SECRETS, deletable};
 use crate::domain::image::{MadeOf, Recipe};
 use crate::domain::page::Page;
+use crate::domain::precondition::Precondition;
 use crate::domain::template::{RunListItem, Template};
 use crate::domain::{Kind, Refusal, Violation};
 pub use crate::store::configurations::Filter;
@@ -58,6 +59,8 @@ pub struct ConfigurationChange {
     pub run_list: Option<Vec<RunListItem>>,
     /// A merge patch of the attributes.
     pub attributes: Option<Document>,
+    /// From which version.
+    pub seen: Precondition,
 }
 
 /// A choice that fits its template, parted from its secrets.
@@ -219,6 +222,8 @@ impl Services {
         let mut conn = self.store.read().await?;
         let found = store::configurations::get(&mut conn, user, id, None).await?;
         let before = found.ok_or(Refusal::NotFound(Kind::Configuration))?;
+        // Decided anew where another change was faster.
+        change.seen.check(Kind::Configuration, Some(before.version.into()))?;
         let template = match change.upgrade {
             None => made_of(&mut conn, &before).await?,
             Some(Upgrade::Newest) => template_of(&mut conn, user, before.template, None).await?,
@@ -256,14 +261,20 @@ impl Services {
     }
 
     /// Removes a configuration that no image is made of.
-    pub async fn configuration_delete(&self, permit: &Permit<Write>, id: ConfigurationId) -> Result<()> {
-        let permit = permit.clone();
+    pub async fn configuration_delete(
+        &self,
+        permit: &Permit<Write>,
+        id: ConfigurationId,
+        seen: &Precondition,
+    ) -> Result<()> {
+        let (permit, seen) = (permit.clone(), seen.clone());
         self.store
             .write(move |conn| {
                 Box::pin(async move {
                     store::configurations::hold(conn, id).await?;
                     let found = store::configurations::get(conn, permit.user(), id, None).await?;
-                    found.ok_or(Refusal::NotFound(Kind::Configuration))?;
+                    let configuration = found.ok_or(Refusal::NotFound(Kind::Configuration))?;
+                    seen.check(Kind::Configuration, Some(configuration.version.into()))?;
                     deletable(id, store::images::of_configuration(conn, id).await?)?;
                     store::configurations::remove(conn, id).await?;
                     let (origin, now) = (permit.origin(), crate::clock::now());

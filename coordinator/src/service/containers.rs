@@ -3,13 +3,15 @@
 use super::idempotency::{self, Key};
 use super::placement::{self, Placed};
 use super::supplies::{self, SecretValue};
-use super::{Result, Services, once};
+use super::{Result, Services, as_seen, host_access, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
 use crate::domain::host::is_silent;
+use crate::domain::host_access::{audited, may_ask, may_be_on};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
-use crate::domain::page::Page;
+use crate::domain::page::{Found, Page};
 use crate::domain::placement::{Place, PoolRules, hardening};
+use crate::domain::precondition::Precondition;
 use crate::domain::{Kind, Refusal, Violation, quota};
 use crate::queue::{self, Request};
 pub use crate::store::containers::Filter;
@@ -18,7 +20,7 @@ use crate::vault::Vault;
 use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::report::Product;
-use dockerforge_protocol::spec::{ContainerSpec, ResourceName};
+use dockerforge_protocol::spec::{ContainerSpec, HostNamespace, ResourceName};
 use jiff::SignedDuration;
 
 /// A container to be made.
@@ -92,13 +94,14 @@ impl Services {
     }
 
     /// A page of containers.
-    pub async fn container_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Seen>> {
+    pub async fn container_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Found<Seen>> {
         let mut conn = self.store.read().await?;
         if super::is_hidden(&mut conn, permit.user(), filter.host).await? {
-            return Ok(Vec::new());
+            return Ok(Found::nothing());
         }
-        let containers = store::containers::list(&mut conn, permit.user(), filter, page).await?;
-        self.seen(&mut conn, containers).await
+        let mut found = store::containers::list(&mut conn, permit.user(), filter, page).await?;
+        let containers = std::mem::take(&mut found.items);
+        Ok(found.with(self.seen(&mut conn, containers).await?))
     }
 
     async fn seen(&self, conn: &mut Conn, containers: Vec<Container>) -> Result<Vec<Seen>> {
@@ -120,10 +123,18 @@ impl Services {
     }
 
     /// Asks for a container to be gone. Asked again while it is on its way out, answers the job that does it.
-    pub async fn container_delete(&self, permit: &Permit<Write>, id: ContainerId, volumes: bool) -> Result<JobId> {
-        let permit = permit.clone();
-        let (job, host, changed) =
-            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, volumes).await })).await?;
+    pub async fn container_delete(
+        &self,
+        permit: &Permit<Write>,
+        id: ContainerId,
+        volumes: bool,
+        seen: &Precondition,
+    ) -> Result<JobId> {
+        let (permit, seen) = (permit.clone(), seen.clone());
+        let (job, host, changed) = self
+            .store
+            .write(move |conn| Box::pin(async move { delete(conn, &permit, id, volumes, &seen).await }))
+            .await?;
         for job in changed {
             self.signals.job_changed(job);
         }
@@ -147,8 +158,11 @@ async fn create(
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
         return Ok((JobId::from_uuid(replay.id), None));
     }
+    may_ask(&new.spec, permit.scopes(), &new.place)?;
     let id = ContainerId::new();
     let Placed { host, image, after } = placement::place(conn, user, rules, id, &mut new, insist).await?;
+    may_be_on(&new.spec, user, &host)?;
+    host_access::demand_for_volumes(conn, user, host.id, id, &new.spec, permit.scopes()).await?;
     queue::admit(conn, user, |limits| quota::of_container(limits, &new.spec.resources)).await?;
 
     let container = Container {
@@ -161,9 +175,11 @@ async fn create(
         desired: DesiredState::Running,
         observed: Observed::default(),
         created_at: now,
+        revision: 1,
     };
     store::containers::insert(conn, &container).await?;
     supplies::keep(conn, vault, user, id, &new.secrets).await?;
+    let detail = audited(None, &new.spec);
     let command = Command::CreateContainer(CreateContainer {
         container: container.id,
         user,
@@ -185,7 +201,8 @@ async fn create(
     if let Some(after) = after {
         store::jobs::set_after(conn, job, after).await?;
     }
-    store::records::audit(conn, permit.origin(), "container.create", Kind::Container, container.id.uuid(), now).await?;
+    let (origin, uuid) = (permit.origin(), container.id.uuid());
+    store::records::audit_with(conn, origin, "container.create", Kind::Container, uuid, detail.as_deref(), now).await?;
     Ok((job, Some(host.id)))
 }
 
@@ -209,6 +226,13 @@ pub(super) async fn fits(
     if !violations.is_empty() {
         return Err(Refusal::Invalid(violations).into());
     }
+    for (i, linked) in linked.iter().enumerate() {
+        let found = store::containers::get(conn, user, *linked).await?;
+        if found.is_some_and(|linked| linked.spec.host_access.joins(HostNamespace::Network)) {
+            let detail = format!("{linked} is in the host's network, and not in yours");
+            return Err(Refusal::invalid(format!("/links/{i}/container"), detail).into());
+        }
+    }
     if spec.ports.iter().any(|port| port.host.is_some()) {
         let on_host = store::containers::on_host(conn, host).await?;
         if let Some((port, owner)) = port_conflict(spec, id, &on_host) {
@@ -226,9 +250,11 @@ async fn delete(
     permit: &Permit<Write>,
     id: ContainerId,
     volumes: bool,
+    seen: &Precondition,
 ) -> Result<(JobId, HostId, Vec<JobId>)> {
     let now = crate::clock::now();
     let user = permit.user();
+    as_seen(conn, user, Kind::Container, id.uuid(), seen).await?;
     let container = store::containers::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Container))?;
     let open = store::jobs::open_about(conn, Subject::Container(id)).await?;
     if let Some(under_way) = open.iter().find(|job| job.kind == JobKind::ContainerDelete) {

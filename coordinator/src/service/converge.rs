@@ -133,6 +133,8 @@ async fn converge(
         Begun::New { container, job, now } => (*container, job, now),
         Begun::Again(job) => return Ok((job, None)),
     };
+    // Whoever says what runs as root in such a container may do so on its host.
+    super::host_access::demand(conn, &container, permit.scopes()).await?;
     if container.desired == DesiredState::Stopped {
         return Err(Refusal::NotRunning(id).into());
     }

@@ -1,11 +1,12 @@
 //! Hosts: registering one, its join token, taking it out of service.
 
 use super::idempotency::{self, Key};
-use super::{Result, Services, once, random};
+use super::{Result, Services, as_seen, once, random};
 use crate::access::{Administer, Permit, Read, Write};
 use crate::domain::host::{Host, HostState};
 use crate::domain::job::{Ending, HOST_DELETED, JobError, JobKind, JobState, Subject};
-use crate::domain::page::Page;
+use crate::domain::page::{Found, Page};
+use crate::domain::precondition::Precondition;
 use crate::domain::quota::{Amounts, Counted};
 use crate::domain::{Kind, Refusal, Timestamp};
 use crate::queue::{self, Request};
@@ -89,15 +90,23 @@ impl Services {
     }
 
     /// A page of hosts.
-    pub async fn host_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Host>> {
+    pub async fn host_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Found<Host>> {
         Ok(store::hosts::list(&mut self.store.read().await?, permit.user(), filter, page).await?)
     }
 
     /// Changes a host's labels, and whether it drains.
-    pub async fn host_update(&self, permit: &Permit<Write>, id: HostId, change: HostChange) -> Result<Host> {
-        let permit = permit.clone();
-        let host =
-            self.store.write(move |conn| Box::pin(async move { update(conn, &permit, id, change).await })).await?;
+    pub async fn host_update(
+        &self,
+        permit: &Permit<Write>,
+        id: HostId,
+        change: HostChange,
+        seen: &Precondition,
+    ) -> Result<Host> {
+        let (permit, seen) = (permit.clone(), seen.clone());
+        let host = self
+            .store
+            .write(move |conn| Box::pin(async move { update(conn, &permit, id, change, &seen).await }))
+            .await?;
         // What waited while it drained.
         self.signals.wake_host(id);
         Ok(host)
@@ -105,10 +114,18 @@ impl Services {
 
     /// Takes a host out of service: what is ours on it goes, then its identity. With `force` nothing is asked of it, and
     /// what is on it stays there.
-    pub async fn host_delete(&self, permit: &Permit<Write>, id: HostId, force: bool) -> Result<JobId> {
-        let permit = permit.clone();
-        let deleted =
-            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, force).await })).await?;
+    pub async fn host_delete(
+        &self,
+        permit: &Permit<Write>,
+        id: HostId,
+        force: bool,
+        seen: &Precondition,
+    ) -> Result<JobId> {
+        let (permit, seen) = (permit.clone(), seen.clone());
+        let deleted = self
+            .store
+            .write(move |conn| Box::pin(async move { delete(conn, &permit, id, force, &seen).await }))
+            .await?;
         if deleted.revoked {
             (self.revoked)(id);
         }
@@ -149,6 +166,7 @@ async fn create(
         conflict: None,
         pool: new.pool.is_some(),
         draining: false,
+        revision: 1,
     };
     let text = token.reveal();
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Host, host.id.uuid(), Some(&text), now).await? {
@@ -165,17 +183,25 @@ async fn create(
     Ok((host, Join { token: text.into(), expires_at }))
 }
 
-async fn update(conn: &mut Conn, permit: &Permit<Write>, id: HostId, change: HostChange) -> Result<Host> {
+async fn update(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    id: HostId,
+    change: HostChange,
+    seen: &Precondition,
+) -> Result<Host> {
     let now = crate::clock::now();
     // Of two changes at once neither undoes the other's.
     store::hosts::hold_alone(conn, id).await?;
     let mut host = store::hosts::get(conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
+    seen.check(Kind::Host, Some(host.revision))?;
     if host.state == HostState::Deleting {
         return Err(Refusal::BeingDeleted(Kind::Host).into());
     }
     host.labels = change.labels.unwrap_or(host.labels);
     host.draining = change.draining.unwrap_or(host.draining);
-    store::hosts::update(conn, id, &host.labels, host.draining).await?;
+    store::hosts::update(conn, &host).await?;
+    host.revision += 1;
     store::records::audit(conn, permit.origin(), "host.update", Kind::Host, id.uuid(), now).await?;
     Ok(host)
 }
@@ -210,9 +236,16 @@ struct Deleted {
     revoked: bool,
 }
 
-async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: HostId, force: bool) -> Result<Deleted> {
+async fn delete(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    id: HostId,
+    force: bool,
+    seen: &Precondition,
+) -> Result<Deleted> {
     let now = crate::clock::now();
     let user = permit.user();
+    as_seen(conn, user, Kind::Host, id.uuid(), seen).await?;
     store::hosts::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Host))?;
     let under_way = store::jobs::open_about(conn, Subject::Host(id)).await?;
     let known = under_way.iter().find(|job| job.kind == JobKind::HostDelete);

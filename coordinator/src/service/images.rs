@@ -1,17 +1,19 @@
 //! Images: asking for one in one transaction with its job, seeing where they are, and removing them everywhere.
 
 use super::idempotency::{self, Key};
-use super::{Result, Services, once};
+use super::{Result, Services, as_seen, once};
 use crate::access::{Administer, Permit, Read, Write};
 pub use crate::build::archive::ArchiveError;
 pub use crate::build::{Claim, ContextError, Received};
 use crate::domain::host::HostState;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, Recipe, deletable};
 use crate::domain::job::{JobKind, JobState, Subject};
-use crate::domain::page::Page;
+use crate::domain::page::{Found, Page};
+use crate::domain::precondition::Precondition;
 use crate::domain::quota::{Amounts, Counted};
 use crate::domain::{Kind, Refusal};
 use crate::queue::{self, Request};
+pub use crate::store::images::Filter;
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{BuildImage, Command, PullImage, RemoveImage};
 use dockerforge_protocol::ids::{HostId, ImageId, JobId};
@@ -99,35 +101,28 @@ impl Services {
     }
 
     /// A page of images.
-    pub async fn image_list(
-        &self,
-        permit: &Permit<Read>,
-        name: Option<&str>,
-        host: Option<HostId>,
-        page: Page,
-    ) -> Result<Vec<Placed>> {
+    pub async fn image_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Found<Placed>> {
         let mut conn = self.store.read().await?;
-        if super::is_hidden(&mut conn, permit.user(), host).await? {
-            return Ok(Vec::new());
+        if super::is_hidden(&mut conn, permit.user(), filter.host).await? {
+            return Ok(Found::nothing());
         }
-        let images = store::images::list(&mut conn, permit.user(), name, host, page).await?;
+        let mut found = store::images::list(&mut conn, permit.user(), filter, page).await?;
+        let images = std::mem::take(&mut found.items);
         let ids: Vec<ImageId> = images.iter().map(|image| image.id).collect();
         let all = store::images::presence(&mut conn, &ids).await?;
         let all = shown(&mut conn, permit, all).await?;
-        Ok(images
-            .into_iter()
-            .map(|image| {
-                let hosts = all.iter().filter(|p| p.image == image.id).cloned().collect();
-                Placed { image, hosts }
-            })
-            .collect())
+        let placed = |image: Image| {
+            let hosts = all.iter().filter(|p| p.image == image.id).cloned().collect();
+            Placed { image, hosts }
+        };
+        Ok(found.with(images.into_iter().map(placed).collect()))
     }
 
     /// Asks for an image to be gone from everywhere. Asked again while it is on its way out, answers the job that does it.
-    pub async fn image_delete(&self, permit: &Permit<Write>, id: ImageId) -> Result<JobId> {
-        let permit = permit.clone();
+    pub async fn image_delete(&self, permit: &Permit<Write>, id: ImageId, seen: &Precondition) -> Result<JobId> {
+        let (permit, seen) = (permit.clone(), seen.clone());
         let (job, hosts) =
-            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id).await })).await?;
+            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, &seen).await })).await?;
         for host in hosts {
             self.signals.wake_host(host);
         }
@@ -177,6 +172,7 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         source: new.source,
         labels: new.labels,
         created_at: now,
+        revision: 1,
     };
     store::images::insert(conn, &image).await?;
     let presence = ImageOnHost {
@@ -212,9 +208,15 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     Ok(job)
 }
 
-async fn delete(conn: &mut Conn, permit: &Permit<Write>, id: ImageId) -> Result<(JobId, Vec<HostId>)> {
+async fn delete(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    id: ImageId,
+    seen: &Precondition,
+) -> Result<(JobId, Vec<HostId>)> {
     let now = crate::clock::now();
     let user = permit.user();
+    as_seen(conn, user, Kind::Image, id.uuid(), seen).await?;
     let image = store::images::get_visible(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
     if image.user != user {
         return Err(Refusal::NotOwner(Kind::Image).into());

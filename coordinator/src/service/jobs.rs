@@ -4,7 +4,8 @@ use super::{Result, Services};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::ObservedState;
 use crate::domain::job::{Cancellation, Ending, Job, JobKind, JobState, Subject, on_cancel};
-use crate::domain::page::Page;
+use crate::domain::page::{Found, Page};
+use crate::domain::precondition::Precondition;
 use crate::domain::{Kind, Refusal};
 use crate::queue;
 pub use crate::store::jobs::Filter;
@@ -24,13 +25,14 @@ impl Services {
     }
 
     /// A page of jobs.
-    pub async fn job_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Vec<Job>> {
+    pub async fn job_list(&self, permit: &Permit<Read>, filter: &Filter, page: Page) -> Result<Found<Job>> {
         let mut conn = self.store.read().await?;
         if super::is_hidden(&mut conn, permit.user(), filter.host).await? {
-            return Ok(Vec::new());
+            return Ok(Found::nothing());
         }
-        let jobs = store::jobs::list(&mut conn, permit.user(), filter, page).await?;
-        shown(&mut conn, permit, jobs).await
+        let mut found = store::jobs::list(&mut conn, permit.user(), filter, page).await?;
+        let jobs = std::mem::take(&mut found.items);
+        Ok(found.with(shown(&mut conn, permit, jobs).await?))
     }
 
     /// One job once it has ended, or as it is when the time is over.
@@ -61,9 +63,10 @@ impl Services {
     }
 
     /// Cancels a job: at once if nobody works on it, else as soon as its host says that it has stopped.
-    pub async fn job_cancel(&self, permit: &Permit<Write>, id: JobId) -> Result<()> {
-        let permit = permit.clone();
-        let host = self.store.write(move |conn| Box::pin(async move { cancel(conn, &permit, id).await })).await?;
+    pub async fn job_cancel(&self, permit: &Permit<Write>, id: JobId, seen: &Precondition) -> Result<()> {
+        let (permit, seen) = (permit.clone(), seen.clone());
+        let host =
+            self.store.write(move |conn| Box::pin(async move { cancel(conn, &permit, id, &seen).await })).await?;
         self.signals.job_changed(id);
         self.signals.wake_conductor();
         if let Some(host) = host {
@@ -85,10 +88,11 @@ async fn shown(conn: &mut Conn, permit: &Permit<Read>, mut jobs: Vec<Job>) -> Re
     Ok(jobs)
 }
 
-async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId) -> Result<Option<HostId>> {
+async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId, seen: &Precondition) -> Result<Option<HostId>> {
     let now = crate::clock::now();
     let job = store::jobs::hold(conn, id).await?.filter(|job| job.user == permit.user());
     let job = job.ok_or(Refusal::NotFound(Kind::Job))?;
+    seen.check(Kind::Job, Some(job.revision()))?;
     if job.state.is_terminal() {
         return Err(Refusal::JobEnded(id).into());
     }

@@ -6,6 +6,7 @@ pub mod configurations;
 pub mod containers;
 pub mod converge;
 pub mod enrolment;
+mod host_access;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;
@@ -26,8 +27,9 @@ pub mod webhooks;
 use crate::build::archive::Limits;
 use crate::build::render::RenderError;
 use crate::build::{ContextError, Contexts};
-use crate::domain::Refusal;
 use crate::domain::placement::PoolRules;
+use crate::domain::precondition::Precondition;
+use crate::domain::{Kind, Refusal};
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
 use crate::relay::Relay;
@@ -36,6 +38,7 @@ pub use crate::store::{Constraint, StoreError};
 use crate::vault::{Vault, VaultError};
 use dockerforge_protocol::ids::{HostId, UserId};
 use std::sync::Arc;
+use uuid::Uuid;
 
 /// What the use cases work with. Cheap to clone.
 #[derive(Clone)]
@@ -145,6 +148,18 @@ async fn is_hidden(conn: &mut Conn, user: UserId, host: Option<HostId>) -> Resul
     match host {
         Some(host) => Ok(!crate::store::placement::foreign(conn, user, &[host]).await?.is_empty()),
         None => Ok(false),
+    }
+}
+
+/// Whether a thing of a user's is as who changes it has seen it; held from then on, so that of two who saw the same one is
+/// too late. What is not there, or not the user's, is found out afterwards.
+async fn as_seen(conn: &mut Conn, user: UserId, kind: Kind, id: Uuid, seen: &Precondition) -> Result<()> {
+    if !matches!(seen, Precondition::Revision(_)) {
+        return Ok(());
+    }
+    match crate::store::revisions::held(conn, user, kind, id).await? {
+        Some(revision) => Ok(seen.check(kind, Some(revision))?),
+        None => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! container is meant to do from now on, and the job that makes it so. Called by `http`.
 
 use super::idempotency::{self, Key};
-use super::{Result, Services, once};
+use super::{Result, Services, host_access, once};
 use crate::access::{Permit, Write};
 use crate::domain::container::{Container, DesiredState};
 use crate::domain::job::{JobKind, Subject};
@@ -150,6 +150,10 @@ async fn operate(
     let (kind, desired) = operation.means();
     if desired.is_none() && container.desired == DesiredState::Stopped {
         return Err(Refusal::NotRunning(id).into());
+    }
+    if desired.is_none() {
+        // A program in a container that reaches into its host does, too.
+        host_access::demand(conn, &container, permit.scopes()).await?;
     }
     let command = operation.command(&container);
     if let Command::ExecContainer(exec) = &command {

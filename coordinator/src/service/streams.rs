@@ -1,7 +1,7 @@
 //! What somebody sees of a container now: its log, its figures, a terminal in it. A stream is opened for a user whose
 //! container it is, over the live session of its host, and counts against what he may have open.
 
-use super::{Result, Services};
+use super::{Result, Services, host_access};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::Container;
 use crate::domain::{Kind, Refusal};
@@ -81,17 +81,21 @@ impl Services {
         self.open_stream(permit.user(), StreamRequest::Stats(wanted)).await
     }
 
-    /// A terminal in a container. Nothing can be typed before the audit says who does.
+    /// A terminal in a container. Nothing can be typed before the audit says who does, nor before it is looked again at
+    /// whether the container, which may have become another meanwhile, reaches into its host.
     pub async fn container_terminal(&self, permit: &Permit<Write>, wanted: TerminalRequest) -> Result<Live> {
         let container = wanted.container;
         let live = self.open_stream(permit.user(), StreamRequest::Terminal(wanted)).await?;
+        self.container_terminal_allowed(permit, container).await?;
         self.audit_terminal(permit, container, "terminal.open").await?;
         Ok(live)
     }
 
-    /// Whether there is such a container of the user's: what is not a websocket is told no more than that.
+    /// Whether there is such a container of the user's, in which the token may have a terminal: what is not a websocket is
+    /// told no more than that.
     pub async fn container_terminal_allowed(&self, permit: &Permit<Write>, id: ContainerId) -> Result<()> {
-        self.own_container(permit.user(), id).await.map(drop)
+        let container = self.own_container(permit.user(), id).await?;
+        host_access::demand(&mut self.store.read().await?, &container, permit.scopes()).await
     }
 
     /// Notes that a terminal is closed.
@@ -101,7 +105,7 @@ impl Services {
 
     /// A ticket for one terminal in a container of the user's.
     pub async fn container_terminal_ticket(&self, permit: &Permit<Write>, id: ContainerId) -> Result<String> {
-        self.own_container(permit.user(), id).await?;
+        self.container_terminal_allowed(permit, id).await?;
         self.tickets.issue(permit.clone(), id)
     }
 

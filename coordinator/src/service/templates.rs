@@ -8,6 +8,7 @@ use crate::build::archive::Limits;
 use crate::build::node::RESERVED;
 use crate::build::schema::Schema;
 use crate::domain::page::Page;
+use crate::domain::precondition::Precondition;
 use crate::domain::template::{LIMIT, MAX_RUN_LIST, RunListItem, Template, TemplateSpec, deletable};
 use crate::domain::{Kind, Refusal, Violation};
 use crate::store::{self, Conn};
@@ -96,8 +97,15 @@ impl Services {
     }
 
     /// Says anew all that a template says, which makes its next version; its archive stays.
-    pub async fn template_replace(&self, permit: &Permit<Write>, id: TemplateId, new: NewTemplate) -> Result<Template> {
+    pub async fn template_replace(
+        &self,
+        permit: &Permit<Write>,
+        id: TemplateId,
+        new: NewTemplate,
+        seen: &Precondition,
+    ) -> Result<Template> {
         new.check(permit)?;
+        let seen = seen.clone();
         let name = new.name.clone();
         let permit = permit.clone();
         let change = move |template: &mut Template| {
@@ -107,7 +115,7 @@ impl Services {
         };
         let changed = self
             .store
-            .write(move |conn| Box::pin(async move { advance(conn, &permit, id, "template.update", change).await }))
+            .write(move |conn| Box::pin(async move { advance(conn, &permit, id, &seen, "template.update", change).await }))
             .await;
         changed.map_err(|error: super::ServiceError| error.naming(&name))
     }
@@ -123,22 +131,24 @@ impl Services {
         permit: &Permit<Write>,
         id: TemplateId,
         archive: ContextRef,
+        seen: &Precondition,
     ) -> Result<Template> {
-        let permit = permit.clone();
+        let (permit, seen) = (permit.clone(), seen.clone());
         let change = move |template: &mut Template| template.archive = Some(archive);
         self.store
-            .write(move |conn| Box::pin(async move { advance(conn, &permit, id, "template.archive", change).await }))
+            .write(move |conn| Box::pin(async move { advance(conn, &permit, id, &seen, "template.archive", change).await }))
             .await
     }
 
     /// Removes a template that no configuration is made of.
-    pub async fn template_delete(&self, permit: &Permit<Write>, id: TemplateId) -> Result<()> {
-        let permit = permit.clone();
+    pub async fn template_delete(&self, permit: &Permit<Write>, id: TemplateId, seen: &Precondition) -> Result<()> {
+        let (permit, seen) = (permit.clone(), seen.clone());
         self.store
             .write(move |conn| {
                 Box::pin(async move {
                     store::templates::hold(conn, id).await?;
-                    own(conn, &permit, id).await?;
+                    let template = own(conn, &permit, id).await?;
+                    seen.check(Kind::Template, Some(template.version.into()))?;
                     let (configurations, others) = store::templates::used_by(conn, permit.user(), id).await?;
                     deletable(id, configurations, others)?;
                     store::templates::remove(conn, id).await?;
@@ -187,12 +197,14 @@ async fn advance(
     conn: &mut Conn,
     permit: &Permit<Write>,
     id: TemplateId,
+    seen: &Precondition,
     action: &'static str,
     change: impl FnOnce(&mut Template) + Send,
 ) -> Result<Template> {
     let now = crate::clock::now();
     store::templates::hold(conn, id).await?;
     let mut template = own(conn, permit, id).await?;
+    seen.check(Kind::Template, Some(template.version.into()))?;
     let before = template.clone();
     change(&mut template);
     // What others have made configurations of cannot be hidden from them.

@@ -3,6 +3,8 @@
 use super::idempotency::{self, Key};
 use super::{Result, Services, once, random};
 use crate::access::{Permit, Read, Write};
+use crate::domain::page::Page;
+use crate::domain::precondition::Precondition;
 use crate::domain::user::{Scopes, Token, USE_NOTED_AFTER, User, UserState, may_grant};
 use crate::domain::{Kind, Refusal, Timestamp};
 use crate::store::{self, Conn};
@@ -90,20 +92,22 @@ impl Services {
         result.map_err(|e| e.naming(&taken))
     }
 
-    /// The tokens of a user.
-    pub async fn token_list(&self, permit: &Permit<Read>) -> Result<Vec<Token>> {
-        Ok(store::users::list_tokens(&mut self.store.read().await?, permit.user()).await?)
+    /// A page of the tokens of a user.
+    pub async fn token_list(&self, permit: &Permit<Read>, page: Page) -> Result<Vec<Token>> {
+        Ok(store::users::list_tokens(&mut self.store.read().await?, permit.user(), page).await?)
     }
 
     /// Revokes a token; its key is void at once.
-    pub async fn token_delete(&self, permit: &Permit<Write>, id: TokenId) -> Result<()> {
-        let permit = permit.clone();
+    pub async fn token_delete(&self, permit: &Permit<Write>, id: TokenId, seen: &Precondition) -> Result<()> {
+        let (permit, seen) = (permit.clone(), seen.clone());
         self.store
             .write(move |conn| {
                 Box::pin(async move {
                     if !store::users::remove_token(conn, permit.user(), id).await? {
                         return Err(Refusal::NotFound(Kind::Token).into());
                     }
+                    // Nothing of it ever changes, and no tag of it is ever given.
+                    seen.check(Kind::Token, None)?;
                     let now = crate::clock::now();
                     Ok(store::records::audit(conn, permit.origin(), "token.delete", Kind::Token, id.uuid(), now)
                         .await?)

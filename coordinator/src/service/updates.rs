@@ -5,11 +5,13 @@ use super::containers::fits;
 use super::idempotency::Key;
 use super::operations::{Begun, begin};
 use super::supplies::{self, SecretValue};
-use super::{Result, Services, once, placement};
+use super::{Result, Services, host_access, once, placement};
 use crate::access::{Permit, Write};
 use crate::domain::container::{DesiredState, changes_in_place};
+use crate::domain::host_access::{audited, may_be_on, may_touch, reaches};
 use crate::domain::job::{JobKind, Subject};
 use crate::domain::placement::{PoolRules, Reserved, hardening};
+use crate::domain::precondition::Precondition;
 use crate::domain::{Kind, Refusal, image, quota};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
@@ -32,6 +34,8 @@ pub struct Update {
     pub image: Option<ImageId>,
     /// How long the job may wait for its host.
     pub wait: Option<SignedDuration>,
+    /// From which state of it.
+    pub seen: Precondition,
 }
 
 impl Services {
@@ -73,6 +77,9 @@ async fn change(
         Begun::New { container, job, now } => (*container, job, now),
         Begun::Again(job) => return Ok((job, None)),
     };
+    update.seen.check(Kind::Container, Some(container.revision))?;
+    host_access::demand(conn, &container, permit.scopes()).await?;
+    may_touch(reaches(&update.after), permit.scopes())?;
     // The row says what the container is once that job has ended: until then nobody knows what there is to change.
     let open = store::jobs::open_about(conn, Subject::Container(id)).await?;
     if let Some(other) = open.iter().find(|other| other.kind == JobKind::ContainerUpdate) {
@@ -81,7 +88,11 @@ async fn change(
     if container.spec != update.before {
         return Err(Refusal::Changed(Kind::Container).into());
     }
+    store::revisions::advance_container(conn, id).await?;
     let host = placement::stay(conn, rules, &container, &mut update.after).await?;
+    may_be_on(&update.after, user, &host)?;
+    host_access::demand_for_volumes(conn, user, host.id, id, &update.after, permit.scopes()).await?;
+    let detail = audited(Some(&container.spec), &update.after);
     let (was, will) = (&container.spec, &update.after);
     queue::admit(conn, user, |limits| quota::of_change(limits, &was.resources, &will.resources)).await?;
     // Nobody knows yet which of the two it will be.
@@ -125,6 +136,7 @@ async fn change(
         wait: update.wait,
     };
     queue::enqueue(conn, request, now).await?;
-    store::records::audit(conn, permit.origin(), "container.update", Kind::Container, id.uuid(), now).await?;
+    let (origin, uuid) = (permit.origin(), id.uuid());
+    store::records::audit_with(conn, origin, "container.update", Kind::Container, uuid, detail.as_deref(), now).await?;
     Ok((job, Some(container.host)))
 }

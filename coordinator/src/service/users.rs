@@ -3,10 +3,11 @@
 use super::idempotency::{self, Key};
 use super::suspension::{self, Begun};
 use super::tokens::{fresh_key, key_hash};
-use super::{Result, Services, once};
+use super::{Result, Services, as_seen, once};
 use crate::access::{Administer, Permit, Read};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
 use crate::domain::page::Page;
+use crate::domain::precondition::Precondition;
 use crate::domain::quota::{Amounts, Changes, Limits};
 use crate::domain::user::{SYSTEM, Scopes, Token, User, UserState};
 use crate::domain::{Kind, Refusal, Timestamp};
@@ -89,10 +90,13 @@ impl Services {
         permit: &Permit<Administer>,
         id: UserId,
         change: UserChange,
+        seen: &Precondition,
     ) -> Result<(Measured, Option<JobId>)> {
-        let permit = permit.clone();
-        let (measured, begun) =
-            self.store.write(move |conn| Box::pin(async move { update(conn, &permit, id, &change).await })).await?;
+        let (permit, seen) = (permit.clone(), seen.clone());
+        let (measured, begun) = self
+            .store
+            .write(move |conn| Box::pin(async move { update(conn, &permit, id, &change, &seen).await }))
+            .await?;
         for host in begun.iter().flat_map(|begun| &begun.hosts) {
             self.signals.wake_host(*host);
         }
@@ -106,10 +110,10 @@ impl Services {
     }
 
     /// Takes all that is a user's out of service. His keys are void at once.
-    pub async fn user_delete(&self, permit: &Permit<Administer>, id: UserId) -> Result<JobId> {
-        let permit = permit.clone();
+    pub async fn user_delete(&self, permit: &Permit<Administer>, id: UserId, seen: &Precondition) -> Result<JobId> {
+        let (permit, seen) = (permit.clone(), seen.clone());
         let (job, changed) =
-            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id).await })).await?;
+            self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, &seen).await })).await?;
         for (job, host) in changed {
             self.signals.job_changed(job);
             if let Some(host) = host {
@@ -126,8 +130,14 @@ async fn bootstrap(conn: &mut Conn, hash: [u8; 32]) -> Result<bool> {
         return Ok(false);
     }
     let now = crate::clock::now();
-    let user =
-        User { id: UserId::new(), name: fixed_name(SYSTEM)?, admin: true, state: UserState::Active, created_at: now };
+    let user = User {
+        id: UserId::new(),
+        name: fixed_name(SYSTEM)?,
+        admin: true,
+        state: UserState::Active,
+        created_at: now,
+        revision: 1,
+    };
     store::users::insert(conn, &user).await?;
     store::users::insert_token(conn, &first_token(user.id, Scopes::ALL, now)?, &hash).await?;
     Ok(true)
@@ -151,7 +161,7 @@ async fn create(
     secret: SecretString,
 ) -> Result<(User, SecretString)> {
     let now = crate::clock::now();
-    let user = User { id: UserId::new(), name, admin, state: UserState::Active, created_at: now };
+    let user = User { id: UserId::new(), name, admin, state: UserState::Active, created_at: now, revision: 1 };
     let shown = Some(secret.expose_secret());
     if let Some(replay) = idempotency::begin(conn, permit.user(), key, Kind::User, user.id.uuid(), shown, now).await? {
         let user = store::users::get(conn, UserId::from_uuid(replay.id)).await?.ok_or(Refusal::NotFound(Kind::User))?;
@@ -177,8 +187,10 @@ async fn update(
     permit: &Permit<Administer>,
     id: UserId,
     change: &UserChange,
+    seen: &Precondition,
 ) -> Result<(Measured, Option<Begun>)> {
     let user = store::users::hold(conn, id).await?.ok_or(Refusal::NotFound(Kind::User))?;
+    seen.check(Kind::User, Some(user.revision))?;
     if user.state == UserState::Deleting {
         return Err(Refusal::BeingDeleted(Kind::User).into());
     }
@@ -197,8 +209,14 @@ async fn update(
 
 type Changed = Vec<(JobId, Option<dockerforge_protocol::ids::HostId>)>;
 
-async fn delete(conn: &mut Conn, permit: &Permit<Administer>, id: UserId) -> Result<(JobId, Changed)> {
+async fn delete(
+    conn: &mut Conn,
+    permit: &Permit<Administer>,
+    id: UserId,
+    seen: &Precondition,
+) -> Result<(JobId, Changed)> {
     let now = crate::clock::now();
+    as_seen(conn, id, Kind::User, id.uuid(), seen).await?;
     let user = store::users::get(conn, id).await?.ok_or(Refusal::NotFound(Kind::User))?;
     if user.name.as_str() == SYSTEM {
         return Err(Refusal::SystemUser.into());

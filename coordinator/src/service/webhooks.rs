@@ -1,10 +1,11 @@
 //! Webhooks: where a user wants his events sent.
 
 use super::idempotency::{self, Key};
-use super::{Result, Services, once, random};
+use super::{Result, Services, as_seen, once, random};
 use crate::access::{Permit, Read, Write};
 use crate::domain::event::Kinds;
 use crate::domain::page::Page;
+use crate::domain::precondition::Precondition;
 use crate::domain::webhook::{Delivery, DeliveryState, LIMIT, SECRET, Target, Webhook, WebhookState};
 use crate::domain::{Kind, Refusal};
 use crate::store::{self, Conn};
@@ -75,17 +76,22 @@ impl Services {
         permit: &Permit<Write>,
         id: WebhookId,
         change: WebhookChange,
+        seen: &Precondition,
     ) -> Result<Webhook> {
-        let permit = permit.clone();
+        let (permit, seen) = (permit.clone(), seen.clone());
         self.store
             .write(move |conn| {
                 Box::pin(async move {
+                    // Of two changes at once neither undoes the other's.
+                    store::revisions::held(conn, permit.user(), Kind::Webhook, id.uuid()).await?;
                     let found = store::webhooks::get(conn, permit.user(), id).await?;
                     let mut webhook = found.ok_or(Refusal::NotFound(Kind::Webhook))?;
+                    seen.check(Kind::Webhook, Some(webhook.revision))?;
                     webhook.target = change.target.unwrap_or(webhook.target);
                     webhook.kinds = change.kinds.unwrap_or(webhook.kinds);
                     webhook.state = change.state.unwrap_or(webhook.state);
                     store::webhooks::update(conn, &webhook).await?;
+                    webhook.revision += 1;
                     let now = crate::clock::now();
                     store::records::audit(conn, permit.origin(), "webhook.update", Kind::Webhook, id.uuid(), now)
                         .await?;
@@ -96,11 +102,12 @@ impl Services {
     }
 
     /// Removes a webhook; what is still on its way to it is not sent.
-    pub async fn webhook_delete(&self, permit: &Permit<Write>, id: WebhookId) -> Result<()> {
-        let permit = permit.clone();
+    pub async fn webhook_delete(&self, permit: &Permit<Write>, id: WebhookId, seen: &Precondition) -> Result<()> {
+        let (permit, seen) = (permit.clone(), seen.clone());
         self.store
             .write(move |conn| {
                 Box::pin(async move {
+                    as_seen(conn, permit.user(), Kind::Webhook, id.uuid(), &seen).await?;
                     let found = store::webhooks::get(conn, permit.user(), id).await?;
                     found.ok_or(Refusal::NotFound(Kind::Webhook))?;
                     store::webhooks::remove(conn, id).await?;
@@ -145,7 +152,8 @@ async fn create(
         return Err(Refusal::TooMany { kind: Kind::Webhook, limit: LIMIT }.into());
     }
     let NewWebhook { target, kinds, everybody } = new;
-    let webhook = Webhook { id, user, target, kinds, everybody, state: WebhookState::Active, created_at: now };
+    let webhook =
+        Webhook { id, user, target, kinds, everybody, state: WebhookState::Active, created_at: now, revision: 1 };
     // The receiver's key is what stands after the prefix, decoded.
     let raw = shown.strip_prefix(SECRET_PREFIX).and_then(|text| STANDARD.decode(text).ok()).unwrap_or_default();
     let sealed = vault.seal(conn, user, SECRET, &raw).await?;

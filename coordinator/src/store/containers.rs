@@ -1,13 +1,15 @@
 //! Containers: the rows, with what each is meant to be beside what its host showed last.
 
+use super::pages::{self, Condition, List, Value};
 use super::rows::{document, json, maybe_time, text, time, unsigned, word};
-use super::{Conn, StoreError, is_postgres, micros, on};
+use super::{Conn, StoreError, is_postgres, labels, micros, on};
+use crate::domain::Kind;
 use crate::domain::container::{Container, DesiredState, Observed, ObservedState};
-use crate::domain::page::Page;
+use crate::domain::page::{Found, Page};
 use crate::domain::placement::Reserved;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::inventory::Health;
-use dockerforge_protocol::spec::ContainerSpec;
+use dockerforge_protocol::spec::{ContainerSpec, Labels};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -29,6 +31,7 @@ struct ContainerRow {
     observed_ports: String,
     observed_address: Option<String>,
     observed_at: Option<i64>,
+    revision: i64,
 }
 
 impl TryFrom<ContainerRow> for Container {
@@ -43,6 +46,7 @@ impl TryFrom<ContainerRow> for Container {
             spec: json("containers.spec", &row.spec)?,
             desired: word("containers.desired", &row.desired, DesiredState::parse(&row.desired))?,
             created_at: time("containers.created_at", row.created_at)?,
+            revision: unsigned("containers.revision", row.revision)?,
             observed: Observed {
                 state: word(
                     "containers.observed_state",
@@ -68,7 +72,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, user_id, host_id, image_id, name, spec, desired, created_at, observed_state, observed_health, observed_docker_id, ",
-            "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at FROM containers ",
+            "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at, revision FROM containers ",
             $rest
         )
     };
@@ -85,6 +89,8 @@ pub struct Filter {
     pub image: Option<ImageId>,
     /// In this observed state.
     pub state: Option<ObservedState>,
+    /// With all of these labels.
+    pub labels: Labels,
 }
 
 /// A new container, with what is set aside for it.
@@ -109,7 +115,7 @@ pub async fn insert(conn: &mut Conn, container: &Container) -> Result<(), StoreE
         .await?
         .rows_affected()
     });
-    Ok(())
+    labels::add(conn, container.user, Kind::Container, container.id.uuid(), &container.spec.labels, false).await
 }
 
 /// One container of a user's.
@@ -134,29 +140,22 @@ pub async fn hold(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<Opti
 }
 
 /// A page of a user's containers, newest first.
-pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Container>, StoreError> {
-    let rows: Vec<ContainerRow> = on!(conn, |c| {
-        let mut q = QueryBuilder::new(select!("WHERE user_id = "));
-        q.push_bind(user.uuid());
-        if let Some(name) = &filter.name {
-            q.push(" AND name = ").push_bind(name.clone());
-        }
-        if let Some(host) = filter.host {
-            q.push(" AND host_id = ").push_bind(host.uuid());
-        }
-        if let Some(image) = filter.image {
-            q.push(" AND image_id = ").push_bind(image.uuid());
-        }
-        if let Some(state) = filter.state {
-            q.push(" AND observed_state = ").push_bind(state.as_str());
-        }
-        if let Some(after) = page.after {
-            q.push(" AND id < ").push_bind(after);
-        }
-        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
-        q.build_query_as().fetch_all(c).await?
-    });
-    rows.into_iter().map(Container::try_from).collect()
+pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Found<Container>, StoreError> {
+    let mut conditions = Vec::new();
+    conditions.extend(filter.name.clone().map(|name| Condition::Column("name", Value::Text(name))));
+    conditions.extend(filter.host.map(|host| Condition::Column("host_id", Value::Id(host.uuid()))));
+    conditions.extend(filter.image.map(|image| Condition::Column("image_id", Value::Id(image.uuid()))));
+    conditions.extend(filter.state.map(|s| Condition::Column("observed_state", Value::Text(s.as_str().to_owned()))));
+    conditions.extend(pages::labelled(Some(user.uuid()), Kind::Container, &filter.labels));
+    let list = List {
+        select: select!(""),
+        table: "containers",
+        scope: vec![("user_id", Value::Id(user.uuid()))],
+        conditions,
+        after: page.after,
+        limit: page.limit,
+    };
+    pages::read::<ContainerRow, _>(conn, &list).await?.try_map(Container::try_from)
 }
 
 /// Those of these containers that are a user's, on a host and not on their way out.
@@ -198,7 +197,7 @@ pub async fn observed_on_host(
     let rows: Vec<ContainerRow> = on!(conn, |c| {
         sqlx::query_as(concat!(
         "SELECT id, user_id, host_id, image_id, name, '{}' AS spec, desired, created_at, observed_state, observed_health, observed_docker_id, ",
-        "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at FROM containers ",
+        "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at, revision FROM containers ",
         "WHERE host_id = $1 ORDER BY id"
     ))
     .bind(host.uuid())
@@ -238,7 +237,7 @@ pub async fn using_image(conn: &mut Conn, user: UserId, image: ImageId) -> Resul
 
 /// Says what a container is meant to do from now on.
 pub async fn set_desired(conn: &mut Conn, id: ContainerId, desired: DesiredState) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE containers SET desired = $2 WHERE id = $1")
+    on!(conn, |c| sqlx::query("UPDATE containers SET desired = $2, revision = revision + 1 WHERE id = $1")
         .bind(id.uuid())
         .bind(desired.as_str())
         .execute(c)
@@ -265,13 +264,18 @@ pub async fn set_spec(
     image: ImageId,
     spec: &ContainerSpec,
 ) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE containers SET image_id = $2, spec = $3, next_image_id = NULL WHERE id = $1")
-        .bind(id.uuid())
-        .bind(image.uuid())
-        .bind(document(spec))
-        .execute(c)
-        .await?
-        .rows_affected());
+    let owner: Option<Uuid> = on!(conn, |c| sqlx::query_scalar(
+        "UPDATE containers SET image_id = $2, spec = $3, next_image_id = NULL, revision = revision + 1 \
+         WHERE id = $1 RETURNING user_id"
+    )
+    .bind(id.uuid())
+    .bind(image.uuid())
+    .bind(document(spec))
+    .fetch_optional(c)
+    .await?);
+    if let Some(owner) = owner.map(UserId::from_uuid) {
+        labels::set(conn, owner, Kind::Container, id.uuid(), &spec.labels).await?;
+    }
     set_reserved(conn, id, Reserved::of(spec)).await
 }
 
@@ -314,6 +318,7 @@ pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: 
 /// Removes the row of a container that is gone.
 pub async fn remove(conn: &mut Conn, id: ContainerId) -> Result<(), StoreError> {
     super::secrets::keep_only(conn, id, &[]).await?;
+    labels::forget(conn, id.uuid()).await?;
     on!(conn, |c| sqlx::query("DELETE FROM containers WHERE id = $1")
         .bind(id.uuid())
         .execute(c)

@@ -1,11 +1,12 @@
 //! Hosts: the rows, their sessions' epochs, and what was last heard of them.
 
+use super::pages::{self, Condition, List, Value};
 use super::rows::{document, json, maybe_json, maybe_time, text, time, unsigned, word};
-use super::{Conn, StoreError, is_postgres, micros, on};
-use crate::domain::Timestamp;
+use super::{Conn, StoreError, is_postgres, labels, micros, on};
 use crate::domain::arrival::Arrival;
 use crate::domain::host::{AgentFacts, Host, HostState};
-use crate::domain::page::Page;
+use crate::domain::page::{Found, Page};
+use crate::domain::{Kind, Timestamp};
 use dockerforge_protocol::ids::{HostId, InstanceId, UserId};
 use dockerforge_protocol::inventory::{DockerInfo, Heartbeat};
 use dockerforge_protocol::spec::Labels;
@@ -40,6 +41,7 @@ struct HostRow {
     conflict: Option<String>,
     pool: bool,
     draining: bool,
+    revision: i64,
 }
 
 /// An [`Arrival`] as it is kept.
@@ -99,6 +101,7 @@ impl TryFrom<HostRow> for Host {
             conflict: row.conflict,
             pool: row.pool,
             draining: row.draining,
+            revision: unsigned("hosts.revision", row.revision)?,
         })
     }
 }
@@ -109,7 +112,7 @@ macro_rules! select {
             "SELECT id, user_id, name, ",
             state!(),
             " AS state, labels, created_at, enrolled_at, last_seen_at, hostname, agent_version, instance, ",
-            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict, pool, draining, clock_offset_ms, faults, ",
+            "boot_id, slots, capacity, docker, docker_ping_age_ms, usage, session_epoch, conflict, pool, draining, revision, clock_offset_ms, faults, ",
             "(SELECT MAX(not_after) FROM certificates WHERE host_id = hosts.id AND revoked_at IS NULL) AS certificate_not_after FROM hosts ",
             $rest
         )
@@ -135,7 +138,7 @@ pub async fn insert(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
     .execute(c)
     .await?
     .rows_affected());
-    Ok(())
+    labels::add(conn, host.user, Kind::Host, host.id.uuid(), &host.labels, false).await
 }
 
 /// One host of a user's.
@@ -227,15 +230,15 @@ pub async fn set_conflict(conn: &mut Conn, id: HostId, reason: &str) -> Result<(
 }
 
 /// Says what a host's user calls it by, and whether it takes anything new.
-pub async fn update(conn: &mut Conn, id: HostId, labels: &Labels, draining: bool) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE hosts SET labels = $2, draining = $3 WHERE id = $1")
-        .bind(id.uuid())
-        .bind(document(labels))
-        .bind(draining)
+pub async fn update(conn: &mut Conn, host: &Host) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE hosts SET labels = $2, draining = $3, revision = revision + 1 WHERE id = $1")
+        .bind(host.id.uuid())
+        .bind(document(&host.labels))
+        .bind(host.draining)
         .execute(c)
         .await?
         .rows_affected());
-    Ok(())
+    labels::set(conn, host.user, Kind::Host, host.id.uuid(), &host.labels).await
 }
 
 /// Which hosts a list is of.
@@ -249,30 +252,24 @@ pub struct Filter {
     pub labels: Labels,
 }
 
+/// The state that is shown, as its index has it.
+const SHOWN: &str = concat!("(", state!(), ")");
+
 /// A page of a user's hosts, newest first.
-pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Host>, StoreError> {
-    let rows: Vec<HostRow> = on!(conn, |c| {
-        let mut q = QueryBuilder::new(select!("WHERE user_id = "));
-        q.push_bind(user.uuid());
-        if let Some(name) = &filter.name {
-            q.push(" AND name = ").push_bind(name.clone());
-        }
-        if let Some(state) = filter.state {
-            q.push(concat!(" AND ", state!(), " = ")).push_bind(state.as_str());
-        }
-        for (key, value) in filter.labels.iter() {
-            // Labels are stored as one object of texts without blanks. A quote within a text has a backslash before it, so
-            // that this finds whole pairs alone. Unlike LIKE it is the same on both databases.
-            let pair = format!("{}:{}", document(key), document(value));
-            q.push(" AND REPLACE(labels, ").push_bind(pair).push(", '') <> labels");
-        }
-        if let Some(after) = page.after {
-            q.push(" AND id < ").push_bind(after);
-        }
-        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
-        q.build_query_as().fetch_all(c).await?
-    });
-    rows.into_iter().map(Host::try_from).collect()
+pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Found<Host>, StoreError> {
+    let mut conditions = Vec::new();
+    conditions.extend(filter.name.clone().map(|name| Condition::Column("name", Value::Text(name))));
+    conditions.extend(filter.state.map(|state| Condition::Column(SHOWN, Value::Text(state.as_str().to_owned()))));
+    conditions.extend(pages::labelled(Some(user.uuid()), Kind::Host, &filter.labels));
+    let list = List {
+        select: select!(""),
+        table: "hosts",
+        scope: vec![("user_id", Value::Id(user.uuid()))],
+        conditions,
+        after: page.after,
+        limit: page.limit,
+    };
+    pages::read::<HostRow, _>(conn, &list).await?.try_map(Host::try_from)
 }
 
 /// The hosts that users share, oldest first, without those that are on their way out.
@@ -388,7 +385,7 @@ pub async fn set_enrolled(conn: &mut Conn, id: HostId, now: Timestamp) -> Result
 
 /// Puts a host on its way out.
 pub async fn mark_deleting(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE hosts SET state = 'deleting' WHERE id = $1")
+    on!(conn, |c| sqlx::query("UPDATE hosts SET state = 'deleting', revision = revision + 1 WHERE id = $1")
         .bind(id.uuid())
         .execute(c)
         .await?
@@ -426,6 +423,7 @@ pub async fn remove(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
         "DELETE FROM join_tokens WHERE host_id = $1",
         "DELETE FROM certificates WHERE host_id = $1",
         "DELETE FROM image_hosts WHERE host_id = $1",
+        "DELETE FROM labels WHERE resource_id = $1",
         "DELETE FROM hosts WHERE id = $1",
     ] {
         on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());

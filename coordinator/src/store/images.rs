@@ -1,11 +1,14 @@
 //! Images, and which hosts they are on.
 
+use super::pages::{self, Condition, List, Value};
 use super::rows::{document, json, text, time, unsigned, word};
-use super::{Conn, StoreError, is_postgres, micros, on};
+use super::{Conn, StoreError, is_postgres, labels, micros, on};
+use crate::domain::Kind;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, MadeOf, PresenceState, Recipe};
-use crate::domain::page::Page;
+use crate::domain::page::{Found, Page};
 use dockerforge_protocol::command::ContextRef;
 use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId, UserId};
+use dockerforge_protocol::spec::Labels;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
@@ -26,6 +29,7 @@ struct ImageRow {
     created_at: i64,
     configuration_id: Option<Uuid>,
     configuration_version: Option<i64>,
+    revision: i64,
 }
 
 impl TryFrom<ImageRow> for Image {
@@ -57,6 +61,7 @@ impl TryFrom<ImageRow> for Image {
             source,
             labels: json("images.labels", &row.labels)?,
             created_at: time("images.created_at", row.created_at)?,
+            revision: unsigned("images.revision", row.revision)?,
         })
     }
 }
@@ -89,7 +94,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, user_id, name, state, public, reference, context_sha256, context_size, dockerfile, build_args, ",
-            "no_cache, labels, created_at, configuration_id, configuration_version FROM images ",
+            "no_cache, labels, created_at, configuration_id, configuration_version, revision FROM images ",
             $rest
         )
     };
@@ -126,7 +131,7 @@ pub async fn insert(conn: &mut Conn, image: &Image) -> Result<(), StoreError> {
     .await?
     .rows_affected()
     });
-    Ok(())
+    labels::add(conn, image.user, Kind::Image, image.id.uuid(), &image.labels, image.public).await
 }
 
 /// One image that a user may see: his own, or a public one.
@@ -162,32 +167,42 @@ pub async fn get(conn: &mut Conn, user: UserId, id: ImageId) -> Result<Option<Im
     row.map(Image::try_from).transpose()
 }
 
-/// A page of the images that a user may see, newest first.
-pub async fn list(
-    conn: &mut Conn,
-    user: UserId,
-    name: Option<&str>,
-    host: Option<HostId>,
-    page: Page,
-) -> Result<Vec<Image>, StoreError> {
-    let rows: Vec<ImageRow> = on!(conn, |c| {
-        let mut q = QueryBuilder::new(select!("WHERE (public = TRUE OR user_id = "));
-        q.push_bind(user.uuid()).push(")");
-        if let Some(name) = name {
-            q.push(" AND name = ").push_bind(name.to_owned());
-        }
-        if let Some(host) = host {
-            q.push(" AND EXISTS (SELECT 1 FROM image_hosts h WHERE h.image_id = images.id AND h.host_id = ")
-                .push_bind(host.uuid())
-                .push(")");
-        }
-        if let Some(after) = page.after {
-            q.push(" AND id < ").push_bind(after);
-        }
-        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
-        q.build_query_as().fetch_all(c).await?
-    });
-    rows.into_iter().map(Image::try_from).collect()
+/// Which images a list is of.
+#[derive(Debug, Clone, Default)]
+pub struct Filter {
+    /// Of this name.
+    pub name: Option<String>,
+    /// On this host.
+    pub host: Option<HostId>,
+    /// With all of these labels.
+    pub labels: Labels,
+}
+
+/// A page of the images that a user may see, newest first: his own and the public ones, each in order on an index.
+pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Found<Image>, StoreError> {
+    let mut conditions = Vec::new();
+    conditions.extend(filter.name.clone().map(|name| Condition::Column("name", Value::Text(name))));
+    conditions.extend(filter.host.map(|host| Condition::Named {
+        table: "image_hosts",
+        id: "image_id",
+        on: vec![("host_id", Value::Id(host.uuid()))],
+        scoped: false,
+    }));
+    let mut public = List {
+        select: select!(""),
+        table: "images",
+        scope: vec![("public", Value::True)],
+        conditions,
+        after: page.after,
+        limit: page.limit,
+    };
+    let mut own =
+        List { scope: vec![("user_id", Value::Id(user.uuid()))], conditions: public.conditions.clone(), ..public };
+    own.conditions.extend(pages::labelled(Some(user.uuid()), Kind::Image, &filter.labels));
+    public.conditions.extend(pages::labelled(None, Kind::Image, &filter.labels));
+    let own = pages::read::<ImageRow, _>(conn, &own).await?.try_map(Image::try_from)?;
+    let public = pages::read::<ImageRow, _>(conn, &public).await?.try_map(Image::try_from)?;
+    Ok(own.merge(public, page.limit, |image| image.id.uuid()))
 }
 
 /// All images of a user's own, by id.
@@ -199,11 +214,12 @@ pub async fn all_of_user(conn: &mut Conn, user: UserId) -> Result<Vec<ImageId>, 
     Ok(ids.into_iter().map(ImageId::from_uuid).collect())
 }
 
-/// Changes an image's state.
+/// Changes an image's state. That it is there is its host's doing; that it is to be gone is its user's.
 pub async fn set_state(conn: &mut Conn, id: ImageId, state: ImageState) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE images SET state = $2 WHERE id = $1")
+    on!(conn, |c| sqlx::query("UPDATE images SET state = $2, revision = revision + $3 WHERE id = $1")
         .bind(id.uuid())
         .bind(state.as_str())
+        .bind(i64::from(state == ImageState::Deleting))
         .execute(c)
         .await?
         .rows_affected());
@@ -212,7 +228,11 @@ pub async fn set_state(conn: &mut Conn, id: ImageId, state: ImageState) -> Resul
 
 /// Removes the row of an image, and where it was.
 pub async fn remove(conn: &mut Conn, id: ImageId) -> Result<(), StoreError> {
-    for sql in ["DELETE FROM image_hosts WHERE image_id = $1", "DELETE FROM images WHERE id = $1"] {
+    for sql in [
+        "DELETE FROM image_hosts WHERE image_id = $1",
+        "DELETE FROM labels WHERE resource_id = $1",
+        "DELETE FROM images WHERE id = $1",
+    ] {
         on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());
     }
     Ok(())

@@ -1,14 +1,14 @@
 //! All SQL of the queue: finding jobs here, changing their state in `changes`, giving them to hosts in
 //! `claim`.
 
+use super::pages::{self, Condition, List, Value};
 use super::rows::{maybe_json, maybe_time, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::Timestamp;
 use crate::domain::job::{Job, JobError, JobKind, JobState, Subject};
-use crate::domain::page::Page;
+use crate::domain::page::{Found, Page};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::report::{Attempt, Progress};
-use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 #[derive(sqlx::FromRow)]
@@ -179,26 +179,20 @@ pub async fn find_whole(conn: &mut Conn, id: JobId) -> Result<Option<Job>, Store
 }
 
 /// A page of a user's jobs, newest first.
-pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Vec<Job>, StoreError> {
-    let rows: Vec<JobRow> = on!(conn, |c| {
-        let mut q = QueryBuilder::new(select!("WHERE user_id = "));
-        q.push_bind(user.uuid());
-        if let Some(state) = filter.state {
-            q.push(" AND state = ").push_bind(state.as_str());
-        }
-        if let Some(kind) = filter.kind {
-            q.push(" AND kind = ").push_bind(kind.as_str());
-        }
-        if let Some(host) = filter.host {
-            q.push(" AND host_id = ").push_bind(host.uuid());
-        }
-        if let Some(after) = page.after {
-            q.push(" AND id < ").push_bind(after);
-        }
-        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
-        q.build_query_as().fetch_all(c).await?
-    });
-    jobs(rows)
+pub async fn list(conn: &mut Conn, user: UserId, filter: &Filter, page: Page) -> Result<Found<Job>, StoreError> {
+    let mut conditions = Vec::new();
+    conditions.extend(filter.state.map(|s| Condition::Column("state", Value::Text(s.as_str().to_owned()))));
+    conditions.extend(filter.kind.map(|k| Condition::Column("kind", Value::Text(k.as_str().to_owned()))));
+    conditions.extend(filter.host.map(|host| Condition::Column("host_id", Value::Id(host.uuid()))));
+    let list = List {
+        select: select!(""),
+        table: "jobs",
+        scope: vec![("user_id", Value::Id(user.uuid()))],
+        conditions,
+        after: page.after,
+        limit: page.limit,
+    };
+    pages::read::<JobRow, _>(conn, &list).await?.try_map(Job::try_from)
 }
 
 /// How many unfinished jobs a user has asked for; parts of others are not among them.
@@ -274,6 +268,19 @@ pub async fn open_on_host(conn: &mut Conn, host: HostId) -> Result<Vec<Job>, Sto
 pub async fn open_about(conn: &mut Conn, about: Subject) -> Result<Vec<Job>, StoreError> {
     let (kind, id) = subject_parts(about);
     let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select!(
+        "WHERE subject_id = $2 AND subject_kind = $1 AND ended_at IS NULL ORDER BY id"
+    ))
+    .bind(kind)
+    .bind(id)
+    .fetch_all(c)
+    .await?);
+    jobs(rows)
+}
+
+/// The same with their commands.
+pub async fn open_about_whole(conn: &mut Conn, about: Subject) -> Result<Vec<Job>, StoreError> {
+    let (kind, id) = subject_parts(about);
+    let rows: Vec<JobRow> = on!(conn, |c| sqlx::query_as(select_whole!(
         "WHERE subject_id = $2 AND subject_kind = $1 AND ended_at IS NULL ORDER BY id"
     ))
     .bind(kind)

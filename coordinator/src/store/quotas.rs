@@ -56,7 +56,7 @@ pub async fn set_limits(conn: &mut Conn, user: UserId, changes: &Changes) -> Res
         on!(conn, |c| {
             let mut q = QueryBuilder::new("UPDATE users SET ");
             q.push(column(counted)).push(" = ").push_bind(limit);
-            q.push(" WHERE id = ").push_bind(user.uuid());
+            q.push(", revision = revision + 1 WHERE id = ").push_bind(user.uuid());
             q.build().execute(c).await?.rows_affected()
         });
     }

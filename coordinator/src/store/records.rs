@@ -1,12 +1,13 @@
 //! What happened, and who did it: rows that are only ever added, in the transaction of the change they are about.
 
+use super::pages::{self, Condition, List, Value};
 use super::rows::{text, time, word};
 use super::{Conn, StoreError, micros, on};
 use crate::domain::event::{AuditLine, Event, Origin, of_job};
 use crate::domain::job::JobState;
+use crate::domain::page::Found;
 use crate::domain::{Kind, Timestamp};
 use dockerforge_protocol::ids::{JobId, UserId};
-use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 /// Adds an event.
@@ -70,9 +71,22 @@ pub async fn audit(
     id: Uuid,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    audit_with(conn, origin, action, resource, id, None, now).await
+}
+
+/// The same, with more about it in words.
+pub async fn audit_with(
+    conn: &mut Conn,
+    origin: &Origin,
+    action: &'static str,
+    resource: Kind,
+    id: Uuid,
+    detail: Option<&str>,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     on!(conn, |c| {
         sqlx::query(
-        "INSERT INTO audit (at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"
+        "INSERT INTO audit (at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote, detail) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)"
     )
     .bind(micros(now))
     .bind(origin.actor.uuid())
@@ -82,6 +96,7 @@ pub async fn audit(
     .bind(id)
     .bind(origin.request.to_string())
     .bind(origin.remote.to_string())
+    .bind(detail)
     .execute(c)
     .await?
     .rows_affected()
@@ -113,6 +128,7 @@ struct AuditRow {
     resource_id: Uuid,
     request_id: String,
     remote: String,
+    detail: Option<String>,
 }
 
 impl TryFrom<AuditRow> for AuditLine {
@@ -130,30 +146,29 @@ impl TryFrom<AuditRow> for AuditLine {
             action: row.action,
             resource: word("audit.resource_kind", &row.resource_kind, Kind::parse(&row.resource_kind))?,
             resource_id: row.resource_id,
+            detail: row.detail,
         })
     }
 }
 
 /// A page of the audit, newest first.
-pub async fn list_audit(conn: &mut Conn, filter: &AuditFilter, limit: u32) -> Result<Vec<AuditLine>, StoreError> {
-    let rows: Vec<AuditRow> = on!(conn, |c| {
-        let mut q = QueryBuilder::new(
-            "SELECT id, at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote FROM audit WHERE 1 = 1",
-        );
-        if let Some(user) = filter.user {
-            q.push(" AND user_id = ").push_bind(user.uuid());
-        }
-        if let Some(action) = &filter.action {
-            q.push(" AND action = ").push_bind(action.clone());
-        }
-        if let Some((kind, id)) = filter.resource {
-            q.push(" AND resource_id = ").push_bind(id).push(" AND resource_kind = ").push_bind(kind.as_str());
-        }
-        if let Some(after) = filter.after {
-            q.push(" AND id < ").push_bind(after);
-        }
-        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(limit));
-        q.build_query_as().fetch_all(c).await?
-    });
-    rows.into_iter().map(AuditLine::try_from).collect()
+pub async fn list_audit(
+    conn: &mut Conn,
+    filter: &AuditFilter,
+    limit: u32,
+) -> Result<Found<AuditLine, i64>, StoreError> {
+    let mut conditions = Vec::new();
+    conditions.extend(filter.user.map(|user| Condition::Column("user_id", Value::Id(user.uuid()))));
+    conditions.extend(filter.action.clone().map(|action| Condition::Column("action", Value::Text(action))));
+    // An id is of one kind alone: it need not be asked for.
+    conditions.extend(filter.resource.map(|(_, id)| Condition::Column("resource_id", Value::Id(id))));
+    let list = List {
+        select: "SELECT id, at, actor_id, user_id, action, resource_kind, resource_id, request_id, remote, detail FROM audit ",
+        table: "audit",
+        scope: Vec::new(),
+        conditions,
+        after: filter.after,
+        limit,
+    };
+    pages::read::<AuditRow, _>(conn, &list).await?.try_map(AuditLine::try_from)
 }

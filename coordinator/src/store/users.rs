@@ -17,6 +17,7 @@ struct UserRow {
     state: String,
     suspended_at: Option<i64>,
     created_at: i64,
+    revision: i64,
 }
 
 impl TryFrom<UserRow> for User {
@@ -32,13 +33,14 @@ impl TryFrom<UserRow> for User {
                 _ => UserState::Deleting,
             },
             created_at: time("users.created_at", row.created_at)?,
+            revision: unsigned("users.revision", row.revision)?,
         })
     }
 }
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, name, admin, state, suspended_at, created_at FROM users ", $rest)
+        concat!("SELECT id, name, admin, state, suspended_at, created_at, revision FROM users ", $rest)
     };
 }
 
@@ -124,11 +126,12 @@ pub async fn by_key_hash(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<(Use
         state: String,
         suspended_at: Option<i64>,
         user_created_at: i64,
+        revision: i64,
     }
     let row: Option<Row> = on!(conn, |c| {
         sqlx::query_as(
             "SELECT t.id, t.user_id, t.name, t.scopes, t.created_at, t.expires_at, t.last_used_at, u.name AS user_name, u.admin, \
-             u.state, u.suspended_at, u.created_at AS user_created_at \
+             u.state, u.suspended_at, u.created_at AS user_created_at, u.revision \
              FROM tokens t JOIN users u ON u.id = t.user_id WHERE t.key_hash = $1",
         )
         .bind(&hash[..])
@@ -143,6 +146,7 @@ pub async fn by_key_hash(conn: &mut Conn, hash: &[u8; 32]) -> Result<Option<(Use
             state: row.state,
             suspended_at: row.suspended_at,
             created_at: row.user_created_at,
+            revision: row.revision,
         };
         Ok((user.try_into()?, row.token.try_into()?))
     })
@@ -167,7 +171,7 @@ pub async fn list(conn: &mut Conn, name: Option<&str>, page: Page) -> Result<Vec
 
 /// Suspends a user, or puts him in service again.
 pub async fn set_suspended(conn: &mut Conn, id: UserId, since: Option<Timestamp>) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE users SET suspended_at = $2 WHERE id = $1")
+    on!(conn, |c| sqlx::query("UPDATE users SET suspended_at = $2, revision = revision + 1 WHERE id = $1")
         .bind(id.uuid())
         .bind(since.map(micros))
         .execute(c)
@@ -190,11 +194,13 @@ pub async fn belongings(conn: &mut Conn, id: UserId) -> Result<u64, StoreError> 
 
 /// Puts a user on his way out; whether he was in service.
 pub async fn mark_deleting(conn: &mut Conn, id: UserId) -> Result<bool, StoreError> {
-    let changed = on!(conn, |c| sqlx::query("UPDATE users SET state = 'deleting' WHERE id = $1 AND state = 'active'")
-        .bind(id.uuid())
-        .execute(c)
-        .await?
-        .rows_affected());
+    let changed = on!(conn, |c| sqlx::query(
+        "UPDATE users SET state = 'deleting', revision = revision + 1 WHERE id = $1 AND state = 'active'"
+    )
+    .bind(id.uuid())
+    .execute(c)
+    .await?
+    .rows_affected());
     Ok(changed == 1)
 }
 
@@ -211,6 +217,7 @@ pub async fn remove(conn: &mut Conn, id: UserId) -> Result<(), StoreError> {
         "DELETE FROM template_versions WHERE template_id IN (SELECT id FROM templates WHERE user_id = $1)",
         "DELETE FROM templates WHERE user_id = $1",
         "DELETE FROM data_keys WHERE user_id = $1",
+        "DELETE FROM labels WHERE user_id = $1",
         "DELETE FROM users WHERE id = $1",
     ] {
         on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());
@@ -262,13 +269,17 @@ pub async fn get_token(conn: &mut Conn, user: UserId, id: TokenId) -> Result<Opt
     row.map(Token::try_from).transpose()
 }
 
-/// The tokens of a user, newest first.
-pub async fn list_tokens(conn: &mut Conn, user: UserId) -> Result<Vec<Token>, StoreError> {
-    let rows: Vec<TokenRow> =
-        on!(conn, |c| sqlx::query_as(select_token!("WHERE user_id = $1 ORDER BY id DESC LIMIT 1000"))
-            .bind(user.uuid())
-            .fetch_all(c)
-            .await?);
+/// A page of the tokens of a user, newest first.
+pub async fn list_tokens(conn: &mut Conn, user: UserId, page: Page) -> Result<Vec<Token>, StoreError> {
+    let rows: Vec<TokenRow> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(select_token!("WHERE user_id = "));
+        q.push_bind(user.uuid());
+        if let Some(after) = page.after {
+            q.push(" AND id < ").push_bind(after);
+        }
+        q.push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(page.limit));
+        q.build_query_as().fetch_all(c).await?
+    });
     rows.into_iter().map(Token::try_from).collect()
 }
 

@@ -19,6 +19,7 @@ struct WebhookRow {
     everybody: bool,
     state: String,
     created_at: i64,
+    revision: i64,
 }
 
 impl TryFrom<WebhookRow> for Webhook {
@@ -33,6 +34,7 @@ impl TryFrom<WebhookRow> for Webhook {
             everybody: row.everybody,
             state: word("webhooks.state", &row.state, WebhookState::parse(&row.state))?,
             created_at: time("webhooks.created_at", row.created_at)?,
+            revision: unsigned("webhooks.revision", row.revision)?,
         })
     }
 }
@@ -46,7 +48,10 @@ struct BehindRow {
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!("SELECT id, user_id, url, kinds, everybody, state, event_position, created_at FROM webhooks ", $rest)
+        concat!(
+            "SELECT id, user_id, url, kinds, everybody, state, event_position, created_at, revision FROM webhooks ",
+            $rest
+        )
     };
 }
 
@@ -105,25 +110,28 @@ pub async fn count(conn: &mut Conn, user: UserId) -> Result<i64, StoreError> {
 
 /// Where it is sent, what is, and whether.
 pub async fn update(conn: &mut Conn, webhook: &Webhook) -> Result<(), StoreError> {
-    on!(conn, |c| sqlx::query("UPDATE webhooks SET url = $2, kinds = $3, state = $4 WHERE id = $1")
-        .bind(webhook.id.uuid())
-        .bind(webhook.target.to_string())
-        .bind(super::rows::document(&webhook.kinds.patterns()))
-        .bind(webhook.state.as_str())
-        .execute(c)
-        .await?
-        .rows_affected());
+    on!(conn, |c| sqlx::query(
+        "UPDATE webhooks SET url = $2, kinds = $3, state = $4, revision = revision + 1 WHERE id = $1"
+    )
+    .bind(webhook.id.uuid())
+    .bind(webhook.target.to_string())
+    .bind(super::rows::document(&webhook.kinds.patterns()))
+    .bind(webhook.state.as_str())
+    .execute(c)
+    .await?
+    .rows_affected());
     Ok(())
 }
 
 /// Whether it was active until now.
 pub async fn disable(conn: &mut Conn, id: WebhookId) -> Result<bool, StoreError> {
-    let changed =
-        on!(conn, |c| sqlx::query("UPDATE webhooks SET state = 'disabled' WHERE id = $1 AND state = 'active'")
-            .bind(id.uuid())
-            .execute(c)
-            .await?
-            .rows_affected());
+    let changed = on!(conn, |c| sqlx::query(
+        "UPDATE webhooks SET state = 'disabled', revision = revision + 1 WHERE id = $1 AND state = 'active'"
+    )
+    .bind(id.uuid())
+    .execute(c)
+    .await?
+    .rows_affected());
     Ok(changed == 1)
 }
 

@@ -21,6 +21,7 @@ use futures_util::stream::FuturesUnordered;
 use jiff::SignedDuration;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::pin::pin;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -72,38 +73,49 @@ impl Courier {
         let mut tidied = None;
         loop {
             happened.mark_unchanged();
-            if let Err(error) = self.fan_out().await {
-                tracing::error!(error = &error as &dyn std::error::Error, "webhooks could not be looked at");
-            }
-            match self.claim(AT_ONCE - under_way.len(), &busy).await {
-                Ok(claimed) => {
-                    for due in claimed {
-                        *busy.entry(due.user()).or_default() += 1;
-                        under_way.push(self.attempt(due));
+            let mut ended = Vec::new();
+            let claimed = {
+                let mut look = pin!(self.look(AT_ONCE - under_way.len(), &busy, &mut tidied));
+                loop {
+                    // What is under way goes on meanwhile: one that was given a connection of the database, and is not polled, keeps it
+                    // from everybody, from this look too.
+                    tokio::select! {
+                        claimed = &mut look => break claimed,
+                        Some(user) = under_way.next() => ended.push(user),
                     }
                 }
-                Err(error) => {
-                    tracing::error!(error = &error as &dyn std::error::Error, "deliveries could not be claimed");
-                }
+            };
+            for user in ended {
+                release(&mut busy, user);
             }
-            if tidied.is_none_or(|at| crate::clock::now().duration_since(at) > SignedDuration::from_hours(1)) {
-                tidied = Some(crate::clock::now());
-                self.tidy().await;
+            for due in claimed {
+                *busy.entry(due.user()).or_default() += 1;
+                under_way.push(self.attempt(due));
             }
             tokio::select! {
                 () = stop.cancelled() => return,
                 _ = happened.changed() => {}
-                Some(user) = under_way.next() => {
-                    if let Entry::Occupied(mut count) = busy.entry(user) {
-                        *count.get_mut() -= 1;
-                        if *count.get() == 0 {
-                            count.remove();
-                        }
-                    }
-                }
+                Some(user) = under_way.next() => release(&mut busy, user),
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
             }
         }
+    }
+
+    /// Makes deliveries of what happened, and claims as many as there are places for.
+    async fn look(&self, places: usize, busy: &HashMap<UserId, u32>, tidied: &mut Option<Timestamp>) -> Vec<Due> {
+        if let Err(error) = self.fan_out().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "webhooks could not be looked at");
+        }
+        let claimed = self.claim(places, busy).await.unwrap_or_else(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, "deliveries could not be claimed");
+            Vec::new()
+        });
+        let now = crate::clock::now();
+        if tidied.is_none_or(|at| now.duration_since(at) > SignedDuration::from_hours(1)) {
+            *tidied = Some(now);
+            self.tidy().await;
+        }
+        claimed
     }
 
     /// Makes deliveries of all that happened.
@@ -225,6 +237,16 @@ impl Courier {
             self.store.write(move |conn| Box::pin(async move { store::webhooks::forget(conn, before).await })).await;
         if let Err(error) = gone {
             tracing::error!(error = &error as &dyn std::error::Error, "old deliveries could not be forgotten");
+        }
+    }
+}
+
+/// One of this user's deliveries is not under way any more.
+fn release(busy: &mut HashMap<UserId, u32>, user: UserId) {
+    if let Entry::Occupied(mut count) = busy.entry(user) {
+        *count.get_mut() -= 1;
+        if *count.get() == 0 {
+            count.remove();
         }
     }
 }

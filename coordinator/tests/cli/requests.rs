@@ -66,6 +66,28 @@ fn a_container_is_asked_for_with_all_its_options_and_only_those() {
 }
 
 #[test]
+fn what_a_container_is_given_of_its_host_is_said_as_docker_says_it() {
+    let stub = Stub::start(accepting());
+    let create = ["container", "create", "deep", "--image", IMAGE, "--host", HOST];
+    let with = |more: &[&str]| stub.run(&[&create, more].concat());
+    let flags = "--privileged --device /dev/fuse --cap-add NET_ADMIN --cap-drop KILL --mount-host /srv:/data:ro --network host \
+                 --pid host --sysctl net.core.somaxconn=1 --runtime runc --security-opt seccomp=unconfined";
+    with(&flags.split_whitespace().collect::<Vec<_>>()).ended(0);
+    let body = stub.only("POST /v1/containers").json();
+    assert_eq!(body["cap_drop"], json!(["KILL"]));
+    assert_eq!(
+        body["host_access"],
+        json!({"privileged": true, "cap_add": ["NET_ADMIN"], "namespaces": ["network", "pid"], "runtime": "runc",
+            "devices": [{"host": "/dev/fuse", "container": "/dev/fuse", "permissions": "rwm"}],
+            "binds": [{"source": "/srv", "target": "/data", "read_only": true}],
+            "sysctls": {"net.core.somaxconn": "1"}, "security_options": ["seccomp=unconfined"]})
+    );
+    for bad in [["--network", "bridge"], ["--pid", "container:x"], ["--mount-host", "/:/x"], ["--cap-add", "cap_x"]] {
+        with(&bad).ended(2);
+    }
+}
+
+#[test]
 fn deletions_and_pulls_say_what_was_asked() {
     let stub = Stub::start(accepting());
     stub.run(&["host", "rm", "vps", "--force"]).ended(0);
@@ -424,4 +446,29 @@ fn a_host_is_drained_and_labelled() {
     assert_eq!(sent, json!({"labels": {"zone": "a"}, "draining": true}));
     stub.run(&["host", "update", "vps", "--drain", "--undrain"]).ended(2);
     stub.run(&["host", "update", "vps"]).ended(2);
+}
+
+#[test]
+fn a_webhook_is_made_and_changed_with_what_was_said_and_nothing_else() {
+    const WEBHOOK: &str = "whk_01890000000070008000000000000001";
+    let stub = Stub::start(|asked| match asked.line.split(' ').next() {
+        Some("POST") => answer(201, &json!({"id": WEBHOOK, "secret": "whsec_once"})),
+        _ => answer(200, &json!({"id": WEBHOOK, "state": "active"})),
+    });
+    let ran = stub.run(&["webhook", "create", "https://panel.example/", "--kind", "job.*,user.created"]).ended(0);
+    assert_eq!(ran.out, format!("webhook  {WEBHOOK}\nsecret   whsec_once\n"));
+    assert_eq!(stub.asked()[0].json(), json!({"url": "https://panel.example/", "kinds": ["job.*", "user.created"]}));
+    for (words, body) in [
+        (&["--disable"][..], json!({"state": "disabled"})),
+        (&["--enable", "--to", "https://x.example/"], json!({"state": "active", "url": "https://x.example/"})),
+        (&["--all-kinds"], json!({"kinds": []})),
+        (&["--kind", "job.*"], json!({"kinds": ["job.*"]})),
+    ] {
+        stub.run(&[&["webhook", "update", WEBHOOK], words].concat()).ended(0);
+        assert_eq!(stub.asked().last().unwrap().json(), body, "{words:?}");
+    }
+    for wrong in [&[][..], &["--enable", "--disable"], &["--kind", "a.b", "--all-kinds"]] {
+        stub.run(&[&["webhook", "update", WEBHOOK], wrong].concat()).ended(2);
+    }
+    stub.run(&["webhook", "show", "panel"]).ended(2);
 }

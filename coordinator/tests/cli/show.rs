@@ -207,9 +207,9 @@ fn what_is_no_coordinator_is_said_to_be_none() {
 
 #[test]
 fn nobody_at_the_url_is_exit_code_4_and_says_what_to_do() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let url = format!("http://127.0.0.1:{port}");
-    let ran = finish(program(&url).args(["host", "ls"]).spawn().unwrap()).ended(4);
+    // A port that nobody is given by chance, as another test might be.
+    let url = "http://127.0.0.1:1";
+    let ran = finish(program(url).args(["host", "ls"]).spawn().unwrap()).ended(4);
     assert!(
         ran.err.starts_with(&format!("error: cannot reach the coordinator at {url}: Connection refused")),
         "{ran:?}"
@@ -289,4 +289,46 @@ fn a_shell_gets_a_script_that_knows_every_command() {
         assert!(ran.out.contains(word) && ran.out.contains("secret-env"), "{shell}: {}", ran.out.len());
     }
     assert_eq!(stub.lines(), Vec::<String>::new());
+}
+
+#[test]
+fn events_are_a_table_with_where_to_go_on_and_all_pages_end_where_a_page_leads_no_further() {
+    let event = |id: usize| {
+        json!({"id": id.to_string(), "kind": "job.queued", "at": "2025-01-01T00:00:00Z", "user": USER,
+        "resource": {"kind": "job", "id": JOB}, "detail": null})
+    };
+    let stub = Stub::start(move |asked| match asked.line.as_str() {
+        "GET /v1/events?limit=2" => answer(200, &json!({"items": [event(4), event(5)], "next": "5"})),
+        "GET /v1/events?after=5&limit=2" => answer(200, &json!({"items": [event(9)], "next": "9"})),
+        "GET /v1/events?after=9&limit=2" => answer(200, &json!({"items": [], "next": "9"})),
+        _ => names(asked),
+    });
+    let ran = stub.run(&["event", "ls", "--limit", "2"]).ended(0);
+    assert_eq!(ran.out.lines().count(), 3, "{ran:?}");
+    assert!(ran.out.starts_with("ID  WHEN") && ran.out.contains(JOB), "{ran:?}");
+    assert_eq!(ran.err, "there may be more: --all, or --since 5\n");
+    let ran = stub.run(&["event", "ls", "--limit", "2", "--all"]).ended(0);
+    assert_eq!((ran.out.lines().count(), ran.err.as_str()), (4, ""), "{ran:?}");
+    let ran = stub.run(&["event", "ls", "--limit", "2", "--all", "--json"]).ended(0);
+    assert_eq!(ran.out.lines().count(), 2, "a page a document: {ran:?}");
+}
+
+#[test]
+fn followed_events_go_on_after_the_last_one_that_was_shown() {
+    let stub = Stub::start(|asked| {
+        let event = |id: u32| {
+            format!("event: job.queued\nid: {id}\ndata: {{\"id\":\"{id}\",\"kind\":\"job.queued\",\"at\":\"t\"}}\n\n")
+        };
+        match (asked.line.as_str(), asked.header("last-event-id"), asked.earlier) {
+            ("GET /v1/events?after=3&kind=job.*", "", 0) => {
+                pieces("text/event-stream", vec!["event: ready\nid: 3\ndata: {}\n\n".to_owned(), event(4)], true)
+            }
+            ("GET /v1/events?after=3&kind=job.*", "4", 1) => pieces("text/event-stream", vec![event(5)], false),
+            _ => problem(410, "Forgotten", "what comes after 5 is not kept any more", &json!([])),
+        }
+    });
+    let ran = stub.run(&["event", "follow", "--since", "3", "--kind", "job.*"]).ended(1);
+    assert_eq!(ran.out, "t  job.queued\nt  job.queued\n");
+    assert!(ran.err.contains("not kept any more"), "{ran:?}");
+    assert_eq!(stub.asked().last().unwrap().header("last-event-id"), "5");
 }

@@ -162,7 +162,7 @@ impl Refusing {
 
 pub fn user(id: UserId) -> User {
     let name = format!("u{}", id.uuid().simple()).parse().unwrap();
-    User { id, name, admin: false, state: UserState::Active, created_at: clock::now() }
+    User { id, name, admin: false, state: UserState::Active, created_at: clock::now(), revision: 1 }
 }
 
 pub fn host(id: HostId, user: UserId, name: &str) -> Host {
@@ -185,6 +185,7 @@ pub fn host(id: HostId, user: UserId, name: &str) -> Host {
         conflict: None,
         pool: false,
         draining: false,
+        revision: 1,
     }
 }
 

@@ -11,6 +11,7 @@
 mod bed;
 mod ends;
 mod events;
+mod lists;
 mod placement;
 mod queue;
 mod retention;

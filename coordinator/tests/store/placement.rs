@@ -39,11 +39,9 @@ async fn claimed(bed: &Bed) -> Vec<JobId> {
 }
 
 async fn drain(bed: &Bed, draining: bool) {
-    let at = bed.host;
-    let none = Labels::default();
-    bed.write(move |conn| Box::pin(async move { store::hosts::update(conn, at, &none, draining).await }))
-        .await
-        .unwrap();
+    let mut host = store::hosts::find(&mut bed.read().await, bed.host).await.unwrap().unwrap();
+    host.draining = draining;
+    bed.write(move |conn| Box::pin(async move { store::hosts::update(conn, &host).await })).await.unwrap();
 }
 
 async fn a_draining_host_is_given_nothing_new(bed: &Bed) {
@@ -82,7 +80,7 @@ async fn hosts_are_found_by_whole_labels(bed: &Bed) {
     let found = async |pairs: &[(&str, &str)]| {
         let filter = store::hosts::Filter { labels: labels(pairs), ..store::hosts::Filter::default() };
         let page = Page { limit: 10, after: None };
-        let hosts = store::hosts::list(&mut bed.read().await, user, &filter, page).await.unwrap();
+        let hosts = store::hosts::list(&mut bed.read().await, user, &filter, page).await.unwrap().items;
         hosts.into_iter().map(|host| host.id).collect::<Vec<_>>()
     };
     assert_eq!(found(&[("zone", "a")]).await, [id]);
@@ -104,6 +102,7 @@ async fn what_is_set_aside_counts_until_it_is_gone(bed: &Bed) {
         source: ImageSource::Reference("debian:12".parse().unwrap()),
         labels: Labels::default(),
         created_at: now,
+        revision: 1,
     };
     let resources =
         Resources { cpus: Some(250.try_into().unwrap()), memory: Some(8_388_608.try_into().unwrap()), pids: None };
@@ -117,6 +116,7 @@ async fn what_is_set_aside_counts_until_it_is_gone(bed: &Bed) {
         desired: DesiredState::Running,
         observed: Observed::default(),
         created_at: now,
+        revision: 1,
     };
     let unlimited = Container {
         id: ContainerId::new(),

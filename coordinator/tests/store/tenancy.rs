@@ -25,6 +25,7 @@ pub fn image(owner: UserId, public: bool) -> Image {
         source: ImageSource::Reference("debian:12".parse().unwrap()),
         labels: Labels::default(),
         created_at: clock::now(),
+        revision: 1,
     }
 }
 
@@ -44,6 +45,7 @@ pub fn container(bed: &Bed, image: ImageId, name: &str) -> Container {
         desired: DesiredState::Running,
         observed: Observed::default(),
         created_at: clock::now(),
+        revision: 1,
     }
 }
 
@@ -69,10 +71,14 @@ async fn what_is_anothers_is_not_found_and_not_listed(bed: &Bed) {
     assert!(containers::get(&mut conn, bed.user, mine_id).await.unwrap().is_some());
     assert!(containers::get(&mut conn, other, mine_id).await.unwrap().is_none());
     assert!(
-        containers::list(&mut conn, other, &containers::Filter::default(), Page::default()).await.unwrap().is_empty()
+        containers::list(&mut conn, other, &containers::Filter::default(), Page::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
     );
     assert!(jobs::get(&mut conn, other, job_id).await.unwrap().is_none());
-    assert!(jobs::list(&mut conn, other, &jobs::Filter::default(), Page::default()).await.unwrap().is_empty());
+    assert!(jobs::list(&mut conn, other, &jobs::Filter::default(), Page::default()).await.unwrap().items.is_empty());
     assert!(store::hosts::get(&mut conn, other, bed.host).await.unwrap().is_none());
     assert!(store::images::get_visible(&mut conn, other, own_id).await.unwrap().is_none());
     // A public image is seen by everybody, and belongs to its owner alone.
@@ -89,7 +95,7 @@ async fn a_page_goes_on_where_the_one_before_ended(bed: &Bed) {
     let mut seen = Vec::new();
     let mut page = Page { limit: 2, after: None };
     loop {
-        let jobs = jobs::list(&mut bed.read().await, bed.user, &jobs::Filter::default(), page).await.unwrap();
+        let jobs = jobs::list(&mut bed.read().await, bed.user, &jobs::Filter::default(), page).await.unwrap().items;
         let Some(last) = jobs.last() else { break };
         page.after = Some(last.id.uuid());
         seen.extend(jobs.iter().map(|job| job.id));

@@ -1,12 +1,17 @@
-//! What a container is to be: the typed allow-list. There is no field here through which a container could be
-//! privileged, mount a path of the host or join one of its namespaces.
+//! What a container is to be: the typed allow-list. What would reach into the host stands in one field alone,
+//! `host_access`, so that one look tells who needs what for it.
 
 use super::{
-    DnsLabel, HealthTest, Healthcheck, Invalid, Labels, Link, Resources, RunAs, Seconds, Secret, StopSignal,
-    TmpfsMount, VolumeName, secret::secret_problems, text_value,
+    Capability, DnsLabel, HealthTest, Healthcheck, HostAccess, HostNamespace, Invalid, Labels, Link, Resources, RunAs,
+    Seconds, Secret, StopSignal, TmpfsMount, VolumeName, secret::secret_problems, text_value,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, fmt, num::NonZeroU16, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    num::NonZeroU16,
+    str::FromStr,
+};
 
 /// The name of an environment variable: a letter or `_`, then letters, digits and `_`; at most 256 bytes
 /// (IEEE Std 1003.1, 8.1).
@@ -213,9 +218,51 @@ pub struct ContainerSpec {
     /// Its secrets, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub secrets: BTreeMap<EnvName, Secret>,
+    /// Which of Docker's default capabilities it does not have.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub cap_drop: BTreeSet<Capability>,
+    /// What it is given of its host.
+    #[serde(default, skip_serializing_if = "HostAccess::is_empty")]
+    pub host_access: HostAccess,
 }
 
 impl ContainerSpec {
+    /// What an agent must have named in its hello to be sent this, if anything.
+    #[must_use]
+    pub fn feature(&self) -> Option<&'static str> {
+        (!self.cap_drop.is_empty() || !self.host_access.is_empty()).then_some(super::HOST_ACCESS_FEATURE)
+    }
+
+    /// What goes together with nothing or not with all of what the host gives.
+    fn host_problems(&self, problems: &mut Vec<(String, String)>) {
+        let host = &self.host_access;
+        host.problems(problems);
+        let mut refuse = |pointer: &str, detail: &str| problems.push((pointer.to_owned(), detail.to_owned()));
+        for (i, bind) in host.binds.iter().enumerate() {
+            let mounted = self.volumes.iter().map(|m| &m.target).chain(self.tmpfs.iter().map(|m| &m.path));
+            if mounted.chain(host.binds[..i].iter().map(|b| &b.target)).any(|target| *target == bind.target) {
+                refuse(&format!("/host_access/binds/{i}/target"), "something else is mounted there");
+            }
+        }
+        if host.joins(HostNamespace::Network) {
+            if !self.ports.is_empty() {
+                refuse("/ports", "in the host's network all its ports are the host's: none is published");
+            }
+            if !self.links.is_empty() {
+                refuse("/links", "in the host's network it is not in yours, and finds no container by name");
+            }
+        }
+        if host.joins(HostNamespace::Uts) && self.hostname.is_some() {
+            refuse("/hostname", "with the host's uts namespace it has the host's name");
+        }
+        if host.privileged && !self.cap_drop.is_empty() {
+            refuse("/cap_drop", "a privileged container has all capabilities: Docker would not drop any");
+        }
+        if self.cap_drop.intersection(&host.cap_add).next().is_some() {
+            refuse("/host_access/cap_add", "one capability is added and dropped");
+        }
+    }
+
     /// The rules that span fields, and bounds on their sizes: every problem with the JSON pointer (RFC 6901) of the
     /// field it is about.
     #[must_use]
@@ -260,7 +307,10 @@ impl ContainerSpec {
         }
         let volumes = self.volumes.iter().enumerate().map(|(i, m)| (format!("/volumes/{i}/target"), &m.target));
         let tmpfs = self.tmpfs.iter().enumerate().map(|(i, m)| (format!("/tmpfs/{i}/path"), &m.path));
-        secret_problems(&self.secrets, &self.env, volumes.chain(tmpfs), &mut problems);
+        let binds = self.host_access.binds.iter().enumerate();
+        let binds = binds.map(|(i, m)| (format!("/host_access/binds/{i}/target"), &m.target));
+        secret_problems(&self.secrets, &self.env, volumes.chain(tmpfs).chain(binds), &mut problems);
+        self.host_problems(&mut problems);
         if let Some(Healthcheck::Check(check)) = &self.healthcheck {
             match &check.test {
                 HealthTest::Shell(line) => {

@@ -5,6 +5,7 @@
 
 mod container;
 mod document;
+mod host;
 mod image;
 mod name;
 mod process;
@@ -16,6 +17,10 @@ pub use container::{
     argument_problems, env_problems,
 };
 pub use document::Document;
+pub use host::{
+    Bind, Capability, Device, DevicePath, DeviceRights, HOST_ACCESS_FEATURE, HostAccess, HostNamespace, NEVER_MOUNTED,
+    RuntimeName, SecurityOption, SysctlName, overlap,
+};
 pub use image::{ImageRef, InvalidImageRef};
 pub use name::{Label, LabelKey, LabelValue, Labels, ResourceName, VolumeName};
 pub use process::{Check, DnsLabel, HealthTest, Healthcheck, Link, RunAs, Seconds, StopSignal, TmpfsMount};

@@ -64,7 +64,7 @@ fn create(spec: ContainerSpec) -> Command {
 }
 
 /// The rest of what a spec may have, in the forms that the full one does not have.
-fn newer_specs() -> [(&'static str, ContainerSpec); 4] {
+fn newer_specs() -> [(&'static str, ContainerSpec); 6] {
     let spec = |text: &str| serde_json::from_str(text).unwrap();
     [
         (
@@ -87,6 +87,17 @@ fn newer_specs() -> [(&'static str, ContainerSpec); 4] {
             ),
         ),
         ("check-none", spec(r#"{"healthcheck":"none"}"#)),
+        ("cap-drop", spec(r#"{"cap_drop":["NET_RAW","SETUID"]}"#)),
+        (
+            "host-access",
+            spec(
+                r#"{"host_access":{"privileged":true,"cap_add":["NET_ADMIN","SYS_TIME"],"runtime":"runc",
+                    "devices":[{"host":"/dev/fuse","container":"/dev/fuse","permissions":"rwm"}],
+                    "binds":[{"source":"/srv/data","target":"/data","read_only":true},{"source":"/srv/x","target":"/x"}],
+                    "namespaces":["network","pid","ipc","uts"],"sysctls":{"net.core.somaxconn":"1024"},
+                    "security_options":["seccomp=unconfined","apparmor=unconfined"]}}"#,
+            ),
+        ),
     ]
 }
 

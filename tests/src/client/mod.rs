@@ -17,7 +17,11 @@ pub use types::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use reqwest::{Method, header};
 use serde_json::{Value, json};
-use std::{net::SocketAddr, sync::Once, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Once,
+    time::Duration,
+};
 
 /// A user's view of the API.
 #[derive(Clone)]
@@ -38,6 +42,11 @@ pub struct Call {
 impl Api {
     /// A client without credentials.
     pub fn anonymous(address: SocketAddr) -> Self {
+        Self::anonymous_from(None, address)
+    }
+
+    /// The same, from an address of this machine: whoever shows wrong keys is known by his.
+    pub fn anonymous_from(local: Option<IpAddr>, address: SocketAddr) -> Self {
         static PROVIDER: Once = Once::new();
         PROVIDER.call_once(|| {
             // Another test of this process may have been first.
@@ -47,6 +56,7 @@ impl Api {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(90))
             .no_proxy()
+            .local_address(local)
             .build()
             .unwrap();
         Self { http, base: format!("http://{address}"), authorization: None, acts_for: None }

@@ -336,7 +336,8 @@ async fn a_published_port_is_the_one_that_was_asked_for() {
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
     let image = agent.image("base", env::SLEEPER).await;
-    let port = dockerforge_tests::cluster::free_port().port();
+    let reserved = dockerforge_tests::port::Port::reserve();
+    let port = reserved.address.port();
     let id = agent.container("c", &image, json!({"ports": [{"container": 80, "host": port}]})).await;
     let expected = [Published { container: 80, host: port, protocol: "tcp".to_owned() }];
     wait::until(10, "the port is seen", async || {

@@ -29,6 +29,7 @@ async fn the_metrics_tell_of_hosts_jobs_requests_and_the_process_and_of_no_user(
     assert!((0.0..20.0).contains(&of_host("dockerforge_host_docker_ping_age_seconds")));
     assert!((29.0..31.0).contains(&of_host("dockerforge_host_certificate_days_left")));
     assert!((0.0..=1.0).contains(&of_host("dockerforge_host_disk_free_ratio")));
+    assert!(of_host("dockerforge_host_disk_free_bytes") >= 0.0);
     assert!(of_host("dockerforge_host_memory_used_bytes") > 1e6);
     assert_eq!(seen.value("dockerforge_host_state", &[host[0], ("state", "online")]), Some(1.0));
     assert_eq!(seen.value("dockerforge_hosts", &[("state", "online")]), Some(1.0));

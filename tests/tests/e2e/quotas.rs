@@ -6,6 +6,7 @@ use dockerforge_tests::{
     client::{Answer, Api, Job},
     cluster::Cluster,
     env,
+    invariants::{self, Ledger},
 };
 use futures_util::future::join_all;
 use reqwest::Method;
@@ -59,6 +60,14 @@ async fn fifty_at_once_against_ten(backend: Backend) {
     patch(&cluster, &ana.user.id, json!({"quota": {"queued_jobs": 10}})).await.expect(200);
     let answer = api.post("/v1/images", &json!({"name": "x", "host": agent.host, "dockerfile": "FROM scratch"})).await;
     assert_eq!(accepted(vec![answer], "queued_jobs"), 0);
+
+    // What was accepted is done, and nothing else.
+    agent.launch(None, &[]);
+    let mut ledger = Ledger::default();
+    for job in api.all::<Job>("/v1/queue?state=queued").await {
+        ledger.see(&job);
+    }
+    invariants::hold(&cluster, &api, &mut ledger, 120).await;
 }
 
 async fn one_key_from_fifty_connections(backend: Backend) {
@@ -77,6 +86,8 @@ async fn one_key_from_fifty_connections(backend: Backend) {
     let ids: BTreeSet<String> = join_all(posts).await.into_iter().collect();
     assert_eq!(ids.len(), 1, "I11: {ids:?}");
     assert_eq!(api.all::<Job>("/v1/queue").await.len(), 1);
+    // Its host has no agent: there is nothing to wait for.
+    invariants::standing(&cluster).await;
 }
 
 #[tokio::test]

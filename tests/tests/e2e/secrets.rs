@@ -1,27 +1,18 @@
 //! Secrets of containers: they are where the container looks for them, through changes and failures, and nowhere else.
 
 use dockerforge_protocol::command::docker_name;
-use dockerforge_tests::{agent::Agent, client::Api, cluster::Cluster, env};
+use dockerforge_tests::{
+    agent::Agent,
+    client::Api,
+    cluster::Cluster,
+    env,
+    invariants::{self, secrecy::holding},
+};
 use serde_json::{Value, json};
-use std::path::Path;
 
 const PASSWORD: &str = "pa$$ ' \\ \" wörd\nof two lines";
 const TOKEN: &str = "t0ken-4711-$HOME";
 const SECOND: &str = "another-5822";
-
-/// The files below a folder that hold a text.
-fn holding(folder: &Path, text: &str) -> Vec<String> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
-        let path = entry.path();
-        if path.is_dir() {
-            found.extend(holding(&path, text));
-        } else if std::fs::read(&path).is_ok_and(|bytes| bytes.windows(text.len()).any(|w| w == text.as_bytes())) {
-            found.push(path.display().to_string());
-        }
-    }
-    found
-}
 
 /// What a program in the container writes, as its job's log has it.
 async fn says(api: &Api, id: &str, script: &str) -> String {
@@ -70,9 +61,11 @@ async fn secrets_reach_the_container_and_nothing_else() {
         let escaped = serde_json::to_string(secret).unwrap();
         assert!(!told.contains(escaped.trim_matches('"')), "{told}");
         // The database, its log, the agent's journal and spools, and what both wrote of themselves.
-        assert_eq!(holding(cluster.folder(), secret), Vec::<String>::new());
-        assert_eq!(holding(&agent.state(), secret), Vec::<String>::new());
+        assert_eq!(holding(cluster.folder(), secret, ""), Vec::<String>::new());
+        assert_eq!(holding(&agent.state(), secret, ""), Vec::<String>::new());
+        cluster.is_secret(secret);
     }
+    invariants::standing(&cluster).await;
 
     let mounts = agent.docker.inspect(&docker_name(id.parse().unwrap())).await.unwrap().mounts.unwrap();
     let volume =

@@ -6,11 +6,10 @@ use dockerforge_tests::{
     client::{Answer, Events, Token},
     cluster::Cluster,
     docker::Witness,
-    env,
+    env, wait,
 };
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Duration;
 
 async fn set(cluster: &Cluster, user: &str, suspended: bool) -> Answer {
     let body = json!({"suspended": suspended});
@@ -127,7 +126,7 @@ async fn a_suspension_ends_streams_and_the_system_user_is_not_suspended() {
     let mut log = Events::open(&api, &format!("/v1/queue/{}/log", job.id), None).await;
     set(&cluster, &ana.user.id, true).await.accepted();
     let end = async { while log.next().await.is_some() {} };
-    tokio::time::timeout(Duration::from_secs(5), end).await.expect("the stream ends within seconds");
+    wait::for_end("the stream", end).await;
     api.call(Method::PATCH, &format!("/v1/users/{}", ana.user.id))
         .json(&json!({"suspended": false}))
         .send()

@@ -8,7 +8,6 @@ use dockerforge_tests::{
     env, wait,
 };
 use serde_json::json;
-use std::time::Duration;
 
 async fn container(cluster: &Cluster, api: &Api) -> (Agent, String) {
     let agent = cluster.host(api, "vps").await;
@@ -140,6 +139,6 @@ async fn a_terminal_ends_with_the_token_that_opened_it_and_so_does_a_live_log() 
         while log.next().await.is_some() {}
         terminal.closed().await
     };
-    let reason = tokio::time::timeout(Duration::from_secs(10), both).await.expect("both end within seconds");
+    let reason = wait::for_end("both", both).await;
     assert!(reason.contains("no longer good"), "{reason}");
 }

@@ -1,12 +1,14 @@
 //! bollard's types from and into ours: used by the engine alone. What must hold: nothing is passed on that our types do
 //! not name, and a failure keeps Docker's own words.
 
-use crate::docker::{Container, ContainerLine, ContextStream, DockerError, Events, Hint, Limits, NewContainer, Output};
+use crate::docker::{
+    Container, ContainerLine, ContextStream, DockerError, Events, HOST_NETWORK, Hint, Limits, NewContainer, Output,
+};
 use bollard::Docker;
 use bollard::errors::Error;
 use bollard::models::{
     BuildInfo, ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
-    ContainerSummaryStateEnum, ContainerUpdateBody, CreateImageInfo, EndpointSettings, EventMessage,
+    ContainerSummaryStateEnum, ContainerUpdateBody, CreateImageInfo, DeviceMapping, EndpointSettings, EventMessage,
     EventMessageTypeEnum, HealthConfig, HealthStatusEnum, HostConfig, HostConfigLogConfig, Mount, MountTmpfsOptions,
     MountType, NetworkCreateRequest, NetworkingConfig, PortBinding, PortSummaryTypeEnum, RestartPolicy,
     RestartPolicyNameEnum, SystemVersion,
@@ -14,7 +16,7 @@ use bollard::models::{
 use bollard::query_parameters::BuildImageOptions;
 use dockerforge_protocol::command::labels;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Health, ObservedPort};
-use dockerforge_protocol::spec::{HealthTest, Healthcheck, PortProtocol, Seconds};
+use dockerforge_protocol::spec::{Device, HealthTest, Healthcheck, HostAccess, HostNamespace, PortProtocol, Seconds};
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -86,10 +88,25 @@ pub(super) fn pull_output(item: Result<CreateImageInfo, Error>) -> Result<Output
     Ok(Output { text: info.status.unwrap_or_default(), layer: info.id, bytes })
 }
 
+/// The classic builder says so where a layer that it found in its cache is gone when it goes on from there.
+fn build_error(error: DockerError) -> DockerError {
+    let gone = |message: &str| {
+        ["failed to get digest sha256:", "unknown parent image ID", "No such image: sha256:"]
+            .iter()
+            .any(|words| message.contains(words))
+    };
+    match error {
+        DockerError::NotFound { message } | DockerError::Refused { message, .. } if gone(&message) => {
+            DockerError::CacheGone { message }
+        }
+        other => other,
+    }
+}
+
 fn build_output(item: Result<BuildInfo, Error>) -> Result<Output, DockerError> {
-    let info = item.map_err(|e| error("image build", e))?;
+    let info = item.map_err(|e| build_error(error("image build", e)))?;
     if let Some(detail) = info.error_detail {
-        return Err(server_error(0, detail.message.unwrap_or_default()));
+        return Err(build_error(server_error(0, detail.message.unwrap_or_default())));
     }
     let text = match (info.stream, info.status) {
         (Some(text), _) => text,
@@ -149,6 +166,13 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         tmpfs_options: Some(MountTmpfsOptions { size_bytes: *size, ..Default::default() }),
         ..Default::default()
     });
+    let binds = new.host.binds.iter().map(|bind| Mount {
+        target: Some(bind.target.to_string()),
+        source: Some(bind.source.to_string()),
+        typ: Some(MountType::BIND),
+        read_only: Some(bind.read_only),
+        ..Default::default()
+    });
     let log = HashMap::from([("max-size".to_owned(), "10m".to_owned()), ("max-file".to_owned(), "3".to_owned())]);
     let host_config = HostConfig {
         memory: new.memory,
@@ -160,13 +184,12 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         network_mode: Some(new.network.clone()),
         port_bindings: (!bindings.is_empty()).then_some(bindings),
         restart_policy: Some(restart_policy(new.restart)),
-        mounts: Some(mounts.chain(private).chain(tmpfs).collect()),
+        mounts: Some(mounts.chain(private).chain(tmpfs).chain(binds).collect()),
         readonly_rootfs: new.read_only.then_some(true),
         init: new.init.then_some(true),
-        cap_drop: (!new.drop_capabilities.is_empty())
-            .then(|| new.drop_capabilities.iter().map(ToString::to_string).collect()),
-        security_opt: new.no_new_privileges.then(|| vec!["no-new-privileges".to_owned()]),
-        ..Default::default()
+        cap_drop: (!new.drop_capabilities.is_empty()).then(|| new.drop_capabilities.clone()),
+        security_opt: security_options(new),
+        ..host_config(&new.host)
     };
     // On a network of its user's own these are names that the linking container alone has for the others, looked up
     // each time: the other may be restarted, or made anew under its name.
@@ -190,9 +213,37 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         healthcheck: new.healthcheck.as_ref().map(health_config),
         stop_signal: new.stop_signal.clone(),
         stop_timeout: new.stop_timeout,
-        networking_config: Some(NetworkingConfig {
-            endpoints_config: Some(HashMap::from([(new.network.clone(), endpoint)])),
-        }),
+        networking_config: (new.network != HOST_NETWORK)
+            .then(|| NetworkingConfig { endpoints_config: Some(HashMap::from([(new.network.clone(), endpoint)])) }),
+        ..Default::default()
+    }
+}
+
+fn security_options(new: &NewContainer) -> Option<Vec<String>> {
+    let hardened = new.no_new_privileges.then(|| "no-new-privileges".to_owned());
+    let options: Vec<String> =
+        hardened.into_iter().chain(new.host.security_options.iter().map(ToString::to_string)).collect();
+    (!options.is_empty()).then_some(options)
+}
+
+/// What a container is given of its host, but for mounts and security options; nothing is said of what it is not given.
+fn host_config(host: &HostAccess) -> HostConfig {
+    let joins = |namespace| host.joins(namespace).then(|| "host".to_owned());
+    let device = |device: &Device| DeviceMapping {
+        path_on_host: Some(device.host.to_string()),
+        path_in_container: Some(device.container.to_string()),
+        cgroup_permissions: Some(device.permissions.to_string()),
+    };
+    HostConfig {
+        privileged: host.privileged.then_some(true),
+        devices: (!host.devices.is_empty()).then(|| host.devices.iter().map(device).collect()),
+        cap_add: (!host.cap_add.is_empty()).then(|| host.cap_add.iter().map(ToString::to_string).collect()),
+        pid_mode: joins(HostNamespace::Pid),
+        ipc_mode: joins(HostNamespace::Ipc),
+        uts_mode: joins(HostNamespace::Uts),
+        sysctls: (!host.sysctls.is_empty())
+            .then(|| host.sysctls.iter().map(|(name, value)| (name.to_string(), value.clone())).collect()),
+        runtime: host.runtime.as_ref().map(ToString::to_string),
         ..Default::default()
     }
 }
@@ -252,7 +303,9 @@ pub(super) fn container(found: ContainerInspectResponse) -> Container {
         _ => ContainerState::Created,
     };
     let ended = matches!(state, ContainerState::Exited | ContainerState::Dead);
-    let volumes = found.mounts.unwrap_or_default().into_iter().filter(|m| m.typ.as_deref() == Some("volume"));
+    let (volumes, others): (Vec<_>, Vec<_>) =
+        found.mounts.unwrap_or_default().into_iter().partition(|m| m.typ.as_deref() == Some("volume"));
+    let binds = others.into_iter().filter(|m| m.typ.as_deref() == Some("bind"));
     let health = match docker.health.and_then(|health| health.status) {
         Some(HealthStatusEnum::STARTING) => Some(Health::Starting),
         Some(HealthStatusEnum::HEALTHY) => Some(Health::Healthy),
@@ -270,7 +323,8 @@ pub(super) fn container(found: ContainerInspectResponse) -> Container {
         stop_timeout: stop_timeout.map(Duration::from_secs),
         exit_code: docker.exit_code.filter(|_| ended),
         started_at: docker.started_at.as_deref().and_then(micros),
-        volumes: volumes.filter_map(|m| m.name).collect(),
+        volumes: volumes.into_iter().filter_map(|m| m.name).collect(),
+        binds: binds.filter_map(|m| m.source.map(Into::into)).collect(),
     }
 }
 
@@ -315,5 +369,22 @@ pub(super) fn line(found: ContainerSummary) -> ContainerLine {
         state,
         ports: ports.into_iter().collect(),
         address: addresses.into_iter().next(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_that_is_gone_from_the_cache_is_told_from_a_build_that_fails() {
+        let of = |words: &str| build_error(server_error(0, words.to_owned()));
+        let digest = "failed to get digest sha256:03: open /var/lib/docker/image/overlay2/imagedb/content/sha256/03: no such file";
+        assert!(matches!(of(digest), DockerError::CacheGone { .. }));
+        assert!(matches!(of("No such image: sha256:03767d45"), DockerError::CacheGone { .. }));
+        for fails in ["The command '/bin/sh -c false' returned a non-zero code: 1", "No such image: nowhere:1"] {
+            assert!(matches!(of(fails), DockerError::Refused { .. }), "{fails}");
+        }
+        assert!(matches!(of("no space left on device"), DockerError::DiskFull { .. }));
     }
 }

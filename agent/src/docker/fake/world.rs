@@ -4,8 +4,10 @@ use super::{FakeTerminal, Moment};
 use crate::docker::{
     Container, ContextStream, DockerError, Exec, Image, LabelMap, Limits, Network, NewContainer, NewExec, Volume,
 };
+use dockerforge_protocol::inventory::ContainerState;
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// An archive that came as a stream.
 pub(super) async fn gather(mut archive: ContextStream) -> Result<Vec<u8>, DockerError> {
@@ -45,6 +47,10 @@ pub struct World {
     pub(super) logs: BTreeMap<String, Vec<dockerforge_protocol::stream::Line>>,
     /// Readings of counters that are answered, whichever container is asked about.
     pub counters: Vec<crate::docker::live::Counters>,
+    /// How many builds from now on lose a layer of their cache to a removal.
+    pub cache_losses: usize,
+    /// What of the host is Docker's own.
+    pub own_paths: Vec<PathBuf>,
     /// Whether two containers that stand for one of ours ever ran at once.
     pub doubled: bool,
     /// How often a container that did not run was started.
@@ -64,6 +70,21 @@ impl World {
         new.pids = limits.pids.or(new.pids);
         new.restart = limits.restart;
         Ok(())
+    }
+
+    /// A container as it is before its first start.
+    pub(super) fn created(id: &str, new: &NewContainer) -> Container {
+        Container {
+            id: id.to_owned(),
+            labels: new.labels.clone(),
+            state: ContainerState::Created,
+            health: None,
+            exit_code: None,
+            stop_timeout: None,
+            started_at: None,
+            volumes: new.volumes.iter().map(|(name, ..)| name.clone()).collect(),
+            binds: new.host.binds.iter().map(|bind| PathBuf::from(bind.source.to_string())).collect(),
+        }
     }
 
     pub(super) fn id(&mut self, prefix: &str) -> String {

@@ -14,6 +14,7 @@
 mod fleet;
 mod idle;
 mod jobs;
+mod pages;
 mod reads;
 mod report;
 mod start;
@@ -30,6 +31,9 @@ async fn main() {
     }
     if wants("reads") {
         reads::measure(&mut report).await;
+    }
+    if wants("pages") {
+        pages::measure(&mut report).await;
     }
     if wants("jobs") {
         jobs::measure(&mut report).await;
