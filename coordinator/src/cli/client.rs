@@ -95,6 +95,23 @@ impl Client {
         self.repeated(Repeat::Always, request).await
     }
 
+    /// `PUT` of JSON, repeated only where its request never left: what arrives twice makes two versions.
+    pub(super) async fn put(&self, path: &str, body: &Value) -> Result<Answer, CliError> {
+        let request = || self.request(Method::PUT, path).json(body).timeout(ANSWER);
+        self.repeated(Repeat::Unsent, request).await
+    }
+
+    /// `PUT` of an archive. There is no limit of time: it may be large.
+    pub(super) async fn put_archive(&self, path: &str, archive: &Context) -> Result<Answer, CliError> {
+        let request =
+            || self.request(Method::PUT, path).header(header::CONTENT_TYPE, "application/gzip").body(archive.body());
+        let result = self.repeated(Repeat::Unsent, request).await;
+        match (result, archive.failure()) {
+            (Err(_), Some(failure)) => Err(failure.into()),
+            (result, _) => result,
+        }
+    }
+
     /// `POST` of a build context, packed anew for each attempt. There is no limit of time: it may be large.
     pub(super) async fn post_context(
         &self,

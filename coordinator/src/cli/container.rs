@@ -2,6 +2,7 @@
 
 use super::{
     args,
+    converge::{self, Converge},
     error::CliError,
     host_access::HostOptions,
     list::{self, ListOptions, age, named, number, text},
@@ -52,6 +53,8 @@ pub enum ContainerCommand {
     Exec(Exec),
     /// Change what a container is; what is not named stays
     Update(Box<Update>),
+    /// Bring a container that runs to what its configuration says, without making it anew
+    Converge(Converge),
     /// Show what a container wrote
     Logs(live::Logs),
     /// Show what a container uses
@@ -368,6 +371,7 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
             let answer = session.client.patch(&path, &update.body(image, &before)).await?;
             session.accepted(&answer, wait).await
         }
+        ContainerCommand::Converge(options) => converge::run(options, session).await,
         ContainerCommand::Logs(options) => {
             let id = session.id(Kind::Container, &options.container).await?;
             live::logs(session, &id, &options).await

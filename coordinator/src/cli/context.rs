@@ -1,5 +1,6 @@
-//! A build context on its way: a folder as a tar archive (POSIX.1-2001, GNU long names), compressed with gzip
-//! (RFC 1952), packed by a blocking thread while it is sent; never the whole of it is in memory. Used by `image build`.
+//! A build context, or the archive of a template, on its way: a folder as a tar archive (POSIX.1-2001, GNU long names), compressed with gzip
+//! (RFC 1952), packed by a blocking thread while it is sent; never the whole of it is in memory. Used by `image build` and
+//! `template`.
 //!
 //! What must hold: the same folder gives the same bytes, because a repeated request with the same idempotency key must
 //! have the same body. So entries are in order of name, belong to nobody in particular, and gzip's own time is left out.
@@ -12,7 +13,7 @@ use futures_util::stream;
 use std::{
     ffi::OsString,
     fs,
-    io::{self, BufWriter, Read, Write},
+    io::{self, BufRead, BufWriter, Read, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
@@ -23,14 +24,17 @@ use tokio::sync::mpsc;
 /// The size of a piece on its way, bytes.
 const PIECE: usize = 64 * 1024;
 
+/// What begins a file that is compressed with gzip.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
 /// How many pieces may wait to be sent.
 const PIECES: usize = 8;
 
-/// Why a context cannot be sent.
+/// Why a context or an archive cannot be sent.
 #[derive(Debug, thiserror::Error)]
 pub enum ContextError {
     /// A file or folder cannot be read.
-    #[error("the build context cannot be sent: {} cannot be read", path.display())]
+    #[error("{} cannot be sent: it cannot be read", path.display())]
     Read {
         /// Which.
         path: PathBuf,
@@ -50,7 +54,7 @@ pub enum ContextError {
     #[error("the build context cannot be sent: {} is not a folder", .0.display())]
     NotAFolder(PathBuf),
     /// The archive could not be written on.
-    #[error("the build context cannot be sent: the archive could not be packed")]
+    #[error("the archive could not be packed")]
     Pack(#[source] io::Error),
 }
 
@@ -58,7 +62,7 @@ pub enum ContextError {
 #[derive(Debug)]
 pub(super) struct Context {
     source: Arc<Source>,
-    /// The Dockerfile's path in the archive.
+    /// The Dockerfile's path in a build context.
     pub dockerfile: String,
     failure: Arc<Mutex<Option<ContextError>>>,
 }
@@ -69,6 +73,8 @@ enum Source {
     Folder { root: PathBuf, ignore: Ignore, always: Vec<String> },
     /// A Dockerfile alone.
     Dockerfile(Vec<u8>),
+    /// An archive that is there already, compressed with gzip or not.
+    Archive(PathBuf),
 }
 
 impl Context {
@@ -107,6 +113,17 @@ impl Context {
         };
         let text = text.map_err(|source| read_error(file, source))?;
         Ok(Self::of(Source::Dockerfile(text), "Dockerfile".to_owned()))
+    }
+
+    /// All of a folder, or an archive that is there already, for a template.
+    pub(super) fn archive(path: &Path) -> Result<Self, ContextError> {
+        let about = fs::metadata(path).map_err(|source| read_error(path, source))?;
+        let source = if about.is_dir() {
+            Source::Folder { root: path.to_owned(), ignore: Ignore::default(), always: Vec::new() }
+        } else {
+            Source::Archive(path.to_owned())
+        };
+        Ok(Self::of(source, String::new()))
     }
 
     fn of(source: Source, dockerfile: String) -> Self {
@@ -154,7 +171,10 @@ impl Write for Pieces {
     }
 }
 
-fn pack(source: &Source, out: impl Write) -> Result<(), ContextError> {
+fn pack(source: &Source, mut out: impl Write) -> Result<(), ContextError> {
+    if let Source::Archive(path) = source {
+        return send(path, &mut out);
+    }
     let gzip = GzBuilder::new().write(BufWriter::with_capacity(PIECE, out), Compression::fast());
     let mut archive = Builder::new(gzip);
     match source {
@@ -164,9 +184,44 @@ fn pack(source: &Source, out: impl Write) -> Result<(), ContextError> {
             archive.append_data(&mut header, "Dockerfile", text.as_slice()).map_err(ContextError::Pack)?;
         }
         Source::Folder { root, ignore, always } => folder(&mut archive, root, "", ignore, always)?,
+        Source::Archive(_) => {}
     }
     let mut out = archive.into_inner().and_then(flate2::write::GzEncoder::finish).map_err(ContextError::Pack)?;
     out.flush().map_err(ContextError::Pack)
+}
+
+/// Sends an archive as it is, or compresses it on its way where it is not compressed.
+fn send(path: &Path, out: &mut impl Write) -> Result<(), ContextError> {
+    let read = |source| read_error(path, source);
+    let mut file = io::BufReader::with_capacity(PIECE, fs::File::open(path).map_err(read)?);
+    let compressed = file.fill_buf().map_err(read)?.starts_with(&GZIP);
+    let mut file = Noted { inner: file, failure: None };
+    let sent = if compressed {
+        io::copy(&mut file, out).map(drop)
+    } else {
+        let mut gzip = GzBuilder::new().write(BufWriter::with_capacity(PIECE, &mut *out), Compression::fast());
+        io::copy(&mut file, &mut gzip).and_then(|_| gzip.finish()).and_then(|mut out| out.flush())
+    };
+    match (sent, file.failure) {
+        (Err(_), Some(source)) => Err(read_error(path, source)),
+        (sent, _) => sent.map_err(ContextError::Pack),
+    }
+}
+
+/// Keeps why reading failed: a failure of the connection is told from it so.
+struct Noted<R> {
+    inner: R,
+    failure: Option<io::Error>,
+}
+
+impl<R: Read> Read for Noted<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.inner.read(buffer).map_err(|error| {
+            let shown = io::Error::from(error.kind());
+            self.failure = Some(error);
+            shown
+        })
+    }
 }
 
 fn folder<W: Write>(

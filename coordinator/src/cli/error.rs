@@ -89,7 +89,7 @@ pub enum CliError {
     /// Nothing has this name.
     #[error("there is no {kind} named {name:?}")]
     UnknownName {
-        /// user, host, image, container, token.
+        /// user, host, template, configuration, image, container, token.
         kind: &'static str,
         /// The name.
         name: String,
@@ -97,14 +97,14 @@ pub enum CliError {
     /// Several things have this name.
     #[error("several {kind}s are named {name:?}: say which by its id")]
     AmbiguousName {
-        /// user, host, image, container, token.
+        /// user, host, template, configuration, image, container, token.
         kind: &'static str,
         /// The name.
         name: String,
         /// The ids of those that have it.
         ids: Vec<String>,
     },
-    /// The build context could not be read.
+    /// A build context or an archive could not be read.
     #[error(transparent)]
     Context(#[from] ContextError),
     /// The job that was waited for failed.

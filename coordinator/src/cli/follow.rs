@@ -40,8 +40,9 @@ pub(super) enum Ending {
     Cancelled,
 }
 
-/// Follows a job until it is over, tells how it ended, and is an error if that is not what was wanted.
-pub(super) async fn to_the_end(session: &mut Session, job: &Job, wanted: Ending) -> Result<(), CliError> {
+/// Follows a job until it is over, tells how it ended, and is an error if that is not what was wanted. What the job was
+/// at last comes back.
+pub(super) async fn to_the_end(session: &mut Session, job: &Job, wanted: Ending) -> Result<Answer, CliError> {
     let show_log = wanted != Ending::SuccessInSilence;
     let answer = uninterrupted(&job.id, follow(session, job, Position::at(0), show_log)).await?;
     if session.console.json {
@@ -51,13 +52,13 @@ pub(super) async fn to_the_end(session: &mut Session, job: &Job, wanted: Ending)
     match (job.state.as_str(), wanted) {
         ("cancelled", Ending::Cancelled) => {
             session.console.note(Style::Plain, &format!("the job {} was cancelled", job.id));
-            Ok(())
+            Ok(answer)
         }
         (_, Ending::Cancelled) => Err(CliError::NotCancelled(job)),
         ("succeeded", _) => {
             let what = job.resource.as_ref().map(|r| format!(": {} {}", r.kind, r.id)).unwrap_or_default();
             session.console.note(Style::Green, &format!("{} succeeded{what}", job.kind));
-            Ok(())
+            Ok(answer)
         }
         ("cancelled", _) => Err(CliError::JobCancelled(job)),
         _ => Err(CliError::JobFailed(job)),

@@ -1,4 +1,4 @@
-//! `dockerforge image`: images built from a Dockerfile or pulled by reference.
+//! `dockerforge image`: images built from a configuration or a Dockerfile, or pulled by reference.
 
 use super::{
     args,
@@ -17,7 +17,7 @@ use std::path::PathBuf;
 /// The commands on images.
 #[derive(Debug, clap::Subcommand)]
 pub enum ImageCommand {
-    /// Build an image on a host, from a folder or from a Dockerfile alone
+    /// Build an image on a host: from a folder, from a Dockerfile alone, or from a configuration
     #[command(after_help = "\
 The folder is sent without what its .dockerignore names. Its patterns are Docker's: * ? [a-z] within a name, ** across \
 folders, ! takes back, the last match decides, # comments. A <Dockerfile>.dockerignore is not looked at.")]
@@ -25,7 +25,7 @@ folders, ! takes back, the last match decides, # comments. A <Dockerfile>.docker
         /// Its name
         name: ResourceName,
         /// The folder to build from; without one, -f is sent alone
-        #[arg(value_name = "PATH", required_unless_present = "dockerfile")]
+        #[arg(value_name = "PATH", required_unless_present_any = ["dockerfile", "configuration"])]
         path: Option<PathBuf>,
         /// The host to build on, by name or id
         #[arg(long)]
@@ -33,6 +33,13 @@ folders, ! takes back, the last match decides, # comments. A <Dockerfile>.docker
         /// The Dockerfile, in the folder [default: PATH/Dockerfile]; without a folder - is stdin
         #[arg(long = "file", short = 'f', value_name = "DOCKERFILE")]
         dockerfile: Option<PathBuf>,
+        /// The configuration to build from, by name or id, instead of a folder
+        #[arg(long, value_name = "CONFIGURATION", conflicts_with_all = ["path", "dockerfile", "build_args"])]
+        configuration: Option<String>,
+        /// The version of the configuration [default: the newest]
+        #[arg(long, value_name = "N", requires = "configuration",
+            conflicts_with_all = ["path", "dockerfile", "build_args"], value_parser = clap::value_parser!(u32).range(1..))]
+        configuration_version: Option<u32>,
         /// A build argument; may be repeated
         #[arg(long = "build-arg", value_name = "NAME=VALUE", value_parser = args::build_arg)]
         build_args: Vec<String>,
@@ -81,12 +88,35 @@ folders, ! takes back, the last match decides, # comments. A <Dockerfile>.docker
 /// Runs one of them.
 pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<(), CliError> {
     match command {
-        ImageCommand::Build { name, path, host, dockerfile, build_args, no_cache, wait } => {
+        ImageCommand::Build {
+            name,
+            host,
+            configuration: Some(configuration),
+            configuration_version,
+            no_cache,
+            wait,
+            ..
+        } => {
+            let configuration = session.id(Kind::Configuration, &configuration).await?;
+            let host = session.id(Kind::Host, &host).await?;
+            let mut body = json!({ "name": name, "host": host, "configuration": configuration });
+            if let Some(version) = configuration_version {
+                body["configuration_version"] = json!(version);
+            }
+            if no_cache {
+                body["no_cache"] = json!(true);
+            }
+            let answer = session.client.post("/images", &body).await?;
+            session.accepted(&answer, wait).await
+        }
+        ImageCommand::Build { name, path, host, dockerfile, build_args, no_cache, wait, .. } => {
             let context = match (&path, &dockerfile) {
                 (Some(folder), dockerfile) => Context::folder(folder, dockerfile.as_deref())?,
                 (None, Some(dockerfile)) => Context::dockerfile(dockerfile)?,
                 (None, None) => {
-                    return Err(CliError::Usage("say what to build: a folder, or -f DOCKERFILE".to_owned()));
+                    return Err(CliError::Usage(
+                        "say what to build: a folder, -f DOCKERFILE, or --configuration".to_owned(),
+                    ));
                 }
             };
             let host = session.id(Kind::Host, &host).await?;

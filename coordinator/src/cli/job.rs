@@ -149,7 +149,7 @@ pub(super) async fn run(command: JobCommand, session: &mut Session) -> Result<()
         JobCommand::Cancel { job, wait } => {
             let answer = session.client.delete(&path(job), &[]).await?;
             if wait {
-                return follow::to_the_end(session, &answer.parse()?, Ending::Cancelled).await;
+                return follow::to_the_end(session, &answer.parse()?, Ending::Cancelled).await.map(drop);
             }
             let job: Job = answer.parse()?;
             if session.console.json {
@@ -167,7 +167,7 @@ pub(super) async fn run(command: JobCommand, session: &mut Session) -> Result<()
         JobCommand::Wait { job, quiet } => {
             let answer = session.client.get(&path(job), &[]).await?;
             let ending = if quiet { Ending::SuccessInSilence } else { Ending::Success };
-            follow::to_the_end(session, &answer.parse()?, ending).await
+            follow::to_the_end(session, &answer.parse()?, ending).await.map(drop)
         }
     }
 }

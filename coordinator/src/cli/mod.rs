@@ -7,10 +7,12 @@
 mod args;
 mod audit;
 mod client;
+mod configuration;
 mod connect;
 mod console;
 mod container;
 mod context;
+mod converge;
 mod details;
 mod dockerignore;
 mod error;
@@ -25,6 +27,7 @@ mod job;
 mod list;
 mod live;
 mod log;
+mod parameters;
 mod problem;
 mod progress;
 mod resolve;
@@ -32,6 +35,7 @@ mod secrets;
 mod session;
 mod sse;
 mod table;
+mod template;
 mod token;
 mod user;
 mod webhook;
@@ -62,7 +66,13 @@ pub enum Command {
     /// Machines with an agent
     #[command(subcommand)]
     Host(host::HostCommand),
-    /// Images: built from a Dockerfile, or pulled
+    /// Templates: what can be configured, in versions
+    #[command(subcommand)]
+    Template(template::TemplateCommand),
+    /// Configurations: what was chosen of a template, in versions
+    #[command(subcommand)]
+    Configuration(configuration::ConfigurationCommand),
+    /// Images: built from a configuration or a Dockerfile, or pulled
     #[command(subcommand)]
     Image(image::ImageCommand),
     /// Containers
@@ -99,6 +109,8 @@ pub async fn execute(command: Command, globals: &Globals) -> Result<(), CliError
     match command {
         Command::User(command) => user::run(command, &mut session).await?,
         Command::Host(command) => host::run(command, &mut session).await?,
+        Command::Template(command) => template::run(command, &mut session).await?,
+        Command::Configuration(command) => configuration::run(command, &mut session).await?,
         Command::Image(command) => image::run(command, &mut session).await?,
         Command::Container(command) => container::run(command, &mut session).await?,
         Command::Job(command) => job::run(command, &mut session).await?,

@@ -6,7 +6,7 @@ use super::{
     error::CliError,
     list::{Page, text},
 };
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, TokenId, UserId};
+use dockerforge_protocol::ids::{ConfigurationId, ContainerId, HostId, ImageId, TemplateId, TokenId, UserId};
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -17,6 +17,10 @@ pub(super) enum Kind {
     User,
     /// A host.
     Host,
+    /// A template.
+    Template,
+    /// A configuration.
+    Configuration,
     /// An image.
     Image,
     /// A container.
@@ -29,6 +33,8 @@ impl Kind {
         match self {
             Self::User => "user",
             Self::Host => "host",
+            Self::Template => "template",
+            Self::Configuration => "configuration",
             Self::Image => "image",
             Self::Container => "container",
         }
@@ -39,6 +45,8 @@ impl Kind {
         match self {
             Self::User => "/users",
             Self::Host => "/hosts",
+            Self::Template => "/templates",
+            Self::Configuration => "/configurations",
             Self::Image => "/images",
             Self::Container => "/containers",
         }
@@ -48,6 +56,8 @@ impl Kind {
         match self {
             Self::User => text.parse::<UserId>().is_ok(),
             Self::Host => text.parse::<HostId>().is_ok(),
+            Self::Template => text.parse::<TemplateId>().is_ok(),
+            Self::Configuration => text.parse::<ConfigurationId>().is_ok(),
             Self::Image => text.parse::<ImageId>().is_ok(),
             Self::Container => text.parse::<ContainerId>().is_ok(),
         }

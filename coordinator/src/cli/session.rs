@@ -58,7 +58,7 @@ impl Session {
     pub(super) async fn accepted(&mut self, answer: &Answer, wait: bool) -> Result<(), CliError> {
         let job: Job = answer.parse()?;
         if wait {
-            return follow::to_the_end(self, &job, Ending::Success).await;
+            return follow::to_the_end(self, &job, Ending::Success).await.map(drop);
         }
         if self.console.json {
             return self.console.json(&answer.body);

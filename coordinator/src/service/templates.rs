@@ -115,7 +115,9 @@ impl Services {
         };
         let changed = self
             .store
-            .write(move |conn| Box::pin(async move { advance(conn, &permit, id, &seen, "template.update", change).await }))
+            .write(move |conn| {
+                Box::pin(async move { advance(conn, &permit, id, &seen, "template.update", change).await })
+            })
             .await;
         changed.map_err(|error: super::ServiceError| error.naming(&name))
     }
@@ -136,7 +138,9 @@ impl Services {
         let (permit, seen) = (permit.clone(), seen.clone());
         let change = move |template: &mut Template| template.archive = Some(archive);
         self.store
-            .write(move |conn| Box::pin(async move { advance(conn, &permit, id, &seen, "template.archive", change).await }))
+            .write(move |conn| {
+                Box::pin(async move { advance(conn, &permit, id, &seen, "template.archive", change).await })
+            })
             .await
     }
 

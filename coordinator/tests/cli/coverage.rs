@@ -11,7 +11,7 @@ const TOKEN: &str = "tok_01890000000070008000000000000001";
 const WEBHOOK: &str = "whk_01890000000070008000000000000001";
 
 /// Each operation, and a command that asks it.
-const COMMANDS: [(&str, &str); 53] = [
+const COMMANDS: [(&str, &str); 67] = [
     ("user_create", "user create acme"),
     ("user_list", "user ls"),
     ("user_get", "user show acme"),
@@ -29,6 +29,19 @@ const COMMANDS: [(&str, &str); 53] = [
     ("host_update", "host update vps --drain"),
     ("host_token", "host token vps"),
     ("host_delete", "host rm vps"),
+    ("template_create", "template create -"),
+    ("template_list", "template ls"),
+    ("template_get", "template show page"),
+    ("template_replace", "template replace page -"),
+    ("template_archive", "template archive page Cargo.toml"),
+    ("template_delete", "template rm page"),
+    ("configuration_create", "configuration create mine --template page"),
+    ("configuration_list", "configuration ls"),
+    ("configuration_get", "configuration show mine"),
+    ("configuration_node", "configuration node mine"),
+    ("configuration_update", "configuration update mine --upgrade"),
+    ("configuration_delete", "configuration rm mine"),
+    ("image_create", "image build d12 --host vps --configuration mine"),
     ("image_create", "image pull d12 debian:12 --host vps"),
     ("image_create", "image build d12 --host vps -f -"),
     ("image_list", "image ls"),
@@ -43,6 +56,7 @@ const COMMANDS: [(&str, &str); 53] = [
     ("container_stop", "container stop web"),
     ("container_restart", "container restart web"),
     ("container_exec", "container exec web -- true"),
+    ("container_converge", "container converge web"),
     ("container_logs", "container logs web"),
     ("container_logs", "container logs -f web"),
     ("container_stats", "container stats web"),
@@ -121,7 +135,8 @@ fn each_operation_of_the_document_has_a_command_that_asks_it_and_each_command_as
         });
         let line = line.replace("TOKEN", TOKEN).replace("WEBHOOK", WEBHOOK).replace("JOB", JOB);
         let words: Vec<&str> = line.split(' ').collect();
-        let ran = stub.run_with(&words, b"FROM scratch");
+        // A template is JSON, and a Dockerfile may be anything.
+        let ran = stub.run_with(&words, b"{}");
         assert_ne!(ran.code, Some(2), "{line}: wrong usage: {ran:?}");
         let (_, method, path) = operations.iter().find(|(id, ..)| id == operation).unwrap();
         let asks = |asked: &String| {

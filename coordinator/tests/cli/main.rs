@@ -8,3 +8,4 @@ mod follow;
 mod requests;
 mod show;
 mod stub;
+mod templates;

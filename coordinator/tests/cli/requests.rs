@@ -180,7 +180,7 @@ fn a_deletion_that_may_have_arrived_is_not_sent_again() {
     assert_eq!(stub.asked().len(), 0);
 }
 
-fn unpacked(body: &[u8]) -> BTreeMap<String, String> {
+pub fn unpacked(body: &[u8]) -> BTreeMap<String, String> {
     let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(body));
     archive
         .entries()
@@ -310,7 +310,7 @@ fn a_context_that_cannot_be_sent_says_why() {
     let odd = folder.path().join(odd).join(<std::ffi::OsStr as std::os::unix::ffi::OsStrExt>::from_bytes(b"\xff"));
     fs::write(odd, "x").unwrap();
     let ran = stub.run(&["image", "build", "b", path, "--host", HOST]).ended(1);
-    assert!(ran.err.contains("the build context cannot be sent") && ran.err.contains("not UTF-8"), "{ran:?}");
+    assert!(ran.err.contains("cannot be sent: it cannot be read") && ran.err.contains("not UTF-8"), "{ran:?}");
 }
 
 #[test]

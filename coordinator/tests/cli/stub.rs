@@ -33,6 +33,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 pub const USER: &str = "usr_01890000000070008000000000000001";
 pub const HOST: &str = "hst_01890000000070008000000000000001";
 pub const HOST_2: &str = "hst_01890000000070008000000000000002";
+pub const TEMPLATE: &str = "tpl_01890000000070008000000000000001";
+pub const CONFIGURATION: &str = "cfg_01890000000070008000000000000001";
 pub const IMAGE: &str = "img_01890000000070008000000000000001";
 pub const CONTAINER: &str = "ctr_01890000000070008000000000000001";
 pub const JOB: &str = "job_01890000000070008000000000000001";
@@ -256,6 +258,8 @@ pub fn names(asked: &Asked) -> Response {
         "GET /v1/users?name=acme" => list(&json!([{"id": USER, "name": "acme"}])),
         "GET /v1/hosts?name=vps" => list(&json!([{"id": HOST, "name": "vps"}, {"id": HOST_2, "name": "vps-2"}])),
         "GET /v1/hosts?name=vps-2" => list(&json!([{"id": HOST_2, "name": "vps-2"}])),
+        "GET /v1/templates?name=page" => list(&json!([{"id": TEMPLATE, "name": "page"}])),
+        "GET /v1/configurations?name=mine" => list(&json!([{"id": CONFIGURATION, "name": "mine"}])),
         "GET /v1/images?name=blog" => list(&json!([{"id": IMAGE, "name": "blog"}])),
         "GET /v1/containers?name=web" => list(&json!([{"id": CONTAINER, "name": "web"}])),
         _ => problem(404, "Not found", &format!("no answer for {}", asked.line), &json!([])),

@@ -250,9 +250,11 @@ fn resource(schema: &str) -> Option<Value> {
         "JoinBody" => json!({"token": "dfj_…", "expires_at": THEN,
             "command": "dockerforge-agent run --coordinator https://coordinator.example.org:7443 --token dfj_…"}),
         "TemplateBody" => template(),
-        "ConfigurationBody" => json!({"id": CONFIGURATION, "name": "blog", "template": TEMPLATE, "template_version": 1, "version": 2,
+        "ConfigurationBody" => {
+            json!({"id": CONFIGURATION, "name": "blog", "template": TEMPLATE, "template_version": 1, "version": 2,
             "parameters": {"title": "Ana's blog"}, "secrets": ["/password"], "run_list": [], "attributes": {},
-            "created_at": THEN, "changed_at": THEN}),
+            "created_at": THEN, "changed_at": THEN})
+        }
         "ImageBody" => json!({"id": IMAGE, "name": "debian", "state": "ready", "public": false,
             "source": {"kind": "reference", "reference": "docker.io/library/debian:12"}, "labels": {},
             "hosts": [{"host": HOST, "state": "present", "docker_id": DIGEST, "size": 116_545_341}], "created_at": THEN}),

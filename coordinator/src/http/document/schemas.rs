@@ -73,7 +73,8 @@ const NO_NUL: &str = "^[^\\u0000]*$";
 const VARIABLE: &str = "^[A-Za-z_][A-Za-z0-9_]{0,255}$";
 const KIND_OF_EVENT: &str = "^[a-z_]{1,32}\\.([*]|[a-z_]{1,32})$";
 const RUN_LIST_ITEM: &str = "^(recipe\\[[A-Za-z0-9_][A-Za-z0-9_-]{0,127}(::[A-Za-z0-9_][A-Za-z0-9_-]{0,127})?\\]|role\\[[A-Za-z0-9_][A-Za-z0-9_-]{0,127}\\]|[A-Za-z0-9_][A-Za-z0-9_-]{0,127}(::[A-Za-z0-9_][A-Za-z0-9_-]{0,127})?)$";
-const EXPOSED: &str = "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])(/(tcp|udp))?$";
+const EXPOSED: &str =
+    "^([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])(/(tcp|udp))?$";
 const DAY_SECONDS: u64 = 24 * 3600;
 
 schemas! {
@@ -216,7 +217,10 @@ pub(super) fn together() -> [(&'static str, Vec<(&'static str, Value)>); 2] {
     }});
     let two_places = json!({"required": ["host", "placement"],
         "properties": {"host": {"type": "string"}, "placement": {"type": "object"}}});
-    [("NewImageBody", vec![("anyOf", json!([pulled, built, configured]))]), ("NewContainerBody", vec![("not", two_places)])]
+    [
+        ("NewImageBody", vec![("anyOf", json!([pulled, built, configured]))]),
+        ("NewContainerBody", vec![("not", two_places)]),
+    ]
 }
 
 /// The schema of a query or path parameter, by its name and the id that the path is about; nothing where the handler says
@@ -252,7 +256,9 @@ pub(super) fn of_parameter(path: &str, name: &str) -> Option<Value> {
         "user" if path.ends_with("/audit") => Some(listed("UserId")),
         "user" => Some(listed("RunAs")),
         "action" => Some(listed("AuditAction")),
-        "resource" => Some(json!({"type": "string", "pattern": "^(usr|tok|hst|tpl|cfg|img|ctr|job|whk)_[0-9a-f]{32}$"})),
+        "resource" => {
+            Some(json!({"type": "string", "pattern": "^(usr|tok|hst|tpl|cfg|img|ctr|job|whk)_[0-9a-f]{32}$"}))
+        }
         "label" => Some(json!({"type": "string", "example": "tier=front",
             "pattern": "^[a-z0-9]([a-z0-9._/-]{0,126}[a-z0-9])?=[^\\u0000-\\u001f\\u007f-\\u009f]*$"})),
         "kind" if path.ends_with("/queue") => Some(listed("JobKind")),
