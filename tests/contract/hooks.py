@@ -12,7 +12,7 @@ import schemathesis
 THINGS = json.loads(os.environ["CONTRACT_THINGS"])
 # Who acts for whom; nobody where it is empty.
 ACTS_FOR = os.environ["CONTRACT_ACTS_FOR"]
-ID = re.compile(r"(usr|tok|hst|img|ctr|job|whk|dlv)_[0-9a-f]{32}")
+ID = re.compile(r"(usr|tok|hst|tpl|cfg|img|ctr|job|whk|dlv)_[0-9a-f]{32}")
 # What the coordinator itself has named: links between operations lead to these.
 seen = {one for both in THINGS.values() for one in both}
 

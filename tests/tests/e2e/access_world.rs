@@ -7,7 +7,7 @@ use dockerforge_tests::{
     cluster::Cluster,
     env,
     invariants::Ledger,
-    wait,
+    recipes, wait,
 };
 use serde_json::{Value, json};
 use std::{
@@ -95,6 +95,8 @@ pub struct Things {
     user: String,
     token: String,
     host: String,
+    template: String,
+    configuration: String,
     image: String,
     container: String,
     job: String,
@@ -109,6 +111,8 @@ impl Things {
             user: id("usr"),
             token: id("tok"),
             host: id("hst"),
+            template: id("tpl"),
+            configuration: id("cfg"),
             image: id("img"),
             container: id("ctr"),
             job: id("job"),
@@ -116,8 +120,9 @@ impl Things {
         }
     }
 
-    fn ids(&self) -> [&str; 7] {
-        [&self.user, &self.token, &self.host, &self.image, &self.container, &self.job, &self.webhook]
+    fn ids(&self) -> [&str; 9] {
+        let Self { user, token, host, template, configuration, image, container, job, webhook } = self;
+        [user, token, host, template, configuration, image, container, job, webhook]
     }
 
     /// The path with its ids.
@@ -125,6 +130,8 @@ impl Things {
         let id = match ask.path.split('/').nth(1).unwrap_or_default() {
             "users" => &self.user,
             "hosts" => &self.host,
+            "templates" => &self.template,
+            "configurations" => &self.configuration,
             "images" => &self.image,
             "containers" => &self.container,
             "webhooks" => &self.webhook,
@@ -148,6 +155,8 @@ pub struct World {
     jobs: Vec<Job>,
     /// A host without an agent: what is asked of it waits.
     waiting: String,
+    /// An image of her configuration: a container of that can be converged.
+    configured: String,
     agent: Agent,
 }
 
@@ -161,10 +170,35 @@ fn name() -> String {
     format!("{MARK}-{}", number())
 }
 
+/// A template of hers, with its archive.
+async fn template(owner: &Api) -> String {
+    let mut body = recipes::page();
+    body["name"] = json!(name());
+    let id = recipes::template(owner, &body).await;
+    recipes::put_archive(owner, &id, recipes::page_archive()).await;
+    id
+}
+
+/// A template of hers and a configuration of that.
+async fn configuration(owner: &Api) -> (String, String) {
+    let template = template(owner).await;
+    let configuration = recipes::configuration(owner, &name(), &template, json!({"title": "a page"})).await;
+    (template, configuration)
+}
+
 fn body_of(ask: &Asked<'_>, things: &Things, waiting: &str) -> Option<Value> {
     Some(match ask.operation {
         "user_create" | "token_create" | "host_create" => json!({"name": format!("made-{}", number())}),
-        "user_update" | "host_update" | "container_update" | "webhook_update" => json!({}),
+        "user_update" | "host_update" | "container_update" | "webhook_update" | "configuration_update" => json!({}),
+        "template_create" | "template_replace" => {
+            let mut template = recipes::page();
+            template["name"] = json!(format!("made-{}", number()));
+            template
+        }
+        "configuration_create" => {
+            let name = format!("made-{}", number());
+            json!({"name": name, "template": things.template, "parameters": {"title": "a page"}})
+        }
         "image_create" => json!({"name": name(), "host": waiting, "reference": "busybox:1"}),
         "container_create" => json!({"name": name(), "image": things.image, "host": things.host}),
         "container_exec" => json!({"command": ["true"]}),
@@ -194,11 +228,17 @@ impl World {
         let image = agent.image(&name(), env::SLEEPER).await;
         let container = agent.container(&name(), &image, json!({"resources": {"cpus": 0.1}})).await;
         owner.observed(&container, "running", 20).await;
+        let (template, configuration) = configuration(&owner).await;
+        let body = json!({"name": name(), "host": agent.host, "configuration": configuration});
+        let job = owner.post("/v1/images", &body).await.accepted();
+        let configured = owner.succeeded(&job, 120).await;
         let mut world = Self {
             hers: Things {
                 user: ana.user.id.clone(),
                 token: String::new(),
                 host: agent.host.clone(),
+                template,
+                configuration,
                 image,
                 container,
                 job: String::new(),
@@ -209,6 +249,7 @@ impl World {
             known: Vec::new(),
             jobs: Vec::new(),
             waiting: waiting.id,
+            configured,
             agent,
         };
         world.keys = vec![
@@ -248,8 +289,8 @@ impl World {
     }
 
     fn note(&mut self, things: Things) {
-        self.known.extend([things.user, things.token, things.host, things.image, things.container, things.job]);
-        self.known.extend([things.webhook, self.waiting.clone()]);
+        self.known.extend(things.ids().map(str::to_owned));
+        self.known.extend([self.configured.clone(), self.waiting.clone()]);
     }
 
     async fn token(&self, mut body: Value) -> (String, Api) {
@@ -282,12 +323,16 @@ impl World {
             "token_delete" => things.token = self.token(json!({})).await.0,
             "host_delete" => things.host = self.owner().create_host(&name()).await.0.id,
             "host_token" => things.host.clone_from(&self.waiting),
+            "template_delete" => things.template = template(&self.owner()).await,
+            "configuration_delete" => things.configuration = configuration(&self.owner()).await.1,
             "image_delete" => things.image = self.agent.image(&name(), env::SLEEPER).await,
             "job_cancel" => things.job = self.pull().await.id,
             "webhook_delete" => things.webhook = self.webhook().await,
             "container_delete" | "container_update" | "container_start" | "container_stop" | "container_restart"
-            | "container_exec" => {
-                let job = self.owner().run(&things.host, &name(), &things.image, json!({})).await;
+            | "container_exec" | "container_converge" => {
+                let configured = operation == "container_converge";
+                let image = if configured { &self.configured } else { &things.image };
+                let job = self.owner().run(&things.host, &name(), image, json!({})).await;
                 things.container = job.resource_id();
                 self.jobs.push(job);
             }
@@ -306,6 +351,9 @@ impl World {
             api = Api::anonymous_from(Some(IpAddr::from([127, 9, high, low])), self.address).with_key_of(&api);
         }
         let mut call = api.call(ask.method.parse().expect("a method"), &things.path(ask));
+        if ask.operation == "template_archive" {
+            call = call.body("application/gzip", recipes::page_archive());
+        }
         if let Some(body) = body_of(ask, things, &self.waiting) {
             call = call.json(&body);
         }
@@ -330,7 +378,13 @@ impl World {
         assert_eq!(owner.host(&self.hers.host).await.state, "online");
         assert_eq!(owner.image(&self.hers.image).await.state, "ready");
         assert_eq!(owner.job(&self.hers.job).await.state, "queued");
-        owner.get(&format!("/v1/webhooks/{}", self.hers.webhook)).await.expect(200);
+        for path in [
+            format!("/v1/webhooks/{}", self.hers.webhook),
+            format!("/v1/templates/{}", self.hers.template),
+            format!("/v1/configurations/{}", self.hers.configuration),
+        ] {
+            owner.get(&path).await.expect(200);
+        }
         assert_eq!(self.agent.docker.of_container(&self.hers.container).await.len(), 1);
     }
 

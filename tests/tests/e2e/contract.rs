@@ -1,7 +1,7 @@
 //! The document of the API against the API: public tools take every promise of `/openapi.json` at its word. What is excepted
 //! stands in `tests/contract/schemathesis.toml` with its reason. `make contract-long` asks more, and other things each time.
 
-use dockerforge_tests::{client::Api, client::Token, cluster::Cluster, env};
+use dockerforge_tests::{client::Api, client::Token, cluster::Cluster, env, recipes};
 use serde_json::{Value, json};
 use std::fmt::Write;
 use std::process::{Command, Stdio};
@@ -20,6 +20,15 @@ async fn id(api: &Api, path: &str, body: Value) -> String {
     answer.json["id"].as_str().unwrap_or_else(|| panic!("{path}: {answer}")).to_owned()
 }
 
+/// A template of that name, with its archive.
+async fn template(api: &Api, name: &str) -> String {
+    let mut body = recipes::page();
+    body["name"] = json!(name);
+    let id = recipes::template(api, &body).await;
+    recipes::put_archive(api, &id, recipes::page_archive()).await;
+    id
+}
+
 impl Scene {
     async fn set() -> Self {
         let cluster = Cluster::start().await;
@@ -27,7 +36,13 @@ impl Scene {
         let (bob, _) = cluster.user("bob").await;
         let mut agent = cluster.host(&api, "vps").await;
         let image = agent.image("base", env::SLEEPER).await;
-        let container = agent.container("blog", &image, json!({})).await;
+        let (template, spare_template) = (template(&api, "stays").await, template(&api, "goes").await);
+        let configuration = recipes::configuration(&api, "stays", &template, json!({"title": "x"})).await;
+        let spare_configuration = recipes::configuration(&api, "goes", &template, json!({"title": "x"})).await;
+        let body = json!({"name": "configured", "host": agent.host, "configuration": configuration});
+        let job = api.post("/v1/images", &body).await.accepted();
+        let configured = api.succeeded(&job, 120).await;
+        let container = agent.container("blog", &configured, json!({})).await;
         let other = agent.container("spare", &image, json!({})).await;
         // From now on all that is asked for stays in the queue: nothing of it reaches Docker.
         agent.kill();
@@ -43,7 +58,7 @@ impl Scene {
         let (stays, goes) = (id(&api, "/v1/webhooks", hook("a")).await, id(&api, "/v1/webhooks", hook("b")).await);
         let things = json!({
             "usr": [ana.user.id, bob.user.id], "tok": [one, two], "hst": [agent.host, spare], "img": [image, unready],
-            "ctr": [container, other], "job": [ended, job], "whk": [stays, goes],
+            "tpl": [template, spare_template], "cfg": [configuration, spare_configuration], "ctr": [container, other], "job": [ended, job], "whk": [stays, goes],
         });
         Self { cluster, things, ana: ana.user.id, key: ana.key }
     }

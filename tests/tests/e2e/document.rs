@@ -1,7 +1,7 @@
 //! The document of the API is complete: each operation says all that it answers, each type of problem is answered somewhere,
 //! each example is one, and the pages for readers are there.
 
-use dockerforge_tests::{client::Api, cluster::Cluster, env};
+use dockerforge_tests::{client::Api, cluster::Cluster, env, recipes};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -136,19 +136,18 @@ async fn every_example_is_one_of_what_it_stands_for() {
 }
 
 /// Puts the ids of things that are there into an example, which names ids of none.
-fn with_real_ids(value: &Value, host: &str, image: &str) -> Value {
-    let text = value.to_string();
-    let text = text.replace("hst_0192f0c1a2b37c4d8e5f60718293a4b5", host);
-    serde_json::from_str(&text.replace("img_0192f0c1a2b37c4d8e5f60718293a4b5", image)).unwrap()
+fn with_real_ids(value: &Value, ids: &[&str]) -> Value {
+    let real = |text: String, id: &&str| text.replace(&format!("{}_0192f0c1a2b37c4d8e5f60718293a4b5", &id[..3]), id);
+    serde_json::from_str(&ids.iter().fold(value.to_string(), real)).unwrap()
 }
 
 /// Sends each example of a body to where it is to be sent.
-async fn accepted(document: &Value, api: &Api, method: &str, path: &str, at: &str, host: &str, image: &str) {
+async fn accepted(document: &Value, api: &Api, method: &str, path: &str, at: &str, ids: &[&str]) {
     let operation = &document["paths"][path][method];
     let examples = operation["requestBody"]["content"]["application/json"]["examples"].as_object();
     let examples = examples.unwrap_or_else(|| panic!("{method} {path} has no examples"));
     for (what, example) in examples {
-        let body = with_real_ids(&example["value"], host, image);
+        let body = with_real_ids(&example["value"], ids);
         let answer = api.call(method.to_uppercase().parse().unwrap(), at).json(&body).send().await;
         assert!((200..300).contains(&answer.status), "{method} {path}, {what}: {answer}");
     }
@@ -164,6 +163,17 @@ async fn every_example_of_a_body_is_accepted() {
     let mut agent = cluster.host(&api, "vps").await;
     let image = agent.image("base", env::SLEEPER).await;
     let container = agent.container("running", &image, json!({})).await;
+    // The examples of configurations are of the example of a template.
+    let examples =
+        &document["paths"]["/v1/templates"]["post"]["requestBody"]["content"]["application/json"]["examples"];
+    let mut body = examples["a blog"]["value"].clone();
+    body["name"] = json!("told-of");
+    let template = recipes::template(&api, &body).await;
+    let page = recipes::configuration(&api, "page", &recipes::page_template(&api).await, json!({"title": "x"})).await;
+    let body = json!({"name": "page", "host": agent.host, "configuration": page});
+    let job = api.post("/v1/images", &body).await.accepted();
+    let converged = agent.container("converged", &api.succeeded(&job, 120).await, json!({})).await;
+    let told = recipes::configuration(&api, "told-of", &template, json!({"title": "x"})).await;
     agent.kill();
     let hook = api.post("/v1/webhooks", &json!({"url": "https://panel.example/"})).await.expect(201).json["id"].clone();
     let (hook, host) = (hook.as_str().unwrap().to_owned(), agent.host.clone());
@@ -173,12 +183,18 @@ async fn every_example_of_a_body_is_accepted() {
         format!("/v1/hosts/{host}"),
         format!("/v1/webhooks/{hook}"),
     );
+    let ids = [host.as_str(), &image, &template, &page];
     for (api, method, path, at) in [
         (&admin, "post", "/v1/users", "/v1/users".to_owned()),
         (&admin, "patch", "/v1/users/{id}", format!("/v1/users/{}", bob.user.id)),
         (&api, "post", "/v1/users/{id}/tokens", format!("{user}/tokens")),
         (&api, "post", "/v1/hosts", "/v1/hosts".to_owned()),
+        (&api, "post", "/v1/templates", "/v1/templates".to_owned()),
+        (&api, "put", "/v1/templates/{id}", format!("/v1/templates/{template}")),
+        (&api, "post", "/v1/configurations", "/v1/configurations".to_owned()),
+        (&api, "patch", "/v1/configurations/{id}", format!("/v1/configurations/{told}")),
         (&api, "post", "/v1/images", "/v1/images".to_owned()),
+        (&api, "post", "/v1/containers/{id}/converge", format!("/v1/containers/{converged}/converge")),
         (&api, "post", "/v1/containers", "/v1/containers".to_owned()),
         (&api, "post", "/v1/containers/{id}/exec", format!("{container}/exec")),
         (&api, "post", "/v1/containers/{id}/start", format!("{container}/start")),
@@ -188,7 +204,7 @@ async fn every_example_of_a_body_is_accepted() {
         (&api, "patch", "/v1/webhooks/{id}", hook),
         (&api, "patch", "/v1/hosts/{id}", host_path),
     ] {
-        accepted(&document, api, method, path, &at, &host, &image).await;
+        accepted(&document, api, method, path, &at, &ids).await;
     }
     // One change at a time.
     let changes = &document["paths"]["/v1/containers/{id}"]["patch"]["requestBody"]["content"]["application/json"];
