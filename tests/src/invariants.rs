@@ -145,13 +145,17 @@ async fn quotas_held(cluster: &Cluster) {
     }
 }
 
-/// I14: a container is in its own user's network, and has its own user's volumes.
+/// I14: a container is in its own user's network, or in its host's if it was given that, and has its own user's volumes.
 async fn users_apart(witness: &Witness, cluster: &str) {
     for container in witness.containers(labels::CLUSTER, cluster).await {
         let user = container.labels.unwrap_or_default().get(labels::USER).cloned().unwrap_or_default();
         let own = user.parse().map(network_name).unwrap_or_default();
+        let mode = container.host_config.and_then(|config| config.network_mode).unwrap_or_default();
         let networks = container.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
-        assert!(networks.keys().all(|name| *name == own), "I14: {networks:?} of a container of {user}");
+        assert!(
+            networks.keys().all(|name| *name == own || (name == "host" && mode == "host")),
+            "I14: {networks:?} of a container of {user}"
+        );
         let volumes = container.mounts.unwrap_or_default().into_iter().filter_map(|mount| mount.name);
         for volume in volumes.filter(|name| name.starts_with("df-")) {
             assert!(volume.starts_with(&own), "I14: {volume} in a container of {user}");

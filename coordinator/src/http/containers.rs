@@ -4,7 +4,7 @@ use super::State;
 use super::conditional::tagged;
 use super::document::schemas as s;
 use super::error::ApiError;
-use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, Query, page};
+use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, Query, objects_only, page};
 use super::host_access::HostAccessBody;
 use super::jobs::{JobBody, started};
 use super::respond::{self, Listing};
@@ -129,7 +129,7 @@ impl NewContainerBody {
 
 /// How a host is chosen.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct WishBody {
     /// `spread`: the host with the most room left; `binpack`: the one with the least; `random`. As the operator says where
     /// absent.
@@ -140,6 +140,8 @@ pub struct WishBody {
     #[schema(value_type = s::Labels)]
     labels: Object<String>,
 }
+
+objects_only!(read WishBody);
 
 /// What is told of where a container is.
 #[derive(Serialize, ToSchema)]

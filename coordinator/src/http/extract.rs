@@ -170,7 +170,7 @@ async fn body(request: Request, limit: usize) -> Result<Bytes, ApiError> {
 /// Malformed JSON is 400 with the position; JSON that is something else than what is read here is 422 with the pointer.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value: T = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
+    let value: T = serde_path_to_error::deserialize(ObjectsOnly(&mut deserializer)).map_err(|error| {
         let inner = error.inner();
         match inner.classify() {
             serde_json::error::Category::Data => {
@@ -256,14 +256,18 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for ObjectsOnly<D> {
     }
 }
 
-/// The derived code of a type with `#[serde(remote = "Self")]`, through [`ObjectsOnly`].
+/// The derived code of a type with `#[serde(remote = "Self")]`, through [`ObjectsOnly`]; after `read` of types that are
+/// never shown.
 macro_rules! objects_only {
-    ($($name:ident),* $(,)?) => {$(
+    (read $($name:ident),* $(,)?) => {$(
         impl<'de> serde::Deserialize<'de> for $name {
             fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 Self::deserialize(crate::http::extract::ObjectsOnly(deserializer))
             }
         }
+    )*};
+    ($($name:ident),* $(,)?) => {$(
+        objects_only!(read $name);
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 Self::serialize(self, serializer)

@@ -1,7 +1,7 @@
 //! The secrets of a container, as its bodies say them. Values come in and never go out. Used by `specs`.
 
 use super::document::schemas as s;
-use super::extract::{Check, Object};
+use super::extract::{Check, Object, objects_only};
 use crate::service::supplies::SecretValue;
 use dockerforge_protocol::ids::SecretId;
 use dockerforge_protocol::spec::{EnvName, MAX_SECRET, Secret, SecretForm};
@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 
 /// A secret. Its value is never shown again.
 #[derive(Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct SecretBody {
     /// The value: at most 65536 bytes. Where absent, the one that the container has under this name stays.
     #[schema(value_type = Option<s::SecretText>, write_only, example = "correct horse battery staple")]
@@ -23,6 +23,8 @@ pub struct SecretBody {
     #[schema(value_type = Option<s::SecretForm>, example = "file")]
     form: Option<String>,
 }
+
+objects_only!(read SecretBody);
 
 /// A secret as it is shown: without its value.
 #[derive(Serialize, ToSchema)]

@@ -4,7 +4,7 @@ use super::State;
 use super::conditional::tagged;
 use super::document::schemas as s;
 use super::error::ApiError;
-use super::extract::{Caller, Check, Id, Json as Body, Patched, Query, page};
+use super::extract::{Caller, Check, Id, Json as Body, Patched, Query, objects_only, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing, with_location};
 use super::values::amount;
@@ -113,7 +113,7 @@ pub struct UserPatch {
 
 /// New limits. What is absent stays; `null` is the default again. A limit below what he has takes nothing away.
 #[derive(Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, remote = "Self")]
 pub struct QuotaPatch {
     /// Containers.
     #[serde(default)]
@@ -144,6 +144,8 @@ pub struct QuotaPatch {
     #[schema(value_type = Option<s::Limit>)]
     queued_jobs: Patched<u64>,
 }
+
+objects_only!(read QuotaPatch);
 
 impl AmountsBody {
     fn of(value: impl Fn(Counted) -> Option<u64>) -> Self {

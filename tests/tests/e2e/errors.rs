@@ -40,6 +40,14 @@ async fn json_of_another_shape_is_refused_with_the_pointer() {
     let (_, api) = cluster.user("ana").await;
     for (path, body, pointer) in [
         ("/v1/hosts", "[]", ""),
+        // By position, as some readers would take it.
+        ("/v1/hosts", "[\"a\", {}, false]", ""),
+        ("/v1/containers", "{\"name\": \"a\", \"image\": \"i\", \"placement\": [\"spread\"]}", "/placement"),
+        (
+            "/v1/containers",
+            "{\"name\": \"a\", \"image\": \"i\", \"host\": \"h\", \"secrets\": {\"A\": [\"x\", \"file\"]}}",
+            "/secrets/A",
+        ),
         ("/v1/hosts", "null", ""),
         ("/v1/hosts", "{\"name\": 1}", "/name"),
         ("/v1/hosts", "{\"name\": null}", "/name"),

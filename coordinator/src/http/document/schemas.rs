@@ -247,6 +247,7 @@ pub(super) fn of_parameter(path: &str, name: &str) -> Option<Value> {
         "token" => Some(listed("TokenId")),
         "limit" => Some(whole("Rows of a page", 1, 200)),
         "after" if path.ends_with("/deliveries") => Some(listed("DeliveryId")),
+        "after" if path.ends_with("/tokens") => Some(listed("TokenId")),
         "after" => of_path().or_else(|| Some(listed("EventId"))),
         "name" => Some(listed("Name")),
         "host" => Some(listed("HostId")),
