@@ -206,7 +206,7 @@ async fn images_agree(witness: &Witness, cluster: &str, api: &Api, seconds: u64)
         let shown: Vec<Image> = api.all("/v1/images").await;
         let ready: BTreeSet<String> = shown
             .iter()
-            .filter(|image| image.state == "ready" && image.source["kind"] == "dockerfile")
+            .filter(|image| image.state == "ready" && image.source["kind"] != "reference")
             .map(|image| format!("dockerforge.invalid/{}:latest", image.id))
             .collect();
         let found: BTreeSet<String> = witness.of_cluster(cluster).await.images.into_iter().collect();

@@ -45,7 +45,7 @@ impl FromRequestParts<State> for Caller {
         let takes_key = parts.method == Method::POST || parts.method == Method::PATCH;
         let idempotency = if takes_key { idempotency_key(&parts.headers)? } else { None };
         let wait = preferred_wait(&parts.headers);
-        let changes = matches!(parts.method, Method::PATCH | Method::DELETE);
+        let changes = matches!(parts.method, Method::PUT | Method::PATCH | Method::DELETE);
         let seen = if changes { conditional::precondition(&parts.headers)? } else { Precondition::default() };
         Ok(Self { principal, context, wait, seen, idempotency, method: parts.method.clone() })
     }

@@ -104,7 +104,9 @@ fn supplied(template: &Template, configuration: &Configuration, secrets: &Secret
     let whole = join(&configuration.choice.parameters, secrets);
     let node = node::node(template, configuration, &defaults, &whole);
     let mut texts = Vec::new();
-    secrets.values().for_each(|secret| texts_of(secret, &mut texts));
+    for secret in secrets.values() {
+        texts_of(secret, &mut texts);
+    }
     Ok(SuppliedNode { node: node.to_string(), secrets: texts })
 }
 

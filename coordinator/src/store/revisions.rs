@@ -11,14 +11,13 @@ use uuid::Uuid;
 /// belong to nobody; tokens and jobs have none. SQLite's one writer holds everything.
 pub async fn held(conn: &mut Conn, user: UserId, kind: Kind, id: Uuid) -> Result<Option<u64>, StoreError> {
     let (table, owner) = match kind {
-        // Their version is their revision, and they are held by their own.
-        Kind::Template | Kind::Configuration => return Ok(None),
         Kind::User => ("users", "id"),
         Kind::Host => ("hosts", "user_id"),
         Kind::Image => ("images", "user_id"),
         Kind::Container => ("containers", "user_id"),
         Kind::Webhook => ("webhooks", "user_id"),
-        Kind::Token | Kind::Job => return Ok(None),
+        // Of templates and configurations the version is the revision, and they are held by their own.
+        Kind::Template | Kind::Configuration | Kind::Token | Kind::Job => return Ok(None),
     };
     let owner_id = if kind == Kind::User { id } else { user.uuid() };
     // Rows that refer to it can still be written by others.

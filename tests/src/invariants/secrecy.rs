@@ -46,8 +46,9 @@ pub async fn hold(cluster: &Cluster) {
     }
     for user in cluster.users().await {
         let api = cluster.admin().acting_for(&user);
-        for path in ["/v1/hosts", "/v1/images", "/v1/containers", "/v1/queue", "/v1/webhooks", "/v1/events"] {
-            elsewhere.push((format!("{path} of {user}"), api.get(path).await.text));
+        for list in ["hosts", "templates", "configurations", "images", "containers", "queue", "webhooks", "events"] {
+            let path = format!("/v1/{list}");
+            elsewhere.push((format!("{path} of {user}"), api.get(&path).await.text));
         }
         for job in api.all::<Job>("/v1/queue").await.iter().filter(|job| job.log.size > 0) {
             elsewhere

@@ -190,7 +190,6 @@ async fn every_example_of_a_body_is_accepted() {
         (&api, "post", "/v1/users/{id}/tokens", format!("{user}/tokens")),
         (&api, "post", "/v1/hosts", "/v1/hosts".to_owned()),
         (&api, "post", "/v1/templates", "/v1/templates".to_owned()),
-        (&api, "put", "/v1/templates/{id}", format!("/v1/templates/{template}")),
         (&api, "post", "/v1/configurations", "/v1/configurations".to_owned()),
         (&api, "patch", "/v1/configurations/{id}", format!("/v1/configurations/{told}")),
         (&api, "post", "/v1/images", "/v1/images".to_owned()),

@@ -38,6 +38,15 @@ async fn versions_stay(backend: Backend) {
     assert_eq!(api.get(&path).await.expect(200).json["version"], 3);
     api.get(&format!("{path}?version=4")).await.problem(404, "not-found");
 
+    // Who has seen an older one undoes nothing.
+    let seen = api.get(&format!("{path}?version=2")).await.expect(200).header("etag").unwrap().to_owned();
+    let put = |what: &str| api.call(Method::PUT, &format!("{path}{what}")).header("If-Match", &seen);
+    put("").json(&page()).send().await.problem(412, "precondition-failed");
+    put("/archive").body("application/gzip", page_archive()).send().await.problem(412, "precondition-failed");
+    let unreadable = api.call(Method::PUT, &path).header("If-Match", "3").json(&page()).send().await;
+    unreadable.problem(400, "bad-request");
+    assert_eq!(api.get(&path).await.expect(200).json["version"], 3);
+
     api.post("/v1/templates", &page()).await.problem(409, "name-taken");
     let used = configuration(&api, "blog", &id, json!({"title": "x"})).await;
     let problem = api.delete(&path).await.problem(409, "template-in-use");

@@ -255,6 +255,9 @@ fn resource(schema: &str) -> Option<Value> {
             "parameters": {"title": "Ana's blog"}, "secrets": ["/password"], "run_list": [], "attributes": {},
             "created_at": THEN, "changed_at": THEN})
         }
+        "Node" => json!({"run_list": ["recipe[blog]"], "blog": {"theme": "light"}, "title": "Ana's blog",
+            "dockerforge": {"configuration": CONFIGURATION, "name": "blog", "version": 2, "template": TEMPLATE, "template_version": 1,
+                "secrets": ["/password"]}}),
         "ImageBody" => json!({"id": IMAGE, "name": "debian", "state": "ready", "public": false,
             "source": {"kind": "reference", "reference": "docker.io/library/debian:12"}, "labels": {},
             "hosts": [{"host": HOST, "state": "present", "docker_id": DIGEST, "size": 116_545_341}], "created_at": THEN}),
