@@ -167,8 +167,9 @@ impl Policy {
         let forbid = |what: String| Err(AgentFailure::new(FailureKind::Policy, format!("this host's policy {what}")));
         match command {
             Command::BuildImage(_) if self.builds == Some(false) => forbid("forbids builds".to_owned()),
-            Command::ExecContainer(_) if self.exec == Some(false) => forbid("forbids running programs".to_owned()),
-            Command::ConvergeContainer(_) if self.exec == Some(false) => forbid("forbids running programs".to_owned()),
+            Command::ExecContainer(_) | Command::ConvergeContainer(_) if self.exec == Some(false) => {
+                forbid("forbids running programs".to_owned())
+            }
             Command::PullImage(pull) => {
                 let reference = pull.reference.to_string();
                 match &self.allowed_images {

@@ -1,6 +1,6 @@
 //! The command line client against a real coordinator and a real Docker Engine: what cannot be seen with a stub.
 
-use dockerforge_tests::{client::Api, cluster::Cluster, env, process::Process, receiver::Receiver, wait};
+use dockerforge_tests::{client::Api, cluster::Cluster, env, process::Process, receiver::Receiver, recipes, wait};
 use serde_json::{Value, json};
 use std::process::{Command, Stdio};
 
@@ -123,4 +123,34 @@ async fn logs_figures_and_a_terminal_of_a_container_are_had_by_its_name() {
     let job = api.post(&format!("/v1/containers/{id}/stop"), &json!({})).await.accepted();
     api.succeeded(&job, 60).await;
     assert!(follower.wait_ended(30).await.success(), "it ends with the container: {}", follower.output());
+}
+
+#[tokio::test]
+async fn a_template_becomes_a_container_that_is_converged_and_tells_what_changed() {
+    let cluster = Cluster::start().await;
+    let (ana, api) = cluster.user("ana").await;
+    let _agent = cluster.host(&api, "vps").await;
+    let at = |name: &str| cluster.folder().join(name).to_str().unwrap().to_owned();
+    std::fs::write(at("page.json"), recipes::page().to_string()).unwrap();
+    std::fs::write(at("page.tgz"), recipes::page_archive()).unwrap();
+    std::fs::write(at("password"), "correct horse\n").unwrap();
+    let secret = format!("password=@{}", at("password"));
+    let (template, archive) = (at("page.json"), at("page.tgz"));
+    for words in [
+        &["template", "create", &template, "--archive", &archive][..],
+        &["configuration", "create", "mine", "--template", "page", "--set", "title=one", "--set", &secret],
+        &["image", "build", "blog", "--configuration", "mine", "--host", "vps", "--wait"],
+        &["container", "create", "blog", "--image", "blog", "--host", "vps", "--wait"],
+        &["container", "converge", "blog", "--wait"],
+        &["configuration", "update", "mine", "--set", "title=two", "--run", "extra"],
+    ] {
+        done(&cluster, &ana.key, words).await;
+    }
+    let node = done(&cluster, &ana.key, &["configuration", "node", "mine"]).await;
+    assert!(node.contains("\"two\"") && !node.contains("correct horse"), "{node}");
+    let converge = ["container", "converge", "blog", "--wait"];
+    let told = done(&cluster, &ana.key, &converge).await;
+    assert!(told.ends_with("changed   page\nchanged   extra\n"), "{told}");
+    let told = done(&cluster, &ana.key, &converge).await;
+    assert!(told.ends_with("nothing changed\n"), "{told}");
 }

@@ -11,6 +11,7 @@ use dockerforge_tests::{
 };
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 /// A password that shells, YAML, SQL and JSON would each trip over.
 const PASSWORD: &str = "$a 'b\\ \"c`d plain-to-the-end";
@@ -119,13 +120,14 @@ async fn changes_at_once(backend: Backend) {
     let cluster = Cluster::start_on(backend).await;
     let (_, api) = cluster.user("ana").await;
     let id = configuration(&api, "blog", &page_template(&api).await, json!({"title": "x"})).await;
-    let changes = (0..8).map(|i| {
+    let mut changes = JoinSet::new();
+    for i in 0..8 {
         let (api, id) = (api.clone(), id.clone());
-        tokio::spawn(async move { patch(&api, &id, json!({"attributes": {format!("a{i}"): i}})).await.status })
-    });
+        let change = async move { patch(&api, &id, json!({"attributes": {format!("a{i}"): i}})).await.status };
+        changes.spawn(change);
+    }
     let mut made = 0;
-    for change in changes.collect::<Vec<_>>() {
-        let status = change.await.unwrap();
+    for status in changes.join_all().await {
         assert!(status == 200 || status == 409, "{status}");
         made += u64::from(status == 200);
     }
