@@ -223,7 +223,7 @@ impl From<Refusal> for ApiError {
             Refusal::HostDraining(_) => p::HOST_DRAINING,
             Refusal::IdempotencyMismatch => p::IDEMPOTENCY_MISMATCH,
             Refusal::QuotaExceeded { counted, limit, used, asked } => {
-                let number = |amount| super::values::amount(counted, amount);
+                let number = |amount| super::amounts::amount(counted, amount);
                 let excess =
                     Excess { quota: counted.as_str(), limit: number(limit), used: number(used), asked: number(asked) };
                 let Excess { quota, limit, used, asked } = &excess;

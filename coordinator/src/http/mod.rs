@@ -2,6 +2,7 @@
 //! outermost layer gives each request its id and each error its document.
 
 pub mod agent_port;
+mod amounts;
 mod audit;
 mod auth;
 mod conditional;

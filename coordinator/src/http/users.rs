@@ -1,13 +1,13 @@
 //! `/users`: who uses the API.
 
 use super::State;
+use super::amounts::amount;
 use super::conditional::tagged;
 use super::document::schemas as s;
 use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, Patched, Query, objects_only, page};
 use super::jobs::{JobBody, started};
 use super::respond::{Listing, listing, with_location};
-use super::values::amount;
 use crate::access::{Administer, Read};
 use crate::domain::quota::{Change, Changes, Counted, MAX_LIMIT, thousandths};
 use crate::domain::user::User;

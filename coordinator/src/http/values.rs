@@ -1,7 +1,6 @@
-//! Values that the bodies of several resources have: labels, how long a job may wait, amounts of what is counted.
+//! Values that the bodies of several resources have: labels, how long a job may wait.
 
 use super::extract::{Check, Object};
-use crate::domain::quota::Counted;
 use dockerforge_protocol::spec::{LabelKey, LabelValue, Labels};
 use jiff::SignedDuration;
 use std::collections::BTreeMap;
@@ -56,16 +55,4 @@ pub(super) fn wait(check: &mut Check, seconds: Option<i64>) -> Option<SignedDura
         check.refuse("/deadline", "expected 1 to 2592000 seconds");
     }
     Some(SignedDuration::from_secs(seconds))
-}
-
-/// An amount of what is counted, as the API writes it: processors with their fraction, as in a container's body; all
-/// else is whole.
-pub(super) fn amount(counted: Counted, amount: u64) -> serde_json::Number {
-    #[allow(clippy::cast_precision_loss, reason = "no limit is above 2^53")]
-    let fraction = (counted == Counted::Cpus && !amount.is_multiple_of(1000)).then(|| amount as f64 / 1000.0);
-    match fraction {
-        Some(fraction) => serde_json::Number::from_f64(fraction).unwrap_or_else(|| amount.into()),
-        None if counted == Counted::Cpus => (amount / 1000).into(),
-        None => amount.into(),
-    }
 }

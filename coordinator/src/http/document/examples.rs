@@ -228,7 +228,7 @@ fn container() -> Value {
         "resources": {"cpus": 0.5, "memory": 134_217_728, "pids": 100}, "restart": "unless-stopped", "labels": {"tier": "front"},
         "entrypoint": null, "user": null, "workdir": null, "hostname": null, "tmpfs": [], "read_only": false, "init": false,
         "healthcheck": null, "stop_signal": null, "stop_grace": null, "links": [], "secrets": {"DB_PASSWORD": {"as": "file"}},
-        "created_at": THEN,
+        "cap_drop": [], "host_access": null, "created_at": THEN,
     })
 }
 
