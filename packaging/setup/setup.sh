@@ -3,7 +3,8 @@
 # running. Says each thing it does in one line, says nothing of what is already there, and can be repeated.
 #
 #   setup.sh demo        what `make demo` needs: a compiler's linker, Docker, busybox, curl, jq
-#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools
+#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools, debootstrap
+#   setup.sh templates   what the templates that ship need: Docker, debootstrap for their base image, curl, jq
 #   setup.sh stop-docker stops a Docker that this script had to start by hand, if nothing uses it any more
 #
 # Works with systemd as PID 1 and without any init system (then dockerd is started by hand). A Docker that is already
@@ -26,8 +27,10 @@ want() { have "$1" || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] || MISSING+=("$
 installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
 choose_packages() {
-  want cc gcc
-  [ -e /usr/include/stdio.h ] || MISSING+=(libc6-dev)
+  if [ "$1" != templates ]; then
+    want cc gcc
+    [ -e /usr/include/stdio.h ] || MISSING+=(libc6-dev)
+  fi
   want curl curl
   want jq jq
   want ip iproute2
@@ -42,6 +45,11 @@ choose_packages() {
   if ! docker_answers >/dev/null; then
     want dockerd docker.io
     want iptables iptables
+  fi
+  if [ "$1" != demo ]; then
+    want debootstrap debootstrap
+    # A machine that is no Debian has other keys.
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || MISSING+=(debian-archive-keyring)
   fi
   if [ "$1" = test ]; then
     want iptables iptables
@@ -213,9 +221,15 @@ case "${1:-}" in
     ensure_docker
     ensure_rust
     ;;
+  templates)
+    choose_packages templates
+    install_packages
+    ensure_docker_client
+    ensure_docker
+    ;;
   stop-docker) stop_docker ;;
   *)
-    sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac
