@@ -118,11 +118,11 @@ fn the_templates_take_what_their_readme_names_and_know_what_of_it_is_secret() {
 fn the_parameters_of_the_templates_refuse_what_would_be_another_database_or_user() {
     let (_, body) = template("mysql", "template.json");
     let schema = Schema::compile(&document(&body["parameters"])).unwrap();
-    let with = |name: &str, user: &str, password: &str| {
+    let refused = |name: &str, user: &str, password: &str| {
         let databases = json!({name: {"user": user, "password": password}});
         !schema.problems(&document(&json!({"mysql": {"databases": databases}}))).is_empty()
     };
-    assert!(!with("blog", "blog", "long enough"));
+    assert!(!refused("blog", "blog", "long enough"));
     for (name, user, password) in [
         ("mysql", "blog", "long enough"),
         ("a`b", "blog", "long enough"),
@@ -131,7 +131,7 @@ fn the_parameters_of_the_templates_refuse_what_would_be_another_database_or_user
         ("blog", "blog", "short"),
         ("blog", "blog", "two\nlines"),
     ] {
-        assert!(with(name, user, password), "{name} {user} {password:?}");
+        assert!(refused(name, user, password), "{name} {user} {password:?}");
     }
 }
 

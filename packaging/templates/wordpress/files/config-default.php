@@ -26,6 +26,8 @@ if ($dockerforge_at === null) {
     $asked = strtolower($_SERVER['HTTP_HOST'] ?? '');
     $dockerforge_at = preg_match('/^[a-z0-9.-]+(:[0-9]+)?$|^\[[0-9a-f:]+\](:[0-9]+)?$/', $asked) ? $asked : 'localhost';
 }
+// What is in front may ask by another name, by the container's for one: WordPress would send it from here to there.
+$_SERVER['HTTP_HOST'] = $dockerforge_at;
 if ($dockerforge['scheme'] === 'https') {
     // Whoever came here came through what speaks TLS in front.
     $_SERVER['HTTPS'] = 'on';
