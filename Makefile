@@ -16,7 +16,7 @@ TEST_FEATURES := --features dockerforge-coordinator/testing,dockerforge-agent/te
 # Empty where cargo-nextest is not installed; then cargo's own runner is used.
 NEXTEST := $(shell PATH="$(PATH)" command -v cargo-nextest)
 TESTBED := tests/testbed/testbed
-SCRIPTS := .ci/run $(wildcard packaging/*.sh packaging/*/*.sh coordinator/src/build/provision/*.sh coordinator/src/build/provision/*/*.sh) $(filter-out %.md,$(wildcard tests/testbed/*))
+SCRIPTS := .ci/run $(wildcard packaging/*.sh packaging/*/*.sh packaging/templates/*/files/*.sh coordinator/src/build/provision/*.sh coordinator/src/build/provision/*/*.sh) $(filter-out %.md,$(wildcard tests/testbed/*))
 
 .PHONY: help
 help: ## this list

@@ -3,8 +3,9 @@
 # running. Says each thing it does in one line, says nothing of what is already there, and can be repeated.
 #
 #   setup.sh demo        what `make demo` needs: a compiler's linker, Docker, busybox, curl, jq
-#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools, and from PyPI, into a folder of
-#                        its own, what the contract tests run
+#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools, debootstrap, and from PyPI, into a
+#                        folder of its own, what the contract tests run
+#   setup.sh templates   what the templates that ship need: Docker, debootstrap for their base image, curl, jq
 #   setup.sh stop-docker stops a Docker that this script had to start by hand, if nothing uses it any more
 #
 # Works with systemd as PID 1 and without any init system (then dockerd is started by hand). A Docker that is already
@@ -27,8 +28,10 @@ want() { have "$1" || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] || MISSING+=("$
 installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
 choose_packages() {
-  want cc gcc
-  [ -e /usr/include/stdio.h ] || MISSING+=(libc6-dev)
+  if [ "$1" != templates ]; then
+    want cc gcc
+    [ -e /usr/include/stdio.h ] || MISSING+=(libc6-dev)
+  fi
   want curl curl
   want jq jq
   want ip iproute2
@@ -43,6 +46,11 @@ choose_packages() {
   if ! docker_answers >/dev/null; then
     want dockerd docker.io
     want iptables iptables
+  fi
+  if [ "$1" != demo ]; then
+    want debootstrap debootstrap
+    # A machine that is no Debian has other keys.
+    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || MISSING+=(debian-archive-keyring)
   fi
   if [ "$1" = test ]; then
     want iptables iptables
@@ -231,9 +239,15 @@ case "${1:-}" in
     ensure_rust
     if [ "$1" = test ]; then ensure_contract_tools; fi
     ;;
+  templates)
+    choose_packages templates
+    install_packages
+    ensure_docker_client
+    ensure_docker
+    ;;
   stop-docker) stop_docker ;;
   *)
-    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac
