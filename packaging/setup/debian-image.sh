@@ -4,6 +4,9 @@
 #   debian-image.sh NAME:TAG     makes the image in the Docker of DOCKERFORGE_DOCKER_SOCKET, where it is not there yet;
 #                                the tag is the release: 11, 12, 13, or its code name
 #
+# Templates that ship are based on base.dockerforge.invalid/debian:12. That domain never exists (RFC 2606): where the image
+# is missing Docker cannot pull a stranger's of the same name.
+#
 # About 80 MB in half a minute, as root. The packages come from where this machine has its own, and so do those that are
 # installed in containers later; DOCKERFORGE_DEBIAN_MIRROR names another mirror, for a machine that is no Debian.
 set -euo pipefail
@@ -106,7 +109,7 @@ main() {
 case "${1:-}" in
   ?*:?*) main "$1" ;;
   *)
-    sed -n '2,8s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,11s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac
