@@ -2,8 +2,8 @@
 # Makes a Debian machine ready: installs what is missing from Debian's own packages, starts Docker where it is not
 # running. Says each thing it does in one line, says nothing of what is already there, and can be repeated.
 #
-#   setup.sh demo        what `make demo` needs: a compiler's linker, Docker, busybox, curl, jq
-#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools, debootstrap, and from PyPI, into a
+#   setup.sh demo        what `make demo` needs: a compiler's linker, Docker, debootstrap, curl, jq
+#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools, busybox, and from PyPI, into a
 #                        folder of its own, what the contract tests run
 #   setup.sh templates   what the templates that ship need: Docker, debootstrap for their base image, curl, jq
 #   setup.sh stop-docker stops a Docker that this script had to start by hand, if nothing uses it any more
@@ -41,18 +41,16 @@ choose_packages() {
   want gzip gzip
   want flock util-linux
   [ -e /etc/ssl/certs/ca-certificates.crt ] || MISSING+=(ca-certificates)
-  # The static one: it goes into images that contain nothing else, not even a C library.
-  if ! busybox_is_static; then MISSING+=(busybox-static); fi
   if ! docker_answers >/dev/null; then
     want dockerd docker.io
     want iptables iptables
   fi
-  if [ "$1" != demo ]; then
-    want debootstrap debootstrap
-    # A machine that is no Debian has other keys.
-    [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || MISSING+=(debian-archive-keyring)
-  fi
+  want debootstrap debootstrap
+  # A machine that is no Debian has other keys.
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || MISSING+=(debian-archive-keyring)
   if [ "$1" = test ]; then
+    # The static one: it goes into images that contain nothing else, not even a C library.
+    if ! busybox_is_static; then MISSING+=(busybox-static); fi
     want iptables iptables
     want nsenter util-linux
     want containerd containerd
