@@ -16,7 +16,7 @@ TEST_FEATURES := --features dockerforge-coordinator/testing,dockerforge-agent/te
 # Empty where cargo-nextest is not installed; then cargo's own runner is used.
 NEXTEST := $(shell PATH="$(PATH)" command -v cargo-nextest)
 TESTBED := tests/testbed/testbed
-SCRIPTS := .ci/run $(wildcard packaging/*.sh packaging/*/*.sh coordinator/src/build/provision/*.sh coordinator/src/build/provision/*/*.sh) $(filter-out %.md,$(wildcard tests/testbed/*))
+SCRIPTS := .ci/run $(wildcard packaging/*.sh packaging/*/*.sh packaging/templates/*/files/*.sh coordinator/src/build/provision/*.sh coordinator/src/build/provision/*/*.sh) $(filter-out %.md,$(wildcard tests/testbed/*))
 
 .PHONY: help
 help: ## this list
@@ -31,7 +31,7 @@ dist: ## both binaries as they are shipped: target/dist/ (takes many minutes)
 	cargo build $(CARGO_FLAGS) --profile dist -p dockerforge-coordinator -p dockerforge-agent --bins
 
 .PHONY: demo
-demo: ## a host enrols, an image is built, a container answers - for real, on this machine (as root)
+demo: ## a host enrols, databases are launched on it, a blog linked to them answers - for real, here (as root)
 	@packaging/setup/setup.sh demo
 	@packaging/demo/demo.sh
 
@@ -79,6 +79,16 @@ faults-long: setup ## kill -9 at every named step on both databases: the whole m
 faults-in-bed:
 	cargo build $(CARGO_FLAGS) --workspace --bins $(TEST_FEATURES)
 	cargo test $(CARGO_FLAGS) -p dockerforge-tests $(TEST_FEATURES) --test faults --no-fail-fast -- --nocapture --test-threads 2
+
+.PHONY: story
+story: setup ## the templates that ship: a blog, linked to databases that were told of it while they ran (10 minutes)
+	@$(TESTBED) run $(MAKE) --no-print-directory story-in-bed
+
+.PHONY: story-in-bed
+story-in-bed:
+	@tests/testbed/debian-image up
+	cargo build $(CARGO_FLAGS) --workspace --bins $(TEST_FEATURES)
+	cargo test $(CARGO_FLAGS) -p dockerforge-tests $(TEST_FEATURES) --test story -- --ignored --nocapture
 
 .PHONY: contract-long
 contract-long: setup ## the API against its document, many times over and other things each time

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Removes every trace of `make demo`: the agent and the coordinator, what they made in Docker (only objects with the
-# demo cluster's label), the base image and the demo's folder. Can be repeated; says what it leaves.
+# demo cluster's label), the base image if the demo made it, and the demo's folder. Can be repeated; says what it leaves.
 #
 #   demo-down.sh [--keep-docker]     --keep-docker: do not stop a Docker that the set-up started
 set -euo pipefail
@@ -65,7 +65,7 @@ if docker_answers >/dev/null; then
     remove volume docker volume ls -q --filter "$label"
   fi
   # By its name: other names of the same image are not ours.
-  remove image docker image ls --format '{{.Repository}}:{{.Tag}}' "$DEMO_BASE"
+  if [ -e "$BASE_MARK" ]; then remove image docker image ls --format '{{.Repository}}:{{.Tag}}' "$BASE"; fi
 fi
 if [ -e "$DEMO_MARK" ]; then
   say "removing $DEMO_DIR"

@@ -5,16 +5,22 @@
 . "$(dirname -- "${BASH_SOURCE[0]}")/../setup/lib.sh"
 
 DEMO_DIR=${DEMO_DIR:-$CHECKOUT/target/demo}
-DEMO_BASE=dockerforge-demo/base:1
 API_PORT=${DEMO_API_PORT:-7080}
 AGENT_PORT=${DEMO_AGENT_PORT:-7443}
+BLOG_PORT=${DEMO_BLOG_PORT:-8080}
+# What the templates that ship are based on.
+BASE=base.dockerforge.invalid/debian:12
+# Names below localhost are this machine, to browsers and to curl (RFC 6761).
+BLOG=http://blog.localhost:$BLOG_PORT
 API=http://127.0.0.1:$API_PORT
 BIN=${CARGO_TARGET_DIR:-$CHECKOUT/target}/debug
 COORDINATOR_PID=$DEMO_DIR/coordinator.pid
 AGENT_PID=$DEMO_DIR/agent.pid
 # Only a folder that has this is the demo's to remove: DEMO_DIR may have been set to anything.
 DEMO_MARK=$DEMO_DIR/.dockerforge-demo
-export DEMO_MARK DEMO_BASE AGENT_PORT API BIN COORDINATOR_PID AGENT_PID
+# There where the demo made the base image: one that was there before stays.
+BASE_MARK=$DEMO_DIR/made-the-base-image
+export DEMO_MARK BASE BASE_MARK AGENT_PORT BLOG_PORT BLOG API BIN COORDINATOR_PID AGENT_PID
 
 # The key that requests are made with; `request` sends it and never shows it.
 KEY=
@@ -39,17 +45,22 @@ step() {
 note() { printf '   %s\n' "$*"; }
 shown() { printf '%s   $ %s%s\n' "$CYAN" "$*" "$PLAIN"; }
 
-# A secret in a terminal is a secret in a screenshot: keys are shown by their beginning.
-masked() { jq -c 'if type == "object" and has("key") then .key |= .[:8] + "…" else . end'; }
+# A secret in a terminal is a secret in a screenshot: keys and passwords are shown by their beginning.
+masked() {
+  jq -c 'walk(if type == "object" then
+    with_entries(if (.key | IN("key", "password")) and (.value | type) == "string" then .value |= .[:8] + "…" else . end)
+  else . end)'
+}
 
 indented() { sed 's/^/     /'; }
 
-# request METHOD PATH [JSON]: sends it, shows both sides, and leaves the answer in STATUS, BODY and LOCATION.
+# request METHOD PATH [JSON]: sends it, shows both sides, and leaves the answer in STATUS, BODY and LOCATION. Where SHOW is
+# set, it is the jq filter that takes what is shown out of the answer's body.
 request() {
   local method=$1 path=$2 body=${3:-} arguments=()
   printf '   %s> %s %s%s\n' "$CYAN" "$method" "$path" "$PLAIN"
   if [ -n "$body" ]; then
-    "${JQ[@]}" . <<<"$body" | indented
+    masked <<<"$body" | "${JQ[@]}" . | indented
     arguments=(-H 'Content-Type: application/json' --data-binary "$body")
   fi
   exchange -X "$method" "${arguments[@]}" "$API$path"
@@ -72,7 +83,7 @@ exchange() {
 show_answer() {
   printf '   %s< %s%s%s\n' "$GREEN" "$STATUS" "${LOCATION:+, Location: $LOCATION}" "$PLAIN"
   if [ -n "$BODY" ]; then
-    if jq -e . >/dev/null 2>&1 <<<"$BODY"; then masked | "${JQ[@]}" .; else cat; fi <<<"$BODY" | indented
+    if jq -e . >/dev/null 2>&1 <<<"$BODY"; then masked | "${JQ[@]}" "${SHOW:-.}"; else cat; fi <<<"$BODY" | indented
   fi
 }
 

@@ -13,7 +13,7 @@ SAY_AS=image
 main() {
   local image=$1 busybox applet root
   if docker image inspect "$image" >/dev/null 2>&1; then return 0; fi
-  busybox=$(command -v busybox) || die "busybox is not installed: run packaging/setup/setup.sh demo"
+  busybox=$(command -v busybox) || die "busybox is not installed: run packaging/setup/setup.sh test"
   root=$(mktemp -d)
   # shellcheck disable=SC2064 # the folder's name is wanted as it is now
   trap "rm -rf -- '$root'" EXIT

@@ -2,9 +2,10 @@
 # Makes a Debian machine ready: installs what is missing from Debian's own packages, starts Docker where it is not
 # running. Says each thing it does in one line, says nothing of what is already there, and can be repeated.
 #
-#   setup.sh demo        what `make demo` needs: a compiler's linker, Docker, busybox, curl, jq
-#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools, and from PyPI, into a folder of
-#                        its own, what the contract tests run
+#   setup.sh demo        what `make demo` needs: a compiler's linker, Docker, debootstrap, curl, jq
+#   setup.sh test        that, and what the tests need: PostgreSQL, a registry, network tools, busybox, and from PyPI, into a
+#                        folder of its own, what the contract tests run
+#   setup.sh templates   what the templates that ship need: Docker, debootstrap for their base image, curl, jq
 #   setup.sh stop-docker stops a Docker that this script had to start by hand, if nothing uses it any more
 #
 # Works with systemd as PID 1 and without any init system (then dockerd is started by hand). A Docker that is already
@@ -27,8 +28,10 @@ want() { have "$1" || [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] || MISSING+=("$
 installed() { dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null | grep -qx installed; }
 
 choose_packages() {
-  want cc gcc
-  [ -e /usr/include/stdio.h ] || MISSING+=(libc6-dev)
+  if [ "$1" != templates ]; then
+    want cc gcc
+    [ -e /usr/include/stdio.h ] || MISSING+=(libc6-dev)
+  fi
   want curl curl
   want jq jq
   want ip iproute2
@@ -38,13 +41,16 @@ choose_packages() {
   want gzip gzip
   want flock util-linux
   [ -e /etc/ssl/certs/ca-certificates.crt ] || MISSING+=(ca-certificates)
-  # The static one: it goes into images that contain nothing else, not even a C library.
-  if ! busybox_is_static; then MISSING+=(busybox-static); fi
   if ! docker_answers >/dev/null; then
     want dockerd docker.io
     want iptables iptables
   fi
+  want debootstrap debootstrap
+  # A machine that is no Debian has other keys.
+  [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || MISSING+=(debian-archive-keyring)
   if [ "$1" = test ]; then
+    # The static one: it goes into images that contain nothing else, not even a C library.
+    if ! busybox_is_static; then MISSING+=(busybox-static); fi
     want iptables iptables
     want nsenter util-linux
     want containerd containerd
@@ -231,9 +237,15 @@ case "${1:-}" in
     ensure_rust
     if [ "$1" = test ]; then ensure_contract_tools; fi
     ;;
+  templates)
+    choose_packages templates
+    install_packages
+    ensure_docker_client
+    ensure_docker
+    ;;
   stop-docker) stop_docker ;;
   *)
-    sed -n '2,12s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac

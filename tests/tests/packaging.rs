@@ -1,8 +1,12 @@
 //! What is packaged is what the programs understand: each configuration file of `packaging/config` is loaded as it is
-//! shipped, and again with every commented setting taken in. Run by `cargo test`; needs nothing.
+//! shipped, and again with every commented setting taken in; the parameters of each template of `packaging/templates` are taken
+//! as a coordinator takes them. Run by `cargo test`; needs nothing.
 
 use dockerforge_agent::config::RunArgs;
+use dockerforge_coordinator::build::schema::Schema;
 use dockerforge_coordinator::config::{Config, ServeArgs};
+use dockerforge_protocol::spec::Document;
+use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 fn packaged(name: &str) -> PathBuf {
@@ -73,5 +77,78 @@ fn the_alert_rules_and_the_dashboard_are_well_formed() {
     let rules = folder.join("prometheus/dockerforge.rules.yml");
     if let Ok(checked) = std::process::Command::new("promtool").args(["check", "rules"]).arg(&rules).output() {
         assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+    }
+}
+
+fn template(folder: &str, document: &str) -> (PathBuf, Value) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/templates").join(folder);
+    let text = std::fs::read_to_string(folder.join(document)).unwrap();
+    (folder, serde_json::from_str(&text).unwrap())
+}
+
+fn document(value: &Value) -> Document {
+    Document::try_from(value.clone()).unwrap()
+}
+
+#[test]
+fn the_templates_take_what_their_readme_names_and_know_what_of_it_is_secret() {
+    let databases = json!({"mysql": {"root_password": "p p'\"\\$`", "bind": "0.0.0.0", "databases": {
+        "blog_1": {"user": "blog", "password": "p p'\"\\$`", "charset": "utf8mb4"}}}});
+    let blog = json!({"wordpress": {
+        "title": "A 'blog'", "domain": "blog.example.org:8080", "scheme": "https", "theme": "twentytwentyone", "language": "pt_BR",
+        "admin": {"user": "ana", "email": "ana@example.org", "password": "p p'\"\\$`"},
+        "db": {"host": "mysql", "name": "blog_1", "user": "blog", "password": "p p'\"\\$`", "prefix": "wp_"},
+        "post": {"title": "Hello", "content": ""}}});
+    for (folder, chosen, secrets) in [
+        ("mysql", databases, ["/mysql/databases/blog_1/password", "/mysql/root_password"]),
+        ("wordpress", blog, ["/wordpress/admin/password", "/wordpress/db/password"]),
+    ] {
+        let (_, body) = template(folder, "template.json");
+        let schema =
+            Schema::compile(&document(&body["parameters"])).unwrap_or_else(|wrong| panic!("{folder}: {wrong:?}"));
+        let problems = schema.problems(&document(&chosen));
+        assert!(problems.is_empty(), "{folder}: {problems:?}");
+        let (shown, found) = schema.part(&document(&chosen));
+        assert_eq!(found.keys().collect::<Vec<_>>(), secrets);
+        assert!(!format!("{:?}", shown.members()).contains("p p'"), "{folder}");
+    }
+}
+
+#[test]
+fn the_parameters_of_the_templates_refuse_what_would_be_another_database_or_user() {
+    let (_, body) = template("mysql", "template.json");
+    let schema = Schema::compile(&document(&body["parameters"])).unwrap();
+    let refused = |name: &str, user: &str, password: &str| {
+        let databases = json!({name: {"user": user, "password": password}});
+        !schema.problems(&document(&json!({"mysql": {"databases": databases}}))).is_empty()
+    };
+    assert!(!refused("blog", "blog", "long enough"));
+    for (name, user, password) in [
+        ("mysql", "blog", "long enough"),
+        ("a`b", "blog", "long enough"),
+        ("blog", "root", "long enough"),
+        ("blog", "o'brien", "long enough"),
+        ("blog", "blog", "short"),
+        ("blog", "blog", "two\nlines"),
+    ] {
+        assert!(refused(name, user, password), "{name} {user} {password:?}");
+    }
+}
+
+#[test]
+fn each_item_of_a_templates_run_list_is_a_role_and_a_cookbook() {
+    for name in ["mysql", "wordpress"] {
+        let (folder, body) = template(name, "template.json");
+        for item in body["run_list"].as_array().unwrap() {
+            let item = item.as_str().unwrap().strip_prefix("recipe[").and_then(|rest| rest.strip_suffix(']')).unwrap();
+            for file in [format!("roles/{item}/tasks/main.yml"), format!("cookbooks/{item}/recipes/default.rb")] {
+                assert!(folder.join(&file).is_file(), "{name} has no {file}");
+            }
+        }
+        // The same template but for what converges it.
+        let (_, chef) = template(name, "template-chef.json");
+        let mut said: Vec<_> = chef.as_object().unwrap().keys().map(String::as_str).collect();
+        said.sort_unstable();
+        assert_eq!((said, &chef["provisioner"]), (vec!["base", "name", "provisioner"], &json!("chef-solo")));
     }
 }

@@ -102,16 +102,18 @@ async fn run_build(
         Err(error) => return Ok(Err(error)),
     };
     let mut begun = false;
+    let mut base = None;
     while let Some(item) = work.unless_stopped(output.next()).await? {
         let text = match item {
             Ok(output) => output.text,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(with_base(work, base.as_deref(), error).await)),
         };
         if !begun {
             begun = true;
             work.done("building");
         }
         if let Some((step, percent)) = parse_step(&text) {
+            base = base_of(&text);
             work.progress(&step, Some(percent));
         }
         work.say(&text);
@@ -127,6 +129,26 @@ fn parse_step(text: &str) -> Option<(String, u8)> {
     let percent = (at.saturating_sub(1) * 100).checked_div(of)?.min(98);
     let instruction: String = instruction.trim().chars().take(200).collect();
     Some((format!("build {at}/{of}: {instruction}"), u8::try_from(percent.max(1)).ok()?))
+}
+
+/// The image that a step of a build begins from, if it is such a step.
+fn base_of(step: &str) -> Option<String> {
+    let mut words = step.split_once(" : ")?.1.split_whitespace();
+    let from = words.next()?.eq_ignore_ascii_case("from");
+    words.find(|word| !word.starts_with("--")).filter(|_| from).map(str::to_owned)
+}
+
+/// The failure of a step that begins from this image, which is named where it is not on the host: of what could not be pulled
+/// Docker names the registry at best.
+async fn with_base(work: &Work<'_>, base: Option<&str>, error: DockerError) -> DockerError {
+    let (Some(base), DockerError::Refused { status, message }) = (base, &error) else { return error };
+    match work.settings.engine.image_inspect(base).await {
+        Err(DockerError::NotFound { .. }) => {
+            let message = format!("the base image {base} is not on this host and cannot be pulled: {message}");
+            DockerError::Refused { status: *status, message }
+        }
+        _ => error,
+    }
 }
 
 /// Removes what a stopped build left.
@@ -290,7 +312,20 @@ async fn run_pull(work: &Work<'_>, command: &PullImage) -> Result<(), Ended> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_step;
+    use super::{base_of, parse_step};
+
+    #[test]
+    fn the_image_that_a_step_begins_from_is_known() {
+        for (step, base) in [
+            ("Step 1/9 : FROM base.example/debian:12\n", Some("base.example/debian:12")),
+            ("Step 3/9 : from --platform=linux/arm64 debian AS files", Some("debian")),
+            ("Step 2/9 : RUN echo FROM x", None),
+            ("Step 2/9 : FROM", None),
+            ("FROM x", None),
+        ] {
+            assert_eq!(base_of(step).as_deref(), base, "{step}");
+        }
+    }
 
     #[test]
     fn a_build_step_is_progress() {

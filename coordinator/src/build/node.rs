@@ -2,12 +2,22 @@
 //! Called by the services and by [`super::render`].
 
 use crate::domain::configuration::{Configuration, run_list};
-use crate::domain::template::{RunListItem, Template};
+use crate::domain::template::{Provisioner, RunListItem, Template};
 use dockerforge_protocol::spec::Document;
 use serde_json::{Value, json};
 
-/// Members of a node that are ours: attributes must not be called so.
-pub const RESERVED: [&str; 2] = ["run_list", "dockerforge"];
+/// Members of a node that are ours.
+const OURS: [&str; 2] = ["run_list", "dockerforge"];
+/// What the names of Ansible's own variables begin with, and those of our playbook's. A node's attributes are extra variables,
+/// which win over all others: one called `ansible_connection` would lead Ansible elsewhere.
+const VARIABLES: [&str; 2] = ["ansible_", "dockerforge_"];
+
+/// Whether attributes and parameters cannot be called so.
+#[must_use]
+pub fn reserved(provisioner: Provisioner, name: &str) -> bool {
+    let variable = provisioner == Provisioner::Ansible && VARIABLES.iter().any(|own| name.starts_with(own));
+    variable || OURS.contains(&name)
+}
 
 /// The node JSON: `run_list` beside the attributes, these merged from the schema's defaults, the template's attributes, the
 /// parameters and the additions, each over the one before; and under `dockerforge` what it is the node of. Secrets are in it
@@ -28,4 +38,21 @@ pub fn node(template: &Template, configuration: &Configuration, defaults: &Docum
         }),
     );
     Value::Object(node)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_provisioner_reads_for_itself_is_no_name_of_an_attribute() {
+        for name in ["run_list", "dockerforge"] {
+            assert!(Provisioner::ALL.iter().all(|provisioner| reserved(*provisioner, name)), "{name}");
+        }
+        for name in ["ansible_connection", "ansible_python_interpreter", "dockerforge_phase", "dockerforge_entry"] {
+            assert!(reserved(Provisioner::Ansible, name), "{name}");
+            assert!(!reserved(Provisioner::ChefSolo, name) && !reserved(Provisioner::Shell, name), "{name}");
+        }
+        assert!(!reserved(Provisioner::Ansible, "ansible") && !reserved(Provisioner::Ansible, "mysql"));
+    }
 }

@@ -2,7 +2,7 @@
 //! the schema says is a secret is sealed, and never shown.
 
 use super::idempotency::{self, Key};
-use super::templates::check_additions;
+use super::templates::{check_additions, reserved_names};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
 use crate::build::schema::{Schema, Secrets, join};
@@ -12,7 +12,7 @@ use crate::domain::image::{MadeOf, Recipe};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
 use crate::domain::template::{RunListItem, Template};
-use crate::domain::{Kind, Refusal, Violation};
+use crate::domain::{Kind, Refusal};
 pub use crate::store::configurations::Filter;
 use crate::store::{self, Conn};
 use crate::vault::{Vault, VaultError};
@@ -75,10 +75,9 @@ struct Fitted {
 /// Says all that is wrong with a choice, or parts it from its secrets.
 fn fit(template: &Template, choice: Choice) -> Result<Fitted> {
     let mut problems = Vec::new();
-    check_additions(&choice.run_list, &choice.attributes, &mut problems);
-    for name in node::RESERVED.iter().filter(|name| choice.parameters.members().contains_key(**name)) {
-        problems.push(Violation::new(format!("/parameters/{name}"), "this is the node's own"));
-    }
+    let provisioner = template.spec.provisioner;
+    check_additions(provisioner, &choice.run_list, &choice.attributes, &mut problems);
+    problems.extend(reserved_names(provisioner, "parameters", &choice.parameters));
     let schema = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?;
     problems.extend(schema.problems(&choice.parameters));
     if !problems.is_empty() {

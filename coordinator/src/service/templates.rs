@@ -5,11 +5,11 @@ use super::idempotency::{self, Key};
 use super::{Result, Services, once};
 use crate::access::{Administer, Permit, Read, Write};
 use crate::build::archive::Limits;
-use crate::build::node::RESERVED;
+use crate::build::node::reserved;
 use crate::build::schema::Schema;
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
-use crate::domain::template::{LIMIT, MAX_RUN_LIST, RunListItem, Template, TemplateSpec, deletable};
+use crate::domain::template::{LIMIT, MAX_RUN_LIST, Provisioner, RunListItem, Template, TemplateSpec, deletable};
 use crate::domain::{Kind, Refusal, Violation};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::ContextRef;
@@ -40,13 +40,18 @@ impl NewTemplate {
         if self.spec.run_list.is_empty() {
             problems.push(Violation::new("/run_list", "expected at least one entry"));
         }
-        check_additions(&self.spec.run_list, &self.spec.attributes, &mut problems);
+        check_additions(self.spec.provisioner, &self.spec.run_list, &self.spec.attributes, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(Refusal::Invalid(problems).into()) }
     }
 }
 
 /// What holds of every run list and of all attributes.
-pub(super) fn check_additions(run_list: &[RunListItem], attributes: &Document, problems: &mut Vec<Violation>) {
+pub(super) fn check_additions(
+    provisioner: Provisioner,
+    run_list: &[RunListItem],
+    attributes: &Document,
+    problems: &mut Vec<Violation>,
+) {
     if run_list.len() > MAX_RUN_LIST {
         problems.push(Violation::new("/run_list", format!("expected at most {MAX_RUN_LIST} entries")));
     }
@@ -55,12 +60,16 @@ pub(super) fn check_additions(run_list: &[RunListItem], attributes: &Document, p
             problems.push(Violation::new(format!("/run_list/{i}"), "this entry is there twice"));
         }
     }
-    for name in RESERVED.iter().filter(|name| attributes.members().contains_key(**name)) {
-        problems.push(Violation::new(
-            format!("/attributes/{name}"),
-            "attributes cannot be called so: this is the node's own",
-        ));
-    }
+    problems.extend(reserved_names(provisioner, "attributes", attributes));
+}
+
+/// A violation for each name in a part of the node that is not to be chosen.
+pub(super) fn reserved_names(provisioner: Provisioner, part: &str, document: &Document) -> Vec<Violation> {
+    let names = document.members().keys().filter(|name| reserved(provisioner, name));
+    let pointers = names.map(|name| format!("/{part}/{}", name.replace('~', "~0").replace('/', "~1")));
+    pointers
+        .map(|at| Violation::new(at, "expected another name: this is the node's or the provisioner's own"))
+        .collect()
 }
 
 impl Services {

@@ -20,6 +20,8 @@ case $DOCKERFORGE_PHASE in
     ;;
 esac
 : >"$DOCKERFORGE_OUTCOME"
+# What is secret has its mode by now; what is laid down is as programs expect it.
+umask 022
 export DOCKERFORGE_PHASE DOCKERFORGE_HOME DOCKERFORGE_WORK DOCKERFORGE_NODE DOCKERFORGE_OUTCOME
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8
 code=0

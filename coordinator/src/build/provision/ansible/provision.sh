@@ -1,7 +1,10 @@
 #!/bin/sh
 # Runs the roles of the run list on a local connection. The attributes are extra variables: they win over a role's own.
 set -eu
-export ANSIBLE_CONFIG=/dev/null ANSIBLE_NOCOLOR=1 ANSIBLE_LOCALHOST_WARNING=False ANSIBLE_RETRY_FILES_ENABLED=False
+# No settings but these. It has to be a file, and called so.
+: >"$DOCKERFORGE_WORK/ansible.cfg"
+export ANSIBLE_CONFIG="$DOCKERFORGE_WORK/ansible.cfg"
+export ANSIBLE_NOCOLOR=1 ANSIBLE_LOCALHOST_WARNING=False ANSIBLE_RETRY_FILES_ENABLED=False
 export ANSIBLE_ROLES_PATH="$DOCKERFORGE_HOME/archive/roles:$DOCKERFORGE_HOME/archive"
 export ANSIBLE_CALLBACK_PLUGINS="$DOCKERFORGE_HOME/callback_plugins" ANSIBLE_CALLBACKS_ENABLED=dockerforge
 export ANSIBLE_LOCAL_TEMP="$DOCKERFORGE_WORK/local" ANSIBLE_REMOTE_TEMP="$DOCKERFORGE_WORK/remote"

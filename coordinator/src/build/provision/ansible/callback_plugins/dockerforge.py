@@ -1,9 +1,11 @@
-"""Notes what changed and what failed, a JSON object a line, where converge.sh reads it."""
+"""Notes what changed and what failed, a JSON object a line, where converge.sh reads it. And keeps what the node says what it is:
+text that somebody chose, and no expression."""
 
 import json
 import os
 
 from ansible.plugins.callback import CallbackBase
+from ansible.utils.unsafe_proxy import wrap_var
 
 
 class CallbackModule(CallbackBase):
@@ -21,6 +23,12 @@ class CallbackModule(CallbackBase):
         line = {"resource": result._task.get_name(), "status": status, "detail": detail[:500]}
         with open(os.environ["DOCKERFORGE_OUTCOME"], "a", encoding="utf-8") as outcome:
             outcome.write(json.dumps(line) + "\n")
+
+    def v2_playbook_on_play_start(self, play):
+        # Otherwise {{ lookup('pipe', ...) }} in the title of a blog would be run, and a password with {{ in it be another one.
+        values = play.get_variable_manager().extra_vars
+        for name in values:
+            values[name] = wrap_var(values[name])
 
     def v2_runner_on_ok(self, result):
         if result._result.get("changed", False):

@@ -1,0 +1,4 @@
+name 'mysql-server'
+version '0.1.0'
+chef_version '>= 15.0'
+supports 'debian'

@@ -1,0 +1,150 @@
+//! One coordinator with the templates that ship, one host, and what is made of the templates on it.
+
+use crate::visitor::Visitor;
+use dockerforge_tests::{
+    agent::Agent,
+    client::{Api, Job},
+    cluster::Cluster,
+    docker::Witness,
+    recipes::configuration,
+    wait,
+};
+use serde_json::{Value, json};
+use std::{path::Path, process::Command};
+
+/// What the templates are based on: `packaging/setup/debian-image.sh` makes it.
+pub const BASE: &str = "base.dockerforge.invalid/debian:12";
+/// A build installs some hundred packages.
+const BUILD: u64 = 1200;
+const CONVERGE: u64 = 240;
+
+/// What was made of one template.
+pub struct Made {
+    pub configuration: String,
+    pub image: String,
+    /// Empty until it is launched.
+    pub container: String,
+}
+
+/// See the module. The agent first: it goes before its cluster does.
+pub struct Scene {
+    pub agent: Agent,
+    pub api: Api,
+    pub cluster: Cluster,
+}
+
+/// Registers the templates with the script that ships, as an administrator, for every user.
+pub fn register_templates(cluster: &Cluster) {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/templates/register.sh");
+    let output = Command::new(&script)
+        .arg("--public")
+        .env("DOCKERFORGE_URL", cluster.anonymous().base())
+        .env("DOCKERFORGE_KEY_FILE", cluster.data().join("admin.key"))
+        .output()
+        .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// The id of a template.
+pub async fn template(api: &Api, name: &str) -> String {
+    let found = api.get(&format!("/v1/templates?name={name}")).await.expect(200).json;
+    let template = &found["items"][0];
+    assert_eq!((&template["name"], &template["base"]), (&json!(name), &json!(BASE)), "{found}");
+    template["id"].as_str().unwrap().to_owned()
+}
+
+/// Changes parameters of a configuration; answers how it is shown then.
+pub async fn patch(api: &Api, id: &str, parameters: Value) -> Value {
+    let path = format!("/v1/configurations/{id}");
+    api.patch(&path, &json!({"parameters": parameters})).await.expect(200).json
+}
+
+/// Converges a container to the end, whatever that is.
+pub async fn converged(api: &Api, container: &str) -> Job {
+    let job = api.post(&format!("/v1/containers/{container}/converge"), &json!({})).await.accepted();
+    api.ended(&job.id, CONVERGE).await
+}
+
+/// Converges a container; answers what it changed.
+pub async fn converge(api: &Api, container: &str) -> Vec<String> {
+    let job = converged(api, container).await;
+    assert_eq!(job.state, "succeeded", "{job:?}\n{}", api.log(&job.id).await.text);
+    let result = job.result.expect("a result");
+    let resources = result["resources"].as_array().expect("the resources");
+    resources.iter().map(|resource| resource["resource"].as_str().unwrap().to_owned()).collect()
+}
+
+impl Scene {
+    pub async fn start() -> Self {
+        let base = Witness::first().has_image(BASE).await;
+        assert!(
+            base,
+            "{BASE} is not on the test bed's Docker: `make story` makes it with packaging/setup/debian-image.sh"
+        );
+        let cluster = Cluster::start().await;
+        register_templates(&cluster);
+        let (_, api) = cluster.user("ana").await;
+        let agent = cluster.host(&api, "vps").await;
+        Self { agent, api, cluster }
+    }
+
+    /// A configuration of a template, and its image.
+    pub async fn built(&self, name: &str, of: &str, parameters: Value) -> Made {
+        let configuration = configuration(&self.api, name, &template(&self.api, of).await, parameters).await;
+        let asked = json!({"name": name, "host": self.agent.host, "configuration": configuration});
+        let job = self.api.post("/v1/images", &asked).await.accepted();
+        let image = self.api.succeeded(&job, BUILD).await;
+        Made { configuration, image, container: String::new() }
+    }
+
+    /// With its container.
+    pub async fn launched(&self, made: Made, rest: Value) -> Made {
+        let name = self.api.image(&made.image).await.name;
+        Made { container: self.agent.container(&name, &made.image, rest).await, ..made }
+    }
+
+    /// What a script in a container writes, which has to succeed.
+    pub async fn exec(&self, made: &Made, script: &str) -> String {
+        let body = json!({"command": ["sh", "-c", script]});
+        let job = self.api.post(&format!("/v1/containers/{}/exec", made.container), &body).await.accepted();
+        self.api.succeeded(&job, 60).await;
+        let text = self.api.log(&job.id).await.text;
+        let result = self.api.job(&job.id).await.result.unwrap_or_default();
+        assert_eq!(result["exit_code"], 0, "{script}: {text}");
+        text.trim_end().to_owned()
+    }
+
+    /// What the databases answer to root.
+    pub async fn sql(&self, databases: &Made, query: &str) -> String {
+        assert!(!query.contains('"'), "it goes through a shell");
+        self.exec(databases, &format!("mariadb -N -B -e \"{query}\"")).await
+    }
+
+    pub async fn docker_id(&self, made: &Made) -> Option<String> {
+        self.agent.docker.of_container(&made.container).await.remove(0).id
+    }
+
+    /// Who visits a container's published port, as soon as it answers. Docker may choose another one at each start.
+    pub async fn visitor(&self, made: &Made) -> Visitor {
+        wait::until(60, "the web server answers", async || {
+            let observed = self.api.container(&made.container).await.observed;
+            let port = observed.ports.first().map(|port| port.host).ok_or_else(|| format!("{observed:?}"))?;
+            Visitor::at(port).await
+        })
+        .await
+    }
+
+    pub async fn restarted(&self, made: &Made) {
+        let job = self.api.post(&format!("/v1/containers/{}/restart", made.container), &json!({})).await.accepted();
+        self.api.succeeded(&job, 120).await;
+    }
+
+    /// The blog, its comment and its file are there, and so are they in the database.
+    pub async fn nothing_is_lost(&self, databases: &Made, blog: &Made, title: &str) {
+        let visitor = self.visitor(blog).await;
+        visitor.sees_the_blog(title).await;
+        assert_eq!(visitor.page("/wp-content/uploads/kept.txt").await.text, "kept\n");
+        let comments = "SELECT comment_content FROM blog.wp_comments WHERE comment_author = 'A guest'";
+        assert_eq!(self.sql(databases, comments).await, crate::visitor::COMMENT);
+    }
+}
