@@ -2,7 +2,7 @@
 //! it is a build context; the node with its secrets is given to its host alone, while the job is in work.
 
 use super::configurations::{made_of, named, unseal};
-use super::idempotency::Key;
+use super::idempotency::{self, Key};
 use super::operations::{Begun, begin};
 use super::{Result, Services, once};
 use crate::access::{Permit, Write};
@@ -42,17 +42,26 @@ impl Services {
         id: ContainerId,
         asked: Converge,
     ) -> Result<JobId> {
-        let (made_of, context, claim) = self.converge_context(permit.user(), id, asked.version).await?;
+        // What was asked before under the same key is not judged anew: its answer is known.
+        let known = idempotency::is_known(&mut self.store.read().await?, permit.user(), key).await?;
+        let (prepared, claim) = if known {
+            (None, None)
+        } else {
+            let (made_of, context, claim) = self.converge_context(permit.user(), id, asked.version).await?;
+            (Some((made_of, context)), Some(claim))
+        };
         let result = once!({
             let (permit, key, asked) = (permit.clone(), key.cloned(), asked.clone());
-            let context = context.clone();
+            let prepared = prepared.clone();
             self.store
                 .write(move |conn| {
-                    Box::pin(async move { converge(conn, &permit, key.as_ref(), id, made_of, context, asked).await })
+                    Box::pin(async move { converge(conn, &permit, key.as_ref(), id, prepared, asked).await })
                 })
                 .await
         });
-        self.context_release(claim).await;
+        if let Some(claim) = claim {
+            self.context_release(claim).await;
+        }
         let (job, host) = result?;
         if let Some(host) = host {
             self.signals.wake_host(host);
@@ -126,8 +135,7 @@ async fn converge(
     permit: &Permit<Write>,
     key: Option<&Key>,
     id: ContainerId,
-    of: MadeOf,
-    context: ContextRef,
+    prepared: Option<(MadeOf, ContextRef)>,
     asked: Converge,
 ) -> Result<(JobId, Option<HostId>)> {
     let user = permit.user();
@@ -135,6 +143,8 @@ async fn converge(
         Begun::New { container, job, now } => (*container, job, now),
         Begun::Again(job) => return Ok((job, None)),
     };
+    // The key was forgotten between the look and now.
+    let (of, context) = prepared.ok_or(super::ServiceError::Outrun)?;
     // Whoever says what runs as root in such a container may do so on its host.
     super::host_access::demand(conn, &container, permit.scopes()).await?;
     if container.desired == DesiredState::Stopped {

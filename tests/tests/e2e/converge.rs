@@ -74,13 +74,25 @@ async fn a_running_container_becomes_what_its_configuration_says_and_a_second_co
     assert_eq!((&served(port).await["title"], &served(port).await["password"]), (&json!("two"), &json!(PASSWORD)));
     assert_eq!(changed(&api, &container).await, [""; 0]);
     // Back to an earlier version, if that is asked for.
-    let job = converge(&api, &container, json!({"configuration_version": 1})).await;
+    let path = format!("/v1/containers/{container}/converge");
+    let back = async || {
+        let call = api.call(Method::POST, &path).header("Idempotency-Key", "back");
+        call.json(&json!({"configuration_version": 1})).send().await
+    };
+    let job = back().await.accepted();
     api.succeeded(&job, 60).await;
     assert_eq!(served(port).await["title"], "one");
 
     assert_eq!(agent.docker.of_container(&container).await.remove(0).id, before, "it was not made anew");
     let told = api.get("/v1/events?limit=200&kind=container.converged").await.expect(200).json;
     assert_eq!(told["items"].as_array().unwrap().len(), 5, "one for each: {told}");
+    let deletion = api.delete(&format!("/v1/containers/{container}")).await.accepted();
+    api.succeeded(&deletion, 60).await;
+    assert_eq!(
+        back().await.accepted().id,
+        job.id,
+        "the same key has the same answer, whatever became of the container"
+    );
 }
 
 #[tokio::test]
