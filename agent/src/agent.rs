@@ -170,8 +170,6 @@ impl Agent {
             ping_every: config.ping_every,
         };
         tasks.spawn("inventory", watcher.run(tasks.token()));
-        let layers = state.path().join("layers");
-        std::fs::create_dir_all(&layers).map_err(|source| StateError::Folder { path: layers.clone(), source })?;
         let streams = streams::Settings {
             cluster: identity.cluster(),
             engine: Arc::clone(&self.engine),
@@ -184,7 +182,7 @@ impl Agent {
             host: identity.host(),
             slots: config.slots,
             spool,
-            layers,
+            layers: state.path().join("layers"),
             spool_limit: config.spool_limit,
             own_paths: std::iter::once(state.path().to_owned()).chain(config.policy.clone()).collect(),
             policy,

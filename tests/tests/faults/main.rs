@@ -93,13 +93,23 @@ async fn a_program_runs_at_most_once_wherever_the_agent_dies() {
     scene.end().await;
 }
 
+#[tokio::test]
+async fn an_image_comes_from_another_host_wherever_the_agent_dies() {
+    let mut scene = Scene::start(Backend::Sqlite).await;
+    let source = scene.further_host().await;
+    for step in dockerforge_agent::FAULT_POINTS.iter().filter(|step| step.starts_with("agent.image.copy")) {
+        scene.image_comes_though_the_agent_dies_at(&source, step).await;
+    }
+    scene.end().await;
+}
+
 #[test]
 fn every_step_that_the_sides_name_is_hit_by_some_run() {
     let hit: Vec<&str> = Work::ALL.into_iter().flat_map(|work| steps(Side::Agent, work)).collect();
     let missed: Vec<_> = dockerforge_agent::FAULT_POINTS
         .iter()
         .filter(|step| !hit.contains(*step) && !step.starts_with("agent.user.delete"))
-        .filter(|step| !step.starts_with("agent.container.exec"))
+        .filter(|step| !step.starts_with("agent.container.exec") && !step.starts_with("agent.image.copy"))
         .collect();
     assert!(missed.is_empty(), "{missed:?}");
 }
