@@ -52,6 +52,10 @@ pub(super) async fn copy(work: &Work<'_>, command: &CopyImage) -> Result<Product
     let supplied = work.unless_stopped(work.settings.supplies.image(work.attempt.job)).await?;
     let supplied = supplied.map_err(|error| failed(FailureKind::SourceUnavailable, error.to_string()))?;
     let image = obtain(work, command.image, &supplied.docker_id, |parts| work.note(parts)).await?;
+    // An earlier attempt may have died after Docker had taken it in.
+    if let Some(fetched) = work.noted::<Vec<String>>() {
+        layers::remove(work, &fetched).await;
+    }
     Ok(Product::Image { docker_id: image.id, size: image.size })
 }
 
