@@ -39,6 +39,11 @@ pub fn hosts() -> Vec<(String, String)> {
         .collect()
 }
 
+/// A further Docker Engine with a disk of a few hundred megabytes.
+pub fn small() -> String {
+    needed("DOCKERFORGE_TEST_SMALL", "a Docker Engine whose disk may be filled: unix:///…")
+}
+
 /// The registry, `127.0.0.1:port`, that holds [`BASE_IMAGE`].
 pub fn registry() -> String {
     needed("DOCKERFORGE_TEST_REGISTRY", "a registry that holds the base image: 127.0.0.1:port")

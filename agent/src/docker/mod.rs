@@ -123,6 +123,8 @@ pub struct Image {
     pub tags: Vec<String>,
     /// Its labels.
     pub labels: LabelMap,
+    /// When it was made, microseconds since 1970-01-01 UTC; a list of images does not tell it.
+    pub created_at: Option<i64>,
     /// The digests of its uncompressed layers, the lowest first; a list of images does not tell them.
     pub layers: Vec<String>,
 }

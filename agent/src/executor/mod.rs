@@ -17,6 +17,7 @@ mod ports;
 mod remove;
 mod run;
 mod secrets;
+mod steps;
 mod table;
 mod update;
 mod work;

@@ -26,6 +26,7 @@ mod errors;
 mod escapes;
 mod events;
 mod exec;
+mod failures;
 mod host_root;
 mod hosts;
 mod images;

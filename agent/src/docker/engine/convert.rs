@@ -346,7 +346,7 @@ pub(super) fn container(found: ContainerInspectResponse) -> Container {
 }
 
 /// Docker's time in microseconds since 1970; its year 1 means never.
-fn micros(text: &str) -> Option<i64> {
+pub(super) fn micros(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(time.unix_timestamp_nanos() / 1000).ok().filter(|&us| us > 0)
 }
