@@ -52,6 +52,10 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_AGENT_URL", value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_url: Option<String>,
+    /// The agent's program, to be given to machines that are to become hosts: the join command then needs nothing else [default: none is given]
+    #[arg(long, env = "DOCKERFORGE_AGENT_BINARY", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_binary: Option<PathBuf>,
     /// Where /healthz, /readyz and /metrics are served to those who run the coordinator, without authentication; off for nowhere [default: 127.0.0.1:7090]
     #[arg(long, env = "DOCKERFORGE_OPS_LISTEN", value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -199,6 +203,8 @@ pub struct Config {
     pub agent_listen: SocketAddr,
     /// The URL by which they reach that.
     pub agent_url: Option<String>,
+    /// The agent's program, for machines that are to become hosts.
+    pub agent_binary: Option<PathBuf>,
     /// Where those who run it look; nowhere if absent.
     pub ops_listen: Option<SocketAddr>,
     /// Hosts that are measured one by one.
@@ -292,7 +298,9 @@ impl Config {
         };
         let agent_url = args.agent_url.map(|url| {
             let rest = url.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
-            match rest.filter(|rest| !rest.is_empty() && !rest.contains(['/', ' ', '?', '#', '\''])) {
+            match rest.filter(|rest| {
+                !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()) && !rest.contains(['/', '?', '#', '\''])
+            }) {
                 Some(rest) => Ok(format!("https://{rest}")),
                 None => Err(ConfigError::AgentUrl(url)),
             }
@@ -312,6 +320,7 @@ impl Config {
             },
             agent_listen: args.agent_listen.unwrap_or(AGENT_LISTEN),
             agent_url: agent_url.transpose()?,
+            agent_binary: args.agent_binary,
             ops_listen,
             job_retention_days: match args.job_retention_days.unwrap_or(JOB_RETENTION_DAYS) {
                 0 => return Err(ConfigError::JobRetention),
@@ -445,7 +454,8 @@ mod tests {
         let database = |url: &str| Config::load(&ServeArgs { database: Some(url.to_owned()), ..ServeArgs::default() });
         assert!(database("mysql://x/y").is_err());
         assert!(matches!(database("postgres://x/y").unwrap().database, Location::Postgres(_)));
-        for bad in ["http://x:1", "x:1", "https://", "https://x/y", "https://x;rm -rf '"] {
+        for bad in ["http://x:1", "x:1", "https://", "https://x/y", "https://x;rm -rf '", "https://x\ny", "https://x'y"]
+        {
             let args = ServeArgs { agent_url: Some(bad.to_owned()), ..ServeArgs::default() };
             assert!(Config::load(&args).is_err(), "{bad} was accepted");
         }

@@ -10,6 +10,7 @@ mod host_access;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;
+pub mod installer;
 pub mod jobs;
 pub mod operations;
 pub mod ops;
@@ -61,6 +62,8 @@ pub struct Services {
     pub pool: PoolRules,
     /// The URL that agents dial.
     pub agent_url: String,
+    /// The agent as it is given to machines that are to become hosts, where the operator gives one.
+    pub installer: Option<Arc<installer::Installer>>,
     /// Finds the streams of a host's live session.
     pub relay: Relay,
     /// How many streams each user has open.

@@ -28,6 +28,7 @@ mod exec;
 mod host_root;
 mod hosts;
 mod images;
+mod installer;
 mod invariants;
 mod jobs;
 mod limits;
