@@ -14,11 +14,12 @@ use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
 use crate::service::images::{Claim, ContextError, Filter, NewImage, Placed, Received};
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
-use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId};
+use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId, JobId};
 use dockerforge_protocol::spec::{ImageRef, Labels, ResourceName};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use utoipa::{IntoParams, ToSchema};
 
 /// Where the Dockerfile is if nothing else is said.
@@ -206,7 +207,10 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let Asked { new, digest, claim } = match media_type(request.headers()).as_deref() {
-        Some("application/json") => from_json(&state, &caller, request).await?,
+        Some("application/json") => match from_json(&state, &caller, request).await? {
+            ControlFlow::Continue(asked) => asked,
+            ControlFlow::Break(job) => return started(&state, &caller, job).await,
+        },
         kind if is_archive(kind) => from_archive(&state, &caller, &permit, request).await?,
         _ => return Err(ApiError::unsupported("send JSON, or an archive as application/x-tar or application/gzip")),
     };
@@ -296,7 +300,8 @@ fn origin(
     }
 }
 
-async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<Asked, ApiError> {
+/// What is asked for, or the job of the same request before.
+async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<ControlFlow<JobId, Asked>, ApiError> {
     let mut check = Check::default();
     for (name, _) in Pairs::from_request(&request)?.0 {
         check.refuse(&name, "parameters come with an archive; JSON says everything in its body");
@@ -324,6 +329,10 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<A
         Origin::Reference(reference) => (ImageSource::Reference(reference), None),
         Origin::Configuration(id) => {
             let (permit, version) = (caller.may(Write)?, body.configuration_version);
+            // The configuration may be gone since, or another in what it would come to now.
+            if let Some(job) = state.services.image_asked(&permit, caller.key(digest).as_ref()).await? {
+                return Ok(ControlFlow::Break(job));
+            }
             let made = state.services.configuration_recipe(&permit, id, version, body.no_cache).await?;
             (ImageSource::Dockerfile(made.0), Some(made.1))
         }
@@ -334,7 +343,7 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<A
             (ImageSource::Dockerfile(recipe), Some(claim))
         }
     };
-    Ok(Asked { new: NewImage { name, host, source, labels, public, wait }, digest, claim })
+    Ok(ControlFlow::Continue(Asked { new: NewImage { name, host, source, labels, public, wait }, digest, claim }))
 }
 
 async fn from_archive(

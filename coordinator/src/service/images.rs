@@ -62,6 +62,12 @@ impl Services {
         Ok(job)
     }
 
+    /// The job that the same request started before, if it did: what it needed then may be gone by now.
+    pub async fn image_asked(&self, permit: &Permit<Write>, key: Option<&Key>) -> Result<Option<JobId>> {
+        let replay = idempotency::replay(&mut self.store.read().await?, permit.user(), key, Kind::Job).await?;
+        Ok(replay.map(|replay| JobId::from_uuid(replay.id)))
+    }
+
     /// Whether an image could be made on a host, before anything large is received for it. What was asked before under
     /// the same key is not judged anew: its answer is known.
     pub async fn image_expect(&self, permit: &Permit<Write>, key: Option<&Key>, host: HostId) -> Result<()> {
