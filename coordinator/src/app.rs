@@ -11,6 +11,7 @@ use crate::hub::{self, Hub, HubConfig};
 use crate::metrics::{self, Recorder};
 use crate::pki::{Authority, PkiError, ServerTls};
 use crate::queue::{self, ReaperConfig, Signals};
+use crate::riyic::{NoRiyic, Riyic};
 use crate::service::installer::Installer;
 use crate::service::ops::Ops;
 use crate::service::streams::OpenStreams;
@@ -88,6 +89,9 @@ pub enum AppError {
     /// What sends events to webhooks.
     #[error(transparent)]
     Webhooks(#[from] NoSender),
+    /// The configuration service.
+    #[error(transparent)]
+    Riyic(#[from] NoRiyic),
     /// The first user.
     #[error("the system user could not be made")]
     Bootstrap(#[source] ServiceError),
@@ -166,6 +170,7 @@ impl App {
             pool: config.pool,
             agent_url,
             installer,
+            riyic: riyic(config)?,
             relay: Arc::new(move |host| Some(finder.session(host)?.streams().clone())),
             streams: OpenStreams::new(config.streams_per_user),
             tickets: Tickets::default(),
@@ -273,6 +278,16 @@ impl App {
         }
         tracing::info!("stopped");
     }
+}
+
+/// The configuration service, where the operator has one.
+fn riyic(config: &Config) -> Result<Option<Arc<Riyic>>, AppError> {
+    let Some(settings) = &config.riyic else { return Ok(None) };
+    let token = match &settings.token_file {
+        Some(path) => Some(std::fs::read_to_string(path).map_err(file_error(path))?.trim().to_owned().into()),
+        None => None,
+    };
+    Ok(Some(Arc::new(Riyic::new(&settings.api, token)?)))
 }
 
 fn file_error(path: &Path) -> impl FnOnce(io::Error) -> AppError {

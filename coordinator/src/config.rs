@@ -132,6 +132,20 @@ pub struct ServeArgs {
     #[arg(skip)]
     #[serde(default, skip_serializing)]
     pub quota: QuotaArgs,
+    /// The configuration service; in the file alone.
+    #[arg(skip)]
+    #[serde(default, skip_serializing)]
+    pub riyic: Option<RiyicArgs>,
+}
+
+/// `[riyic]`: the service that configurations can be fetched from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RiyicArgs {
+    /// The URL of its API
+    pub api: String,
+    /// A file with the token that it is asked with
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[quota]`: how much each user may have for whom an administrator has set nothing else. 0 is none at all.
@@ -231,6 +245,8 @@ pub struct Config {
     pub log_level: String,
     /// How much each user may have for whom nothing else is set.
     pub quota: Limits,
+    /// The service that configurations can be fetched from.
+    pub riyic: Option<RiyicArgs>,
 }
 
 /// Why the settings cannot be.
@@ -337,6 +353,7 @@ impl Config {
             log_format: args.log_format.unwrap_or_default(),
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
             quota: args.quota.limits()?,
+            riyic: args.riyic,
             data_dir,
         })
     }

@@ -15,6 +15,7 @@ pub mod jobs;
 pub mod operations;
 pub mod ops;
 mod placement;
+mod riyic;
 pub mod streams;
 pub mod supplies;
 mod suspension;
@@ -34,6 +35,7 @@ use crate::domain::{Kind, Refusal};
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
 use crate::relay::Relay;
+use crate::riyic::{Riyic, RiyicError};
 use crate::store::{Conn, Store};
 pub use crate::store::{Constraint, StoreError};
 use crate::vault::{Vault, VaultError};
@@ -64,6 +66,8 @@ pub struct Services {
     pub agent_url: String,
     /// The agent as it is given to machines that are to become hosts, where the operator gives one.
     pub installer: Option<Arc<installer::Installer>>,
+    /// The operator's configuration service, where there is one.
+    pub riyic: Option<Arc<Riyic>>,
     /// Finds the streams of a host's live session.
     pub relay: Relay,
     /// How many streams each user has open.
@@ -96,6 +100,9 @@ pub enum ServiceError {
     /// A build context could not be rendered.
     #[error("a configuration could not be rendered")]
     Render(#[from] RenderError),
+    /// The configuration service cannot be asked.
+    #[error(transparent)]
+    Riyic(RiyicError),
     /// No random bytes could be had.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),
