@@ -5,6 +5,7 @@
 use crate::config::Config;
 use crate::docker::Engine;
 use crate::executor::{Executor, Settings};
+use crate::exports::Exports;
 use crate::identity::enrol::{EnrolError, enrol};
 use crate::identity::{Identity, IdentityError};
 use crate::inventory::{Observed, Watcher};
@@ -169,9 +170,12 @@ impl Agent {
             ping_every: config.ping_every,
         };
         tasks.spawn("inventory", watcher.run(tasks.token()));
+        let layers = state.path().join("layers");
+        std::fs::create_dir_all(&layers).map_err(|source| StateError::Folder { path: layers.clone(), source })?;
         let streams = streams::Settings {
             cluster: identity.cluster(),
             engine: Arc::clone(&self.engine),
+            exports: Exports::new(state.path(), Arc::clone(&self.engine), tasks.clone()),
             policy: policy.clone(),
             tasks: tasks.clone(),
         };
@@ -180,6 +184,7 @@ impl Agent {
             host: identity.host(),
             slots: config.slots,
             spool,
+            layers,
             spool_limit: config.spool_limit,
             own_paths: std::iter::once(state.path().to_owned()).chain(config.policy.clone()).collect(),
             policy,

@@ -10,8 +10,10 @@
 
 pub mod config;
 pub mod dial;
+pub mod digest;
 pub mod docker;
 pub mod executor;
+pub mod exports;
 pub mod identity;
 pub mod inventory;
 pub mod jitter;

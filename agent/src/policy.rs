@@ -45,6 +45,9 @@ pub struct Policy {
     pub exec: Option<bool>,
     /// The only images that may be pulled, normalised (`docker.io/library/debian:12`); `*` stands for any characters.
     pub allowed_images: Option<Vec<String>>,
+    /// Whether images may come from other hosts and our registry, and go there; where nothing is said, unless `allowed_images`
+    /// says which may come.
+    pub copies: Option<bool>,
     /// The most containers of ours on the host, running or not; counted by the executor.
     pub max_containers: Option<usize>,
     /// The most memory that one container may be given, bytes; a container without a limit is refused.
@@ -179,6 +182,10 @@ impl Policy {
                     _ => Ok(()),
                 }
             }
+            Command::CopyImage(_) if !self.copies.unwrap_or(self.allowed_images.is_none()) => {
+                forbid("allows no images of other hosts".to_owned())
+            }
+            Command::PushImage(_) if self.copies == Some(false) => forbid("gives no images away".to_owned()),
             Command::CreateContainer(create) | Command::RecreateContainer(RecreateContainer { create, .. }) => {
                 self.allows_memory(&create.spec.resources)?;
                 if let Some((first, last)) = self.ports {
@@ -197,6 +204,8 @@ impl Policy {
             | Command::ExecContainer(_)
             | Command::ConvergeContainer(_)
             | Command::RemoveContainer(_)
+            | Command::CopyImage(_)
+            | Command::PushImage(_)
             | Command::RemoveImage(_)
             | Command::RemoveUser(_) => Ok(()),
         }
@@ -209,6 +218,7 @@ impl Policy {
         let (allowed, what) = match request {
             StreamRequest::Logs(_) => (self.logs, "the logs of containers"),
             StreamRequest::Terminal(_) => (self.terminals, "terminals"),
+            StreamRequest::Blob(_) => (self.copies, "giving images away"),
             StreamRequest::Stats(_) => return Ok(()),
         };
         if allowed == Some(false) { Err(format!("this host's policy forbids {what}")) } else { Ok(()) }
@@ -228,7 +238,7 @@ fn matches(pattern: &str, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use dockerforge_protocol::command::PullImage;
+    use dockerforge_protocol::command::{CopyImage, PullImage};
     use dockerforge_protocol::ids::{ImageId, UserId};
 
     fn pull(reference: &str) -> Command {
@@ -249,6 +259,17 @@ mod tests {
         assert!(policy.allows(&pull("r.example/a/b:1")).is_ok());
         for bad in ["r.example/a:2", "docker.io/other/x", "evil.example/docker.io/library/x"] {
             assert_eq!(policy.allows(&pull(bad)).unwrap_err().kind, FailureKind::Policy, "{bad}");
+        }
+    }
+
+    #[test]
+    fn images_of_other_hosts_come_unless_the_owner_says_otherwise_or_which_images_may_come() {
+        let copy = Command::CopyImage(CopyImage { image: ImageId::new(), user: UserId::new() });
+        for (copies, listed, allowed) in
+            [(None, false, true), (None, true, false), (Some(true), true, true), (Some(false), false, false)]
+        {
+            let policy = Policy { copies, allowed_images: listed.then(Vec::new), ..Policy::default() };
+            assert_eq!(policy.allows(&copy).is_ok(), allowed, "{policy:?}");
         }
     }
 

@@ -37,6 +37,10 @@ pub enum Command {
     BuildImage(BuildImage),
     /// Make sure that a referenced image is on the host.
     PullImage(PullImage),
+    /// Make sure that an image which is on other hosts is on this one too.
+    CopyImage(CopyImage),
+    /// Make sure that an image which is on the host is in the registry.
+    PushImage(PushImage),
     /// Make sure that the image is not on the host under our name.
     RemoveImage(RemoveImage),
     /// Make sure that a user's networks (and volumes, if asked) are gone from the host. Refuses while a container of
@@ -60,6 +64,8 @@ impl Command {
             Self::RemoveContainer(_) => "remove_container",
             Self::BuildImage(_) => "build_image",
             Self::PullImage(_) => "pull_image",
+            Self::CopyImage(_) => "copy_image",
+            Self::PushImage(_) => "push_image",
             Self::RemoveImage(_) => "remove_image",
             Self::RemoveUser(_) => "remove_user",
         }
@@ -72,6 +78,7 @@ impl Command {
             Self::CreateContainer(create) | Self::RecreateContainer(RecreateContainer { create, .. }) => {
                 create.spec.feature()
             }
+            Self::CopyImage(_) | Self::PushImage(_) => Some(IMAGE_COPIES),
             _ => None,
         }
     }
@@ -285,6 +292,28 @@ pub struct PullImage {
     pub user: UserId,
     /// What to pull. An image of that reference that is on the host already is used where the registry has none.
     pub reference: ImageRef,
+}
+
+/// The word in a hello by which an agent says that it can bring images from host to host, and to and from a registry.
+pub const IMAGE_COPIES: &str = "image-copies";
+
+/// See [`Command::CopyImage`]. Where it is to be had, and what its content is, is asked of the coordinator while the job is
+/// in work ([`crate::enrolment::COPIES_PATH`]): when it was enqueued, the image may not have been built yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyImage {
+    /// Which, and the tag it gets.
+    pub image: ImageId,
+    /// Whose it is.
+    pub user: UserId,
+}
+
+/// See [`Command::PushImage`]. Where to, and with what right, is asked of the coordinator as for [`CopyImage`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushImage {
+    /// Which.
+    pub image: ImageId,
+    /// Whose it is.
+    pub user: UserId,
 }
 
 /// See [`Command::RemoveImage`].

@@ -26,6 +26,9 @@ pub const NODE_PATH: &str = "/agent/v1/nodes";
 /// The secrets that a job needs are served at `{SECRETS_PATH}/{job}` to the host that has it in work: a JSON object of
 /// their values by their ids.
 pub const SECRETS_PATH: &str = "/agent/v1/secrets";
+/// What a job that brings an image from elsewhere needs is served at `{COPIES_PATH}/{job}` to the host that has it in work
+/// ([`SuppliedImage`]), and the image's content, from a host that has it, at `{COPIES_PATH}/{job}/{digest}?from={bytes}`.
+pub const COPIES_PATH: &str = "/agent/v1/copies";
 
 /// The name in the coordinator's certificate on the agent port. It is the same wherever the coordinator is reached:
 /// the pinned CA issues server certificates to the coordinator alone, so the address need not be in it.
@@ -176,6 +179,49 @@ pub struct SuppliedNode {
     pub node: String,
     /// What must not be shown of it.
     pub secrets: Vec<String>,
+}
+
+/// Where an image is to be had, or to be brought to.
+#[derive(Serialize, Deserialize)]
+pub struct SuppliedImage {
+    /// Docker's id of it, which is the digest of its configuration, which names its layers by their digests: whoever has
+    /// this can tell whether what comes is the image. `sha256:…`.
+    pub docker_id: String,
+    /// In which registry it is, or is to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub registry: Option<SuppliedRegistry>,
+}
+
+/// A place in a registry, and the right to it for this job. It has no `Debug`.
+#[derive(Serialize, Deserialize)]
+pub struct SuppliedRegistry {
+    /// Registry and repository: `registry.example:5000/dockerforge/img_…`.
+    pub repository: String,
+    /// The digest of the manifest, where it is there already: `sha256:…`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+    /// The right to it.
+    pub login: RegistryLogin,
+}
+
+/// How Docker makes itself known to a registry.
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "with", rename_all = "snake_case")]
+pub enum RegistryLogin {
+    /// Not at all.
+    Nothing,
+    /// By name and password (HTTP Basic).
+    Password {
+        /// The name.
+        name: String,
+        /// The password.
+        password: String,
+    },
+    /// By a token for this repository alone, which ends soon (Docker Registry token authentication).
+    Token {
+        /// The token.
+        token: String,
+    },
 }
 
 #[cfg(test)]

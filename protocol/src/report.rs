@@ -68,6 +68,11 @@ pub enum Product {
         /// Its size in bytes.
         size: u64,
     },
+    /// An image in the registry.
+    Pushed {
+        /// The digest of its manifest there: `sha256:…`.
+        digest: String,
+    },
 }
 
 /// How many resources a report names.
@@ -118,6 +123,12 @@ pub enum FailureKind {
     DockerRefused,
     /// The image is neither on the host nor in its registry, or the registry refuses it.
     ImageNotFound,
+    /// No host that has the image can be reached now, nor a registry.
+    SourceUnavailable,
+    /// What came of an image is not what its digest says.
+    ImageCorrupt,
+    /// The registry refuses the image, or does not answer.
+    RegistryRefused,
     /// The image cannot be removed: containers use it.
     ImageInUse,
     /// The container is not on the host: somebody removed it by hand, or it was never made.
@@ -161,9 +172,12 @@ impl FailureKind {
             | Self::DockerTimeout
             | Self::ContextUnavailable
             | Self::SecretsUnavailable
+            | Self::SourceUnavailable
             | Self::Internal => true,
             Self::DockerRefused
             | Self::ImageNotFound
+            | Self::ImageCorrupt
+            | Self::RegistryRefused
             | Self::ImageInUse
             | Self::ContainerNotFound
             | Self::ContainerNotRunning
@@ -188,6 +202,9 @@ impl FailureKind {
             Self::DockerTimeout => "docker-timeout",
             Self::DockerRefused => "docker-refused",
             Self::ImageNotFound => "image-not-found",
+            Self::SourceUnavailable => "source-unavailable",
+            Self::ImageCorrupt => "image-corrupt",
+            Self::RegistryRefused => "registry-refused",
             Self::ImageInUse => "image-in-use",
             Self::ContainerNotFound => "container-not-found",
             Self::ContainerNotRunning => "container-not-running",

@@ -3,6 +3,7 @@
 
 mod convert;
 mod live;
+mod transfer;
 
 use super::{
     Call, Container, ContainerLine, ContextStream, DockerError, Engine, Events, Exec, Hint, Image, LabelMap, Limits,
@@ -252,6 +253,7 @@ impl Engine for UnixEngine {
                 size: found.size.and_then(|s| u64::try_from(s).ok()).unwrap_or_default(),
                 tags: found.repo_tags.unwrap_or_default(),
                 labels: found.config.and_then(|c| c.labels).unwrap_or_default().into_iter().collect(),
+                layers: found.root_fs.and_then(|r| r.layers).unwrap_or_default(),
             })
         }
         .boxed()
@@ -280,6 +282,7 @@ impl Engine for UnixEngine {
                 size: u64::try_from(i.size).unwrap_or_default(),
                 tags: i.repo_tags,
                 labels: i.labels.into_iter().collect(),
+                layers: Vec::new(),
             };
             Ok(list.into_iter().map(image).collect())
         }

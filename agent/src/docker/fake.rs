@@ -3,9 +3,11 @@
 //! before or after its effect, and can hold a build. Never in a shipped binary.
 
 mod live;
+mod transfer;
 mod world;
 
 pub use live::FakeTerminal;
+pub use transfer::digest;
 pub use world::World;
 use world::{carries, conflict, missing};
 
@@ -71,7 +73,13 @@ impl FakeEngine {
     pub fn add_image(&self, tag: &str) -> String {
         let mut world = self.world();
         let id = world.id("sha256:");
-        let image = Image { id: id.clone(), size: 1000, tags: vec![tag.to_owned()], labels: LabelMap::new() };
+        let image = Image {
+            id: id.clone(),
+            size: 1000,
+            tags: vec![tag.to_owned()],
+            labels: LabelMap::new(),
+            layers: Vec::new(),
+        };
         world.images.insert(id.clone(), image);
         id
     }
@@ -275,7 +283,8 @@ impl Engine for FakeEngine {
             let Some(id) = w.registry.get(&reference).cloned() else {
                 return missing(&format!("manifest for {reference} not found"));
             };
-            let fresh = Image { id: id.clone(), size: 1000, tags: Vec::new(), labels: LabelMap::new() };
+            let fresh =
+                Image { id: id.clone(), size: 1000, tags: Vec::new(), labels: LabelMap::new(), layers: Vec::new() };
             w.images.entry(id.clone()).or_insert(fresh);
             w.tag(&id, &reference);
             let text = format!("Status: Downloaded newer image for {reference}");
@@ -307,7 +316,8 @@ impl Engine for FakeEngine {
                     return Err(DockerError::CacheGone { message: "failed to get digest sha256:0".to_owned() });
                 }
                 let id = world.id("sha256:");
-                let image = Image { id: id.clone(), size: 2000, tags: Vec::new(), labels: build.labels };
+                let image =
+                    Image { id: id.clone(), size: 2000, tags: Vec::new(), labels: build.labels, layers: Vec::new() };
                 world.images.insert(id.clone(), image);
                 world.tag(&id, &build.tag);
                 drop(world);

@@ -7,6 +7,7 @@ pub mod engine;
 #[cfg(feature = "testing")]
 pub mod fake;
 pub mod live;
+pub mod transfer;
 
 use bytes::Bytes;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Health, ObservedPort};
@@ -122,6 +123,8 @@ pub struct Image {
     pub tags: Vec<String>,
     /// Its labels.
     pub labels: LabelMap,
+    /// The digests of its uncompressed layers, the lowest first; a list of images does not tell them.
+    pub layers: Vec<String>,
 }
 
 /// A container in a list.
@@ -299,7 +302,7 @@ pub struct Hint {
 }
 
 /// A Docker Engine.
-pub trait Engine: live::Live {
+pub trait Engine: live::Live + transfer::Transfer {
     /// Whether it answers.
     fn ping(&self) -> Call<'_, ()>;
     /// What it is.

@@ -5,10 +5,12 @@
 
 mod container;
 mod converge;
+mod copy;
 mod exec;
 mod host;
 mod image;
 mod keys;
+mod layers;
 mod network;
 mod operate;
 mod ports;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub slots: usize,
     /// Where logs wait.
     pub spool: PathBuf,
+    /// Where parts of images wait until all of them have come.
+    pub layers: PathBuf,
     /// Bytes of log kept for one attempt.
     pub spool_limit: u64,
     /// What the host's owner allows.
@@ -142,6 +146,10 @@ pub const FAULT_POINTS: &[&str] = &[
     "agent.image.pull.pulled",
     "agent.image.pull.tagged",
     "agent.image.pull.finished-journalled",
+    "agent.image.copy.accepted",
+    "agent.image.copy.fetched",
+    "agent.image.copy.loaded",
+    "agent.image.copy.finished-journalled",
     "agent.image.delete.accepted",
     "agent.image.delete.removed",
     "agent.image.delete.finished-journalled",

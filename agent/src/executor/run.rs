@@ -3,8 +3,8 @@
 
 use super::keys::Keys;
 use super::table::{Held, Reason, State, Stop, Table};
-use super::work::{Work, fault, kind, note_path};
-use super::{Ended, Settings, container, converge, exec, image, network, operate, remove, update};
+use super::work::{Work, failed, fault, kind, note_path};
+use super::{Ended, Settings, container, converge, copy, exec, image, network, operate, remove, update};
 use crate::journal::spool::Spool;
 use crate::journal::{Accepted, Entry, Journal};
 use crate::tasks::Tasks;
@@ -367,6 +367,8 @@ impl Inner {
             Command::RemoveContainer(c) => c.container.to_string(),
             Command::BuildImage(c) => c.image.to_string(),
             Command::PullImage(c) => c.image.to_string(),
+            Command::CopyImage(c) => c.image.to_string(),
+            Command::PushImage(c) => c.image.to_string(),
             Command::RemoveImage(c) => c.image.to_string(),
             Command::RemoveUser(c) => c.user.to_string(),
         };
@@ -385,6 +387,8 @@ impl Inner {
             Command::RemoveContainer(c) => remove::container(work, c).await,
             Command::BuildImage(c) => image::build(work, c).await,
             Command::PullImage(c) => image::pull(work, c).await,
+            Command::CopyImage(c) => copy::copy(work, c).await,
+            Command::PushImage(_) => Err(failed(FailureKind::Unsupported, "this agent knows no registry")),
             Command::RemoveImage(c) => remove::image(work, c).await,
             Command::RemoveUser(c) => network::remove_user(work, c).await,
         };
@@ -433,6 +437,10 @@ impl Inner {
                 (Command::BuildImage(c), Err(_), _) => {
                     // A temporary tag that stays is removed by the next attempt, or with the image.
                     image::undo_build(work, c).await;
+                    true
+                }
+                (Command::CopyImage(_) | Command::PullImage(_), Err(ended), reason) => {
+                    copy::undo(work, ended, reason).await;
                     true
                 }
                 _ => true,

@@ -9,6 +9,7 @@ use crate::docker::{ContextStream, LabelMap};
 use crate::journal::Journal;
 use crate::journal::spool::Spool;
 use dockerforge_protocol::command::{Command, ContextRef, labels};
+use dockerforge_protocol::enrolment::SuppliedImage;
 use dockerforge_protocol::ids::{JobId, UserId};
 use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Progress};
 use futures_util::future::BoxFuture;
@@ -31,6 +32,18 @@ pub trait Supplies: Send + Sync + 'static {
 
     /// The node that a job converges its container to.
     fn node(&self, job: JobId) -> BoxFuture<'_, Result<Node, SupplyError>>;
+
+    /// Where the image of a job is to be had, or to be brought to.
+    fn image(&self, job: JobId) -> BoxFuture<'_, Result<SuppliedImage, SupplyError>>;
+
+    /// A part of that image from this byte on, of a host that has it: the size of the whole part, and what comes. The stream
+    /// fails where it ends early.
+    fn blob<'a>(
+        &'a self,
+        job: JobId,
+        digest: &'a str,
+        from: u64,
+    ) -> BoxFuture<'a, Result<(u64, ContextStream), SupplyError>>;
 }
 
 /// A node, and which of the texts in it are secrets.
@@ -56,6 +69,8 @@ pub(crate) fn kind(command: &Command) -> &'static str {
         Command::RemoveContainer(_) => "container.delete",
         Command::BuildImage(_) => "image.build",
         Command::PullImage(_) => "image.pull",
+        Command::CopyImage(_) => "image.copy",
+        Command::PushImage(_) => "image.push",
         Command::RemoveImage(_) => "image.delete",
         Command::RemoveUser(_) => "user.delete",
     }

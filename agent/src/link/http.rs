@@ -9,13 +9,15 @@ use crate::executor::{Node, Supplies, SupplyError, Values};
 use crate::identity::Identity;
 use bytes::Bytes;
 use dockerforge_protocol::command::ContextRef;
-use dockerforge_protocol::enrolment::{CONTEXT_PATH, NODE_PATH, SECRETS_PATH, SuppliedNode};
+use dockerforge_protocol::enrolment::{
+    CONTEXT_PATH, COPIES_PATH, NODE_PATH, SECRETS_PATH, SuppliedImage, SuppliedNode,
+};
 use dockerforge_protocol::ids::{JobId, SecretId};
 use dockerforge_protocol::spec::MAX_SECRET;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use secrecy::SecretString;
@@ -32,6 +34,8 @@ const ANSWER: Duration = Duration::from_secs(30);
 const MAX_SECRETS: usize = 64 * 6 * MAX_SECRET;
 /// Bytes of a node and its secrets, as JSON in JSON.
 const MAX_NODE: usize = 8 * 1024 * 1024;
+/// Bytes of what is told of an image.
+const MAX_IMAGE: usize = 64 * 1024;
 /// Between two pieces.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -65,6 +69,29 @@ impl Supplies for CoordinatorSupplies {
         async move {
             let SuppliedNode { node, secrets } = self.json(&format!("{NODE_PATH}/{job}"), "the node", MAX_NODE).await?;
             Ok(Node { json: node.into(), secrets: secrets.into_iter().map(SecretString::from).collect() })
+        }
+        .boxed()
+    }
+
+    fn image(&self, job: JobId) -> BoxFuture<'_, Result<SuppliedImage, SupplyError>> {
+        async move { self.json(&format!("{COPIES_PATH}/{job}"), "what the image is", MAX_IMAGE).await }.boxed()
+    }
+
+    fn blob<'a>(
+        &'a self,
+        job: JobId,
+        digest: &'a str,
+        from: u64,
+    ) -> BoxFuture<'a, Result<(u64, ContextStream), SupplyError>> {
+        async move {
+            let path = format!("{COPIES_PATH}/{job}/{digest}?from={from}");
+            let driven = self.get(&path, "a part of the image").await?;
+            let size = driven.body.size_hint().exact();
+            let size = size.ok_or_else(|| SupplyError("a part of the image comes without its size".to_owned()))?;
+            let pieces = futures_util::stream::unfold(driven, |mut driven| async move {
+                driven.next().await.map(|piece| (piece, driven))
+            });
+            Ok((from + size, pieces.boxed()))
         }
         .boxed()
     }

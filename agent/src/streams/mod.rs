@@ -1,8 +1,9 @@
-//! Streams over a session: logs, figures and terminals of containers, for somebody who looks now. The link makes one
-//! [`Streams`] a session, gives it what the coordinator says of streams, and sends what it says. What must hold: a stream is
-//! of a container of ours, the host owner's policy stands above it, no more is buffered than the credit of both sides, and
+//! Streams over a session: logs, figures and terminals of containers, for somebody who looks now, and parts of images for
+//! other hosts. The link makes one [`Streams`] a session, gives it what the coordinator says of streams, and sends what it
+//! says. What must hold: a stream is of a container or an image of ours, the host owner's policy stands above it, no more is buffered than the credit of both sides, and
 //! all of it ends with the session.
 
+mod blob;
 mod ending;
 mod logs;
 mod open;
@@ -10,13 +11,12 @@ mod stats;
 mod terminal;
 
 use crate::docker::Engine;
+use crate::exports::Exports;
 use crate::policy::Policy;
 use crate::tasks::Tasks;
 use dockerforge_protocol::ids::ClusterId;
 use dockerforge_protocol::message::FromAgent;
-use dockerforge_protocol::stream::{
-    Piece, StreamEnd, StreamId, StreamRefusal, StreamRequest, TerminalSize, WINDOW, Window,
-};
+use dockerforge_protocol::stream::{Piece, StreamEnd, StreamId, StreamRefusal, StreamRequest, TerminalSize, Window};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Semaphore, mpsc};
@@ -36,6 +36,8 @@ pub struct Settings {
     pub cluster: ClusterId,
     /// The Docker Engine.
     pub engine: Arc<dyn Engine>,
+    /// Images on their way to other hosts.
+    pub exports: Exports,
     /// What the host's owner allows.
     pub policy: Policy,
     /// What the streams run in.
@@ -57,6 +59,7 @@ type Table = Arc<Mutex<BTreeMap<StreamId, Slot>>>;
 
 /// The reader's half of a stream.
 struct Slot {
+    most: usize,
     credit: Arc<Semaphore>,
     window: Arc<Mutex<Window>>,
     input: mpsc::Sender<Input>,
@@ -106,10 +109,12 @@ impl Streams {
             return Some(FromAgent::StreamRefused { stream: id, refusal: StreamRefusal::Policy { detail } });
         }
         let (input, receiver) = mpsc::channel(INPUT);
-        let credit = Arc::new(Semaphore::new(usize::try_from(WINDOW).unwrap_or(usize::MAX)));
-        let window = Arc::new(Mutex::new(Window::default()));
+        let most = usize::try_from(request.window()).unwrap_or(usize::MAX);
+        let credit = Arc::new(Semaphore::new(most));
+        let window = Arc::new(Mutex::new(Window::of(request.window())));
         let cancel = self.all.child_token();
-        let slot = Slot { credit: Arc::clone(&credit), window: Arc::clone(&window), input, cancel: cancel.clone() };
+        let slot =
+            Slot { most, credit: Arc::clone(&credit), window: Arc::clone(&window), input, cancel: cancel.clone() };
         table.insert(id, slot);
         let stream = Stream { id, out: self.out.clone(), credit, window, input: Some(receiver), cancel };
         let (settings, table) = (self.settings.clone(), Arc::clone(&self.table));
@@ -141,8 +146,7 @@ impl Streams {
     /// More may be sent.
     pub fn credit(&self, id: StreamId, more: u64) {
         if let Some(slot) = locked(&self.table).get(&id) {
-            let most = usize::try_from(WINDOW).unwrap_or(usize::MAX);
-            let room = most.saturating_sub(slot.credit.available_permits());
+            let room = slot.most.saturating_sub(slot.credit.available_permits());
             slot.credit.add_permits(usize::try_from(more).unwrap_or(usize::MAX).min(room));
         }
     }

@@ -1,6 +1,6 @@
 //! From the request to the stream: finds the container, refuses what cannot be, and runs the stream to its end.
 
-use super::{Settings, Stream, logs, stats, terminal};
+use super::{Settings, Stream, blob, logs, stats, terminal};
 use crate::docker::{Container, DockerError};
 use dockerforge_protocol::command::{docker_name, labels};
 use dockerforge_protocol::ids::ContainerId;
@@ -46,12 +46,8 @@ pub(super) fn refused(error: &DockerError) -> Ended {
 /// Runs a stream to its end.
 pub(super) async fn run(settings: &Settings, mut stream: Stream, request: StreamRequest) {
     let cancel = stream.cancel.clone();
-    let kind = match &request {
-        StreamRequest::Logs(_) => "logs",
-        StreamRequest::Stats(_) => "stats",
-        StreamRequest::Terminal(_) => "terminal",
-    };
-    tracing::debug!(stream = stream.id.0, kind, container = %request.container(), "a stream is asked for");
+    let kind = request.name();
+    tracing::debug!(stream = stream.id.0, kind, ?request, "a stream is asked for");
     let end = match &request {
         // A terminal sees to its end by itself: what it started has to be ended too.
         StreamRequest::Terminal(request) => terminal::run(settings, &mut stream, request).await,
@@ -60,6 +56,7 @@ pub(super) async fn run(settings: &Settings, mut stream: Stream, request: Stream
                 match other {
                     StreamRequest::Logs(request) => logs::run(settings, &stream, request).await,
                     StreamRequest::Stats(request) => stats::run(settings, &stream, request).await,
+                    StreamRequest::Blob(request) => blob::run(settings, &stream, request).await,
                     StreamRequest::Terminal(_) => Err(Ended::Refused(StreamRefusal::Unsupported)),
                 }
             };

@@ -9,17 +9,67 @@ use dockerforge_agent::journal;
 use dockerforge_agent::policy::Policy;
 use dockerforge_agent::tasks::Tasks;
 use dockerforge_protocol::command::{BuildImage, Command, ContextRef, CreateContainer, local_tag};
+use dockerforge_protocol::enrolment::SuppliedImage;
 use dockerforge_protocol::ids::{ClusterId, ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::message::Assign;
 use dockerforge_protocol::report::{Attempt, Outcome};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
-use std::sync::Arc;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// Contexts of a few bytes, and some secrets.
-struct Given(Result<&'static str, &'static str>, Values);
+/// Contexts of a few bytes, some secrets, and an image of another host.
+struct Given(Result<&'static str, &'static str>, Values, Option<Elsewhere>);
+
+/// An image on another host, and what happens on its way from there.
+#[derive(Clone)]
+pub struct Elsewhere {
+    pub engine: FakeEngine,
+    pub docker_id: String,
+    /// What happens to the next parts that are asked for; nothing once they are used up.
+    pub mishaps: Arc<Mutex<VecDeque<Mishap>>>,
+    /// Which parts were asked for, and from where on.
+    pub asked: Arc<Mutex<Vec<(String, u64)>>>,
+}
+
+/// What may happen to a part of an image on its way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mishap {
+    /// No host that has it can be reached.
+    Unreachable,
+    /// The connection is lost after so many bytes.
+    Cut(usize),
+    /// Something else comes.
+    Altered,
+}
+
+impl Elsewhere {
+    pub fn with(layers: &[&[u8]]) -> Self {
+        let engine = FakeEngine::default();
+        let docker_id = engine.add_layered("elsewhere:1", layers);
+        Self { engine, docker_id, mishaps: Arc::default(), asked: Arc::default() }
+    }
+
+    fn blob(&self, digest: &str, from: u64) -> Result<(u64, ContextStream), SupplyError> {
+        self.asked.lock().unwrap().push((digest.to_owned(), from));
+        let mut whole = self.engine.world().blobs.get(digest).cloned().ok_or_else(|| SupplyError("no such".into()))?;
+        let size = whole.len() as u64;
+        let mishap = self.mishaps.lock().unwrap().pop_front();
+        let mut cut = whole.len();
+        match mishap {
+            Some(Mishap::Unreachable) => return Err(SupplyError("no host that has it is online".to_owned())),
+            Some(Mishap::Cut(after)) => cut = (usize::try_from(from).unwrap() + after).min(cut),
+            Some(Mishap::Altered) => whole.iter_mut().for_each(|byte| *byte ^= 1),
+            None => {}
+        }
+        let broken = (cut < whole.len()).then(|| Err(std::io::ErrorKind::ConnectionReset.into()));
+        let came = Bytes::copy_from_slice(&whole[usize::try_from(from).unwrap()..cut]);
+        let pieces = [Ok(came)].into_iter().chain(broken).collect::<Vec<_>>();
+        Ok((size, futures_util::stream::iter(pieces).boxed()))
+    }
+}
 
 impl Supplies for Given {
     fn secrets(&self, _: JobId) -> BoxFuture<'_, Result<Values, SupplyError>> {
@@ -36,6 +86,22 @@ impl Supplies for Given {
         let stream = answer.map(|text| futures_util::stream::iter([Ok(Bytes::from_static(text.as_bytes()))]).boxed());
         async move { stream }.boxed()
     }
+
+    fn image(&self, _: JobId) -> BoxFuture<'_, Result<SuppliedImage, SupplyError>> {
+        let known = self.2.as_ref().ok_or_else(|| SupplyError("no such image".to_owned()));
+        let image = known.map(|image| SuppliedImage { docker_id: image.docker_id.clone(), registry: None });
+        std::future::ready(image).boxed()
+    }
+
+    fn blob<'a>(
+        &'a self,
+        _: JobId,
+        digest: &'a str,
+        from: u64,
+    ) -> BoxFuture<'a, Result<(u64, ContextStream), SupplyError>> {
+        let known = self.2.as_ref().ok_or_else(|| SupplyError("no such image".to_owned()));
+        std::future::ready(known.and_then(|image| image.blob(digest, from))).boxed()
+    }
 }
 
 /// An executor and its host.
@@ -44,6 +110,7 @@ pub struct Bench {
     pub executor: Executor,
     pub folder: TempDir,
     pub cluster: ClusterId,
+    elsewhere: Option<Elsewhere>,
     tasks: Tasks,
     _up: tokio::sync::watch::Sender<bool>,
 }
@@ -55,6 +122,7 @@ pub struct Options {
     pub no_context: bool,
     pub latency: Duration,
     pub secrets: Values,
+    pub elsewhere: Option<Elsewhere>,
 }
 
 impl Bench {
@@ -72,6 +140,7 @@ impl Bench {
         let tasks = Tasks::new();
         tasks.spawn("journal", writer.run());
         let (up, docker_up) = tokio::sync::watch::channel(true);
+        std::fs::create_dir_all(folder.path().join("layers")).unwrap();
         let settings = Settings {
             cluster,
             host: HostId::new(),
@@ -81,11 +150,16 @@ impl Bench {
             policy: options.policy,
             own_paths: vec![folder.path().to_owned()],
             engine: Arc::new(engine.clone()),
-            supplies: Arc::new(Given(if options.no_context { Err("gone") } else { Ok("a tar") }, options.secrets)),
+            layers: folder.path().join("layers"),
+            supplies: Arc::new(Given(
+                if options.no_context { Err("gone") } else { Ok("a tar") },
+                options.secrets,
+                options.elsewhere.clone(),
+            )),
             docker_up,
         };
         let executor = Executor::new(settings, journal, tasks.clone(), entries);
-        Self { engine, executor, folder, cluster, tasks, _up: up }
+        Self { engine, executor, folder, cluster, elsewhere: options.elsewhere, tasks, _up: up }
     }
 
     /// Kills this life of the agent and begins the next with the same state and host.
@@ -94,7 +168,8 @@ impl Bench {
         drop(self.executor);
         let late = self.tasks.shutdown(Duration::from_secs(5)).await;
         assert!(late.is_empty(), "{late:?} did not end");
-        Self::at(self.folder, self.engine, self.cluster, Options::default())
+        let options = Options { elsewhere: self.elsewhere, ..Options::default() };
+        Self::at(self.folder, self.engine, self.cluster, options)
     }
 
     pub fn assign(&self, job: JobId, number: u32, command: &Command) -> Attempt {

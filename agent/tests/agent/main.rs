@@ -5,6 +5,7 @@
 
 mod bench;
 mod containers;
+mod copies;
 mod docker;
 mod enrolment;
 mod exec;

@@ -60,6 +60,9 @@ fn clean_outcome(outcome: Outcome) -> Outcome {
         Outcome::Succeeded { product: Product::Image { docker_id, size } } => {
             Outcome::Succeeded { product: Product::Image { docker_id: clean_name(&docker_id), size } }
         }
+        Outcome::Succeeded { product: Product::Pushed { digest } } => {
+            Outcome::Succeeded { product: Product::Pushed { digest: clean_name(&digest) } }
+        }
         Outcome::Succeeded { product: Product::Converged { mut resources } } => {
             resources.truncate(MAX_RESOURCES);
             for outcome in &mut resources {

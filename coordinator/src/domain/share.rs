@@ -26,7 +26,7 @@ impl Lane {
     pub const fn of(kind: JobKind) -> Self {
         match kind {
             JobKind::ImageBuild => Self::Build,
-            JobKind::ImagePull => Self::Pull,
+            JobKind::ImagePull | JobKind::ImageCopy | JobKind::ImagePush => Self::Pull,
             _ => Self::Other,
         }
     }

@@ -94,6 +94,9 @@ pub struct ResultBody {
     /// Docker's id of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub docker_id: Option<String>,
+    /// The digest of its manifest in the registry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
     /// What a program that was run ended with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i64>,
@@ -180,6 +183,7 @@ impl JobBody {
                     ..ResultBody::default()
                 },
                 Product::Exec { exit_code } => ResultBody { exit_code: Some(*exit_code), ..ResultBody::default() },
+                Product::Pushed { digest } => ResultBody { digest: Some(digest.clone()), ..ResultBody::default() },
                 Product::Container { docker_id } => {
                     ResultBody { docker_id: Some(docker_id.clone()), ..ResultBody::default() }
                 }

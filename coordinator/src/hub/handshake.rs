@@ -11,7 +11,6 @@ use axum::extract::ws::WebSocket;
 use dockerforge_protocol::codec;
 use dockerforge_protocol::handshake::{Hello, SUPPORTED, Version, Welcome, negotiate};
 use dockerforge_protocol::message::FromAgent;
-use dockerforge_protocol::stream::FEATURE;
 use std::net::SocketAddr;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -27,9 +26,7 @@ pub(super) async fn shake_hands(
     let config = &hub.inner.config;
     let hello = timeout(config.hello, hello(socket)).await.map_err(|_| SessionEnd::HelloLate)??;
     let version = check(&hello, peer)?;
-    if hello.features.iter().any(|feature| feature == FEATURE) {
-        session.streams().allow();
-    }
+    session.streams().allow(&hello.features);
 
     let (inbox, inbound) = Inbound::new(config.inbound);
     let (answer, answered) = oneshot::channel();

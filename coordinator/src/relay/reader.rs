@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use dockerforge_protocol::ids::ContainerId;
     use dockerforge_protocol::message::{FromAgent, ToAgent};
-    use dockerforge_protocol::stream::{StatsRequest, StreamRequest, WINDOW};
+    use dockerforge_protocol::stream::{FEATURE, StatsRequest, StreamRequest, WINDOW};
 
     fn request() -> StreamRequest {
         StreamRequest::Stats(StatsRequest { container: ContainerId::new(), interval: None })
@@ -152,7 +152,7 @@ mod tests {
 
     fn streams() -> Streams {
         let streams = Streams::default();
-        streams.allow();
+        streams.allow(&[FEATURE.to_owned()]);
         streams
     }
 

@@ -4,7 +4,7 @@
 use super::reader::Reader;
 use dockerforge_protocol::message::{FromAgent, ToAgent};
 use dockerforge_protocol::stream::{
-    Piece, StreamEnd, StreamId, StreamRefusal, StreamRequest, TerminalSize, WINDOW, Window,
+    FEATURE, Piece, StreamEnd, StreamId, StreamRefusal, StreamRequest, TerminalSize, Window,
 };
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,8 +28,8 @@ struct Shared {
 
 #[derive(Default)]
 pub(super) struct Table {
-    /// Whether the agent knows of streams.
-    capable: bool,
+    /// What the agent said that it can; of [`FEATURE`] depends whether it knows of streams at all.
+    features: Vec<String>,
     closed: bool,
     last: u64,
     slots: BTreeMap<StreamId, Slot>,
@@ -40,6 +40,7 @@ pub(super) struct Slot {
     // Down, until it is said.
     request: Option<StreamRequest>,
     pub(super) input: VecDeque<Piece>,
+    most: u64,
     credit: u64,
     pub(super) size: Option<TerminalSize>,
     give: u64,
@@ -69,7 +70,7 @@ pub enum NotOpened {
     /// The session is over.
     #[error("the session with the host is over")]
     Offline,
-    /// The agent does not know of streams.
+    /// The agent does not know of streams, or not of such a one.
     #[error("the host's agent is too old for this")]
     Incapable,
     /// The agent did not answer in time.
@@ -85,9 +86,15 @@ impl Streams {
         self.shared.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The agent said that it knows of streams.
-    pub fn allow(&self) {
-        self.table().capable = true;
+    /// The agent said that it can this.
+    pub fn allow(&self, features: &[String]) {
+        self.table().features = features.to_vec();
+    }
+
+    /// Whether the agent can be asked for this.
+    #[must_use]
+    pub fn know(&self, request: &StreamRequest) -> bool {
+        self.table().knows(request)
     }
 
     /// Asks for a stream; the answer comes to the reader.
@@ -99,7 +106,7 @@ impl Streams {
         if table.closed {
             return Err(NotOpened::Offline);
         }
-        if !table.capable {
+        if !table.knows(&request) {
             return Err(NotOpened::Incapable);
         }
         if table.slots.len() >= MOST {
@@ -108,17 +115,19 @@ impl Streams {
         table.last += 1;
         let id = StreamId(table.last);
         let changed = Arc::new(Notify::new());
+        let window = request.window();
         let slot = Slot {
             request: Some(request),
             input: VecDeque::new(),
-            credit: WINDOW,
+            most: window,
+            credit: window,
             size: None,
             give: 0,
             end: None,
             left: false,
             answer: None,
             received: VecDeque::new(),
-            window: Window::default(),
+            window: Window::of(window),
             over: None,
             taken: Instant::now(),
             changed: Arc::clone(&changed),
@@ -183,7 +192,7 @@ impl Streams {
                 }
             }),
             FromAgent::StreamCredit { stream, more } => with(stream, &mut |slot| {
-                slot.credit = slot.credit.saturating_add(more).min(WINDOW);
+                slot.credit = slot.credit.saturating_add(more).min(slot.most);
                 broken = true;
             }),
             FromAgent::StreamEnd { stream, end } => with(stream, &mut |slot| {
@@ -227,6 +236,11 @@ impl Streams {
 }
 
 impl Table {
+    fn knows(&self, request: &StreamRequest) -> bool {
+        let can = |name: &str| self.features.iter().any(|known| known == name);
+        can(FEATURE) && request.feature().is_none_or(can)
+    }
+
     pub(super) fn slot(&mut self, id: StreamId) -> Option<&mut Slot> {
         self.slots.get_mut(&id)
     }

@@ -73,19 +73,19 @@ impl Deref for Live {
 impl Services {
     /// A container's log.
     pub async fn container_logs(&self, permit: &Permit<Read>, wanted: LogsRequest) -> Result<Live> {
-        self.open_stream(permit.user(), StreamRequest::Logs(wanted)).await
+        self.open_stream(permit.user(), wanted.container, StreamRequest::Logs(wanted)).await
     }
 
     /// A container's figures.
     pub async fn container_stats(&self, permit: &Permit<Read>, wanted: StatsRequest) -> Result<Live> {
-        self.open_stream(permit.user(), StreamRequest::Stats(wanted)).await
+        self.open_stream(permit.user(), wanted.container, StreamRequest::Stats(wanted)).await
     }
 
     /// A terminal in a container. Nothing can be typed before the audit says who does, nor before it is looked again at
     /// whether the container, which may have become another meanwhile, reaches into its host.
     pub async fn container_terminal(&self, permit: &Permit<Write>, wanted: TerminalRequest) -> Result<Live> {
         let container = wanted.container;
-        let live = self.open_stream(permit.user(), StreamRequest::Terminal(wanted)).await?;
+        let live = self.open_stream(permit.user(), container, StreamRequest::Terminal(wanted)).await?;
         self.container_terminal_allowed(permit, container).await?;
         self.audit_terminal(permit, container, "terminal.open").await?;
         Ok(live)
@@ -128,8 +128,7 @@ impl Services {
         container.ok_or_else(|| Refusal::NotFound(Kind::Container).into())
     }
 
-    async fn open_stream(&self, user: UserId, request: StreamRequest) -> Result<Live> {
-        let id = request.container();
+    async fn open_stream(&self, user: UserId, id: ContainerId, request: StreamRequest) -> Result<Live> {
         let host = self.own_container(user, id).await?.host;
         let place = self.streams.take(user)?;
         let streams = (self.relay)(host).ok_or(Refusal::HostOffline(id))?;
@@ -145,7 +144,7 @@ fn refusal(why: NotOpened, container: ContainerId) -> Refusal {
         NotOpened::Offline | NotOpened::Unanswered => Refusal::HostOffline(container),
         NotOpened::Incapable | NotOpened::Refused(StreamRefusal::Unsupported) => Refusal::AgentTooOld(container),
         NotOpened::Refused(refusal) => match refusal {
-            StreamRefusal::NoContainer => Refusal::NotOnHost(container),
+            StreamRefusal::NoContainer | StreamRefusal::NoImage => Refusal::NotOnHost(container),
             StreamRefusal::NotRunning => Refusal::NotRunning(container),
             StreamRefusal::Policy { detail } => Refusal::HostPolicy(detail),
             StreamRefusal::TooMany => Refusal::HostStreamsFull(container),

@@ -1,5 +1,5 @@
-//! Streams over a session: a container's log, its figures, a terminal in it, for somebody who looks now. They are not
-//! jobs: nothing of them is kept, and they end with the session. A coordinator asks for one only of an agent whose hello
+//! Streams over a session: a container's log, its figures, a terminal in it, for somebody who looks now, and parts of an
+//! image for another host. They are not jobs: nothing of them is kept, and they end with the session. A coordinator asks for one only of an agent whose hello
 //! names [`FEATURE`].
 //!
 //! ```text
@@ -7,7 +7,7 @@
 //!            └► StreamRefused
 //! ```
 //!
-//! Each direction begins with [`WINDOW`] units of credit. A piece costs [`Piece::cost`]; who has no credit left waits,
+//! Each direction begins with [`StreamRequest::window`] units of credit. A piece costs [`Piece::cost`]; who has no credit left waits,
 //! and who has taken pieces gives credit back ([`Window`]). So a reader that stops holds up its own stream, and nothing
 //! is buffered beyond the window.
 
@@ -15,13 +15,15 @@ mod position;
 
 pub use position::{LogFilter, LogMark, LogPosition};
 
-use crate::ids::ContainerId;
+use crate::ids::{ContainerId, ImageId};
 use serde::{Deserialize, Serialize};
 
 /// The word in a hello by which an agent says that it has streams.
 pub const FEATURE: &str = "streams";
 /// The credit that each direction of a stream begins with.
 pub const WINDOW: u64 = 256 * 1024;
+/// The same of a stream of much: see [`StreamRequest::window`].
+pub const BULK_WINDOW: u64 = 2 * 1024 * 1024;
 /// The largest piece, by its cost.
 pub const MAX_PIECE: u64 = 32 * 1024;
 /// What a piece, or a line in it, costs beside its bytes: what holding it takes, so that many small ones are bounded too.
@@ -41,6 +43,9 @@ pub enum StreamRequest {
     Stats(StatsRequest),
     /// A program with a terminal in a container: [`Piece::Bytes`] both ways.
     Terminal(TerminalRequest),
+    /// A part of an image, for another host: [`Piece::Begin`], then [`Piece::Bytes`], down from the agent. Asked only of an agent
+    /// whose hello names [`crate::command::IMAGE_COPIES`].
+    Blob(BlobRequest),
 }
 
 /// See [`StreamRequest::Logs`].
@@ -85,6 +90,19 @@ pub struct TerminalRequest {
     pub size: TerminalSize,
 }
 
+/// See [`StreamRequest::Blob`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRequest {
+    /// Of which image: it has the tag [`crate::command::local_tag`] on the host.
+    pub image: ImageId,
+    /// Docker's id of it, which is the digest of its configuration.
+    pub docker_id: String,
+    /// Which part: the digest of its configuration, or of an uncompressed layer. `sha256:…`.
+    pub digest: String,
+    /// From which byte on.
+    pub from: u64,
+}
+
 /// How large a terminal is, characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalSize {
@@ -95,13 +113,32 @@ pub struct TerminalSize {
 }
 
 impl StreamRequest {
-    /// Which container it is about.
+    /// Its name, as logs write it.
     #[must_use]
-    pub const fn container(&self) -> ContainerId {
+    pub const fn name(&self) -> &'static str {
         match self {
-            Self::Logs(request) => request.container,
-            Self::Stats(request) => request.container,
-            Self::Terminal(request) => request.container,
+            Self::Logs(_) => "logs",
+            Self::Stats(_) => "stats",
+            Self::Terminal(_) => "terminal",
+            Self::Blob(_) => "blob",
+        }
+    }
+
+    /// What an agent must have named in its hello to be asked for this, beside [`FEATURE`].
+    #[must_use]
+    pub const fn feature(&self) -> Option<&'static str> {
+        match self {
+            Self::Logs(_) | Self::Stats(_) | Self::Terminal(_) => None,
+            Self::Blob(_) => Some(crate::command::IMAGE_COPIES),
+        }
+    }
+
+    /// The credit that each direction begins with. What is much, and goes from host to host, has more of it under way.
+    #[must_use]
+    pub const fn window(&self) -> u64 {
+        match self {
+            Self::Logs(_) | Self::Stats(_) | Self::Terminal(_) => WINDOW,
+            Self::Blob(_) => BULK_WINDOW,
         }
     }
 }
@@ -112,6 +149,8 @@ impl StreamRequest {
 pub enum StreamRefusal {
     /// The host has no such container.
     NoContainer,
+    /// The host does not have the image, or not that part of it.
+    NoImage,
     /// The container does not run.
     NotRunning,
     /// The host's owner does not allow it.
@@ -157,6 +196,11 @@ pub enum StreamEnd {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "p", rename_all = "snake_case")]
 pub enum Piece {
+    /// How large the whole is, bytes. The first piece, where it is known.
+    Begin {
+        /// Also where the stream begins later in it.
+        size: u64,
+    },
     /// Of a log, in the order in which Docker has them.
     Lines {
         /// At least one.
@@ -178,7 +222,7 @@ impl Piece {
     pub fn cost(&self) -> u64 {
         let bytes = match self {
             Self::Lines { lines } => lines.iter().map(Line::cost).sum(),
-            Self::Sample(_) => OVERHEAD,
+            Self::Sample(_) | Self::Begin { .. } => OVERHEAD,
             Self::Bytes { bytes } => bytes.len() as u64,
         };
         OVERHEAD + bytes
@@ -252,6 +296,7 @@ pub struct Sample {
 /// The receiving side's half of the flow control: what may still come, and what is to be given back.
 #[derive(Debug)]
 pub struct Window {
+    whole: u64,
     open: u64,
     owed: u64,
 }
@@ -263,11 +308,17 @@ pub struct Overrun;
 
 impl Default for Window {
     fn default() -> Self {
-        Self { open: WINDOW, owed: 0 }
+        Self::of(WINDOW)
     }
 }
 
 impl Window {
+    /// A window of so much credit.
+    #[must_use]
+    pub const fn of(whole: u64) -> Self {
+        Self { whole, open: whole, owed: 0 }
+    }
+
     /// A piece came.
     ///
     /// # Errors
@@ -281,7 +332,7 @@ impl Window {
     /// A piece was taken by who wanted it; the credit to give back now, if it is worth a message.
     pub fn taken(&mut self, piece: &Piece) -> Option<u64> {
         self.owed += piece.cost();
-        (self.owed >= WINDOW / 4).then(|| {
+        (self.owed >= self.whole / 4).then(|| {
             self.open += self.owed;
             std::mem::take(&mut self.owed)
         })

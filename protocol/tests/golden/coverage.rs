@@ -42,15 +42,16 @@ variants! {
     ];
     wanted(StreamRequest) = [
         StreamRequest::Logs(_) => "Logs", StreamRequest::Stats(_) => "Stats", StreamRequest::Terminal(_) => "Terminal",
+        StreamRequest::Blob(_) => "Blob",
     ];
     not_opened(StreamRefusal) = [
-        StreamRefusal::NoContainer => "NoContainer", StreamRefusal::NotRunning => "NotRunning",
+        StreamRefusal::NoImage => "NoImage", StreamRefusal::NoContainer => "NoContainer", StreamRefusal::NotRunning => "NotRunning",
         StreamRefusal::Policy { .. } => "Policy", StreamRefusal::TooMany => "TooMany",
         StreamRefusal::DockerDown => "DockerDown", StreamRefusal::Docker { .. } => "Docker",
         StreamRefusal::Unsupported => "Unsupported",
     ];
     piece(Piece) = [
-        Piece::Lines { .. } => "Lines", Piece::Sample(_) => "Sample", Piece::Bytes { .. } => "Bytes",
+        Piece::Begin { .. } => "Begin", Piece::Lines { .. } => "Lines", Piece::Sample(_) => "Sample", Piece::Bytes { .. } => "Bytes",
     ];
     over(StreamEnd) = [
         StreamEnd::Done { .. } => "Done", StreamEnd::Left => "Left", StreamEnd::Failed { .. } => "Failed",
@@ -63,6 +64,7 @@ variants! {
         Command::ExecContainer(_) => "ExecContainer", Command::ConvergeContainer(_) => "ConvergeContainer",
         Command::UpdateContainer(_) => "UpdateContainer", Command::RecreateContainer(_) => "RecreateContainer",
         Command::BuildImage(_) => "BuildImage", Command::PullImage(_) => "PullImage",
+        Command::CopyImage(_) => "CopyImage", Command::PushImage(_) => "PushImage",
         Command::RemoveImage(_) => "RemoveImage", Command::RemoveUser(_) => "RemoveUser",
     ];
     verdict(Verdict) = [
@@ -82,13 +84,14 @@ variants! {
     ];
     product(Product) = [
         Product::Nothing => "Nothing", Product::Container { .. } => "Container", Product::Image { .. } => "Image", Product::Exec { .. } => "Exec",
-        Product::Converged { .. } => "Converged",
+        Product::Converged { .. } => "Converged", Product::Pushed { .. } => "Pushed",
     ];
     failure(FailureKind) = [
         FailureKind::DockerUnavailable => "DockerUnavailable", FailureKind::DockerTimeout => "DockerTimeout",
         FailureKind::DockerRefused => "DockerRefused", FailureKind::ImageNotFound => "ImageNotFound",
         FailureKind::ImageInUse => "ImageInUse", FailureKind::BuildFailed => "BuildFailed",
-        FailureKind::ConvergeFailed => "ConvergeFailed",
+        FailureKind::ConvergeFailed => "ConvergeFailed", FailureKind::SourceUnavailable => "SourceUnavailable",
+        FailureKind::ImageCorrupt => "ImageCorrupt", FailureKind::RegistryRefused => "RegistryRefused",
         FailureKind::ContainerNotFound => "ContainerNotFound",
         FailureKind::ContainerNotRunning => "ContainerNotRunning", FailureKind::OutcomeUnknown => "OutcomeUnknown",
         FailureKind::ContextUnavailable => "ContextUnavailable",

@@ -2,8 +2,9 @@
 
 use dockerforge_protocol::{
     command::{
-        BuildImage, Command, ContextRef, ConvergeContainer, CreateContainer, ExecContainer, Hardening, PullImage,
-        RecreateContainer, RemoveContainer, RemoveImage, RemoveUser, StartContainer, StopContainer, UpdateContainer,
+        BuildImage, Command, ContextRef, ConvergeContainer, CopyImage, CreateContainer, ExecContainer, Hardening,
+        PullImage, PushImage, RecreateContainer, RemoveContainer, RemoveImage, RemoveUser, StartContainer,
+        StopContainer, UpdateContainer,
     },
     handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
     ids::{ClusterId, ConfigurationId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
@@ -196,6 +197,8 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         assign("start_container", Command::StartContainer(StartContainer { container: container('3'), user: user() })),
         assign("stop_container", Command::StopContainer(stop(10))),
         assign("restart_container", Command::RestartContainer(stop(300))),
+        assign("copy_image", Command::CopyImage(CopyImage { image: image(), user: user() })),
+        assign("push_image", Command::PushImage(PushImage { image: image(), user: user() })),
         assign(
             "pull_image",
             Command::PullImage(PullImage {
@@ -385,6 +388,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
         ("exec", Product::Exec { exit_code: 137 }),
         ("converged", Product::Converged { resources: resources() }),
         ("container", Product::Container { docker_id: "c".repeat(64) }),
+        ("pushed", Product::Pushed { digest: format!("sha256:{}", "f".repeat(64)) }),
         ("image", Product::Image { docker_id: format!("sha256:{}", "e".repeat(64)), size: 72_000_000 }),
     ] {
         messages.push((format!("finished-{name}"), finished(Outcome::Succeeded { product })));
@@ -399,11 +403,14 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
 }
 
 /// Every way to fail; `coverage` notices when one is missing.
-const FAILURES: [FailureKind; 20] = [
+const FAILURES: [FailureKind; 23] = [
     FailureKind::DockerUnavailable,
     FailureKind::DockerTimeout,
     FailureKind::DockerRefused,
     FailureKind::ImageNotFound,
+    FailureKind::SourceUnavailable,
+    FailureKind::ImageCorrupt,
+    FailureKind::RegistryRefused,
     FailureKind::ImageInUse,
     FailureKind::ContainerNotFound,
     FailureKind::ContainerNotRunning,

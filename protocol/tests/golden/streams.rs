@@ -1,10 +1,10 @@
 //! The messages of streams: one for every variant, with fixed ids.
 
 use dockerforge_protocol::{
-    ids::ContainerId,
+    ids::{ContainerId, ImageId},
     message::{FromAgent, ToAgent},
     stream::{
-        Line, LogMark, LogPosition, LogsRequest, Piece, Sample, Source, StatsRequest, StreamEnd, StreamId,
+        BlobRequest, Line, LogMark, LogPosition, LogsRequest, Piece, Sample, Source, StatsRequest, StreamEnd, StreamId,
         StreamRefusal, StreamRequest, TerminalRequest, TerminalSize,
     },
 };
@@ -31,6 +31,12 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
     let all = LogsRequest { from: LogPosition::default(), tail: None, ..logs.clone() };
     let command = vec!["/bin/sh".to_owned(), "-l".to_owned()];
     let terminal = TerminalRequest { container: container(), command, user: Some("www-data".to_owned()), size: SIZE };
+    let blob = BlobRequest {
+        image: format!("{}_{}", ImageId::PREFIX, "4".repeat(32)).parse().unwrap(),
+        docker_id: format!("sha256:{}", "5".repeat(64)),
+        digest: format!("sha256:{}", "6".repeat(64)),
+        from: 131_072,
+    };
     let plain = TerminalRequest { user: None, ..terminal.clone() };
     vec![
         open("logs", StreamRequest::Logs(logs)),
@@ -39,6 +45,7 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         open("stats-once", StreamRequest::Stats(StatsRequest { container: container(), interval: None })),
         open("terminal", StreamRequest::Terminal(terminal)),
         open("terminal-plain", StreamRequest::Terminal(plain)),
+        open("blob", StreamRequest::Blob(blob)),
         ("stream_data".to_owned(), ToAgent::StreamData { stream: STREAM, piece: bytes() }),
         ("stream_credit".to_owned(), ToAgent::StreamCredit { stream: STREAM, more: 65_600 }),
         ("resize_terminal".to_owned(), ToAgent::ResizeTerminal { stream: STREAM, size: SIZE }),
@@ -65,11 +72,17 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
         ("stream_opened".to_owned(), FromAgent::StreamOpened { stream: STREAM }),
         ("stream_credit".to_owned(), FromAgent::StreamCredit { stream: STREAM, more: 65_600 }),
     ];
-    for (name, piece) in [("lines", Piece::Lines { lines }), ("sample", Piece::Sample(sample)), ("bytes", bytes())] {
+    for (name, piece) in [
+        ("begin", Piece::Begin { size: 72_000_000 }),
+        ("lines", Piece::Lines { lines }),
+        ("sample", Piece::Sample(sample)),
+        ("bytes", bytes()),
+    ] {
         messages.push((format!("stream_data-{name}"), FromAgent::StreamData { stream: STREAM, piece }));
     }
     for (name, refusal) in [
         ("no_container", StreamRefusal::NoContainer),
+        ("no_image", StreamRefusal::NoImage),
         ("not_running", StreamRefusal::NotRunning),
         ("policy", StreamRefusal::Policy { detail: "forbids terminals".to_owned() }),
         ("too_many", StreamRefusal::TooMany),

@@ -119,11 +119,18 @@ fn build_output(item: Result<BuildInfo, Error>) -> Result<Output, DockerError> {
     Ok(Output { text, layer: None, bytes: None })
 }
 
-/// A build as a stream that owns its client: bollard's own stream borrows it, so the two live in one future that hands
-/// its items through a channel of one place, and that is polled and dropped with the stream.
+/// One message of an image that is taken in.
+pub(super) fn load_output(item: Result<BuildInfo, Error>) -> Result<Output, DockerError> {
+    let info = item.map_err(|e| error("image load", e))?;
+    if let Some(detail) = info.error_detail {
+        return Err(server_error(0, detail.message.unwrap_or_default()));
+    }
+    Ok(Output { text: info.stream.unwrap_or_default(), layer: None, bytes: None })
+}
+
+/// A build as a stream that owns its client.
 pub(super) fn build_stream(client: Docker, options: BuildImageOptions, context: ContextStream) -> Events<Output> {
-    let (sender, receiver) = tokio::sync::mpsc::channel(1);
-    let pump = async move {
+    owned(|sender| async move {
         let body = bollard::body_try_stream(context);
         let mut stream = std::pin::pin!(client.build_image(options, None, Some(body)));
         while let Some(item) = stream.next().await {
@@ -131,11 +138,21 @@ pub(super) fn build_stream(client: Docker, options: BuildImageOptions, context: 
                 break;
             }
         }
-    };
+    })
+}
+
+/// A stream that owns what it reads from: bollard's own streams borrow their client, so the two live in one future that hands
+/// its items through a channel of one place, and that is polled and dropped with the stream.
+pub(super) fn owned<T, F>(pump: impl FnOnce(tokio::sync::mpsc::Sender<Result<T, DockerError>>) -> F) -> Events<T>
+where
+    T: Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
+    let (sender, receiver) = tokio::sync::mpsc::channel(1);
     let items = futures_util::stream::unfold(receiver, |mut receiver| async move {
         receiver.recv().await.map(|item| (item, receiver))
     });
-    let pump = futures_util::stream::once(pump).filter_map(|()| async { None });
+    let pump = futures_util::stream::once(pump(sender)).filter_map(|()| async { None });
     futures_util::stream::select(items, pump).boxed()
 }
 

@@ -32,6 +32,8 @@ pub struct World {
     pub containers: BTreeMap<String, (Container, NewContainer, String)>,
     /// What registries have: reference → image id.
     pub registry: BTreeMap<String, String>,
+    /// The parts of images by their digests: configurations, and layers as Docker would save them.
+    pub blobs: BTreeMap<String, Vec<u8>>,
     /// Every call, in order, with what it was about.
     pub calls: Vec<String>,
     /// Ports that something else on the host has.

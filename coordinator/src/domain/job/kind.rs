@@ -26,6 +26,10 @@ pub enum JobKind {
     ImageBuild,
     /// Pull an image.
     ImagePull,
+    /// Bring an image that is on other hosts to one more.
+    ImageCopy,
+    /// Bring an image to the registry.
+    ImagePush,
     /// Remove an image from one host; a part of another job.
     ImageRemove,
     /// Remove what is left of a user on one host; a part of another job.
@@ -44,7 +48,7 @@ pub enum JobKind {
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 19] = [
         Self::ContainerCreate,
         Self::ContainerStart,
         Self::ContainerStop,
@@ -55,6 +59,8 @@ impl JobKind {
         Self::ContainerDelete,
         Self::ImageBuild,
         Self::ImagePull,
+        Self::ImageCopy,
+        Self::ImagePush,
         Self::ImageRemove,
         Self::UserRemove,
         Self::ImageDelete,
@@ -78,6 +84,8 @@ impl JobKind {
             Self::ContainerDelete => "container.delete",
             Self::ImageBuild => "image.build",
             Self::ImagePull => "image.pull",
+            Self::ImageCopy => "image.copy",
+            Self::ImagePush => "image.push",
             Self::ImageRemove => "image.remove",
             Self::UserRemove => "user.remove",
             Self::ImageDelete => "image.delete",
@@ -103,7 +111,7 @@ impl JobKind {
     /// Whether its success makes the thing it is about.
     #[must_use]
     pub const fn creates(self) -> bool {
-        matches!(self, Self::ContainerCreate | Self::ImageBuild | Self::ImagePull)
+        matches!(self, Self::ContainerCreate | Self::ImageBuild | Self::ImagePull | Self::ImageCopy)
     }
 
     /// Whether it is begun at most once: where nobody knows whether it was, it is not tried again.
@@ -118,6 +126,8 @@ impl JobKind {
         match self {
             Self::ImageBuild => SignedDuration::from_hours(1),
             Self::ImagePull => SignedDuration::from_mins(30),
+            // Gigabytes over a slow line.
+            Self::ImageCopy | Self::ImagePush => SignedDuration::from_hours(2),
             // 300 s to end, 300 s to become healthy, and the way back.
             Self::ContainerUpdate => SignedDuration::from_mins(20),
             _ => SignedDuration::from_mins(10),

@@ -1,0 +1,144 @@
+//! Images that come from other hosts, on the fake engine: what is fetched, what is not, and what is left when it fails.
+
+use crate::bench::{Bench, Elsewhere, Mishap, Options};
+use dockerforge_agent::docker::fake::{Moment, digest};
+use dockerforge_protocol::command::{Command, CopyImage, local_tag};
+use dockerforge_protocol::ids::{ImageId, JobId, UserId};
+use dockerforge_protocol::report::{FailureKind, Outcome, Product};
+
+const BASE: &[u8] = &[1; 5000];
+const MIDDLE: &[u8] = &[2; 3000];
+const TOP: &[u8] = &[3; 7000];
+
+fn bench(elsewhere: &Elsewhere) -> Bench {
+    Bench::with(Options { elsewhere: Some(elsewhere.clone()), ..Options::default() })
+}
+
+fn copy() -> (String, Command) {
+    let image = ImageId::new();
+    (local_tag(image), Command::CopyImage(CopyImage { image, user: UserId::new() }))
+}
+
+fn kind(outcome: &Outcome) -> Option<FailureKind> {
+    match outcome {
+        Outcome::Failed { failure } => Some(failure.kind),
+        _ => None,
+    }
+}
+
+fn left(bench: &Bench) -> Vec<String> {
+    let files = std::fs::read_dir(bench.folder.path().join("layers")).unwrap();
+    files.map(|file| file.unwrap().file_name().to_string_lossy().into_owned()).collect()
+}
+
+fn tags(bench: &Bench, docker_id: &str) -> Vec<String> {
+    bench.engine.world().images.get(docker_id).map(|image| image.tags.clone()).unwrap_or_default()
+}
+
+fn fetched(elsewhere: &Elsewhere) -> Vec<(String, u64)> {
+    elsewhere.asked.lock().unwrap().clone()
+}
+
+#[tokio::test]
+async fn only_the_layers_above_those_that_the_host_has_are_fetched() {
+    let elsewhere = Elsewhere::with(&[BASE, MIDDLE, TOP]);
+    let bench = bench(&elsewhere);
+    bench.engine.add_layered("base:1", &[BASE, TOP]);
+    // The same layer upon another one is another thing to Docker.
+    bench.engine.add_layered("other:1", &[MIDDLE]);
+    let (name, command) = copy();
+    let outcome = bench.run(JobId::new(), 1, &command).await;
+    let product = Product::Image { docker_id: elsewhere.docker_id.clone(), size: 15_000 };
+    assert_eq!(outcome, Outcome::Succeeded { product });
+    assert_eq!(tags(&bench, &elsewhere.docker_id), [name]);
+    let wanted = [elsewhere.docker_id.clone(), digest(MIDDLE), digest(TOP)].map(|digest| (digest, 0));
+    assert_eq!(fetched(&elsewhere), wanted);
+    assert_eq!(left(&bench), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_image_that_the_host_has_under_another_name_is_not_fetched() {
+    let elsewhere = Elsewhere::with(&[BASE]);
+    let bench = bench(&elsewhere);
+    assert_eq!(bench.engine.add_layered("mine:1", &[BASE]), elsewhere.docker_id);
+    let (name, command) = copy();
+    assert!(matches!(bench.run(JobId::new(), 1, &command).await, Outcome::Succeeded { .. }));
+    assert_eq!(tags(&bench, &elsewhere.docker_id), ["mine:1".to_owned(), name]);
+    assert_eq!(fetched(&elsewhere), []);
+}
+
+#[tokio::test]
+async fn a_layer_that_is_cut_off_goes_on_where_it_was() {
+    let elsewhere = Elsewhere::with(&[BASE, TOP]);
+    let bench = bench(&elsewhere);
+    elsewhere.mishaps.lock().unwrap().extend([Mishap::Cut(10), Mishap::Cut(1000), Mishap::Cut(4000)]);
+    let (_, command) = copy();
+    assert!(matches!(bench.run(JobId::new(), 1, &command).await, Outcome::Succeeded { .. }));
+    // The second one is of what is left of the configuration, which is shorter than that.
+    let (config, base) = (elsewhere.docker_id.clone(), digest(BASE));
+    let wanted = [(config.clone(), 0), (config, 10), (base.clone(), 0), (base, 4000), (digest(TOP), 0)];
+    assert_eq!(fetched(&elsewhere), wanted);
+}
+
+#[tokio::test]
+async fn a_layer_that_comes_altered_is_fetched_again_and_after_three_times_nothing_is_left() {
+    for (times, fine) in [(1, true), (2, true), (3, false)] {
+        let elsewhere = Elsewhere::with(&[BASE]);
+        let bench = bench(&elsewhere);
+        elsewhere.mishaps.lock().unwrap().extend(vec![Mishap::Altered; times]);
+        let (_, command) = copy();
+        let outcome = bench.run(JobId::new(), 1, &command).await;
+        if fine {
+            assert!(matches!(outcome, Outcome::Succeeded { .. }), "{times}: {outcome:?}");
+        } else {
+            assert_eq!(kind(&outcome), Some(FailureKind::ImageCorrupt), "{outcome:?}");
+            assert!(bench.engine.world().images.is_empty());
+        }
+        assert_eq!(left(&bench), Vec::<String>::new(), "{times}");
+    }
+}
+
+#[tokio::test]
+async fn where_no_host_that_has_it_can_be_reached_the_next_attempt_goes_on_with_what_came() {
+    let elsewhere = Elsewhere::with(&[BASE]);
+    let bench = bench(&elsewhere);
+    let gone = std::iter::repeat_n(Mishap::Unreachable, 5);
+    // The configuration comes whole, of the layer a part.
+    elsewhere.mishaps.lock().unwrap().extend([Mishap::Cut(1_000_000), Mishap::Cut(4000)].into_iter().chain(gone));
+    let (job, (name, command)) = (JobId::new(), copy());
+    assert_eq!(kind(&bench.run(job, 1, &command).await), Some(FailureKind::SourceUnavailable));
+    assert_eq!(left(&bench).len(), 2, "the configuration, and a part of the layer");
+    elsewhere.mishaps.lock().unwrap().clear();
+    elsewhere.asked.lock().unwrap().clear();
+    assert!(matches!(bench.run(job, 2, &command).await, Outcome::Succeeded { .. }));
+    assert_eq!(fetched(&elsewhere), [(digest(BASE), 4000)]);
+    assert_eq!(tags(&bench, &elsewhere.docker_id), [name]);
+    assert_eq!(left(&bench), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn whichever_call_fails_the_next_attempt_gives_exactly_one_image() {
+    for moment in [Moment::Before, Moment::After] {
+        for n in 0.. {
+            let elsewhere = Elsewhere::with(&[BASE, TOP]);
+            let bench = bench(&elsewhere);
+            bench.engine.add_layered("base:1", &[BASE]);
+            let (job, (name, command)) = (JobId::new(), copy());
+            bench.engine.fail_nth(n, moment);
+            let first = bench.run(job, 1, &command).await;
+            let when = format!("call {n} failed {moment:?}");
+            let unharmed = matches!(first, Outcome::Succeeded { .. });
+            if !unharmed {
+                assert!(kind(&first).is_some_and(FailureKind::retryable), "{when}: {first:?}");
+                let second = bench.run(job, 2, &command).await;
+                assert!(matches!(second, Outcome::Succeeded { .. }), "{when}: {second:?}");
+            }
+            assert_eq!(tags(&bench, &elsewhere.docker_id), [name], "{when}");
+            assert_eq!(bench.engine.world().images.len(), 2, "{when}");
+            if unharmed {
+                assert!(n > 4, "{when}");
+                break;
+            }
+        }
+    }
+}
