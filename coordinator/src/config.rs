@@ -1,7 +1,7 @@
 //! What a coordinator is told at its start: flags, then environment, then a TOML file, then defaults. The keys of the
 //! file are the names of the flags; an unknown one is refused.
 
-use crate::domain::placement::{MAX_PIDS, PoolRules, Strategy};
+use crate::domain::placement::PoolRules;
 use crate::domain::quota::{Counted, Limits, MAX_LIMIT, thousandths};
 use crate::domain::rate::Rate;
 use crate::store::Location;
@@ -14,6 +14,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+mod pool;
 mod rate;
 
 /// Flags of `serve`. Each may also come from the environment or the configuration file.
@@ -116,6 +117,14 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_POOL_DEFAULT_PIDS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_default_pids: Option<u64>,
+    /// Processors of each step of a build on a pool host [default: 1]
+    #[arg(long, env = "DOCKERFORGE_POOL_BUILD_CPUS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_build_cpus: Option<f64>,
+    /// Memory of each step of a build on a pool host, MiB, at most 2047 [default: 1024]
+    #[arg(long, env = "DOCKERFORGE_POOL_BUILD_MEMORY_MIB", value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_build_memory_mib: Option<u64>,
     /// How large an uploaded build context may be, bytes, as it comes [default: 1073741824]
     #[arg(long, env = "DOCKERFORGE_UPLOAD_LIMIT", value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -301,7 +310,7 @@ impl Config {
         }
         let args: ServeArgs =
             figment.merge(Serialized::defaults(args)).extract().map_err(|error| ConfigError::File(Box::new(error)))?;
-        let pool = pool(&args)?;
+        let pool = pool::pool(&args)?;
         let data_dir = args.data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR));
         let database = match args.database {
             None => Location::Sqlite(data_dir.join("dockerforge.db")),
@@ -365,38 +374,6 @@ fn origin(text: String) -> Result<String, ConfigError> {
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
     let is_one = printable && host.is_some_and(|host| !host.contains(['/', '*', '?', '#', '@']));
     if is_one { Ok(text) } else { Err(ConfigError::Origin(text)) }
-}
-
-/// What holds on pool hosts.
-fn pool(args: &ServeArgs) -> Result<PoolRules, ConfigError> {
-    // Out of range becomes more than any host has, which is out of range there too.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let milli = |cpus: f64| if (0.0..=1_024.0).contains(&cpus) { (cpus * 1000.0).round() as u64 } else { u64::MAX };
-    let wrong =
-        |key: &'static str| move |error: dockerforge_protocol::spec::Invalid| ConfigError::Pool(key, error.to_string());
-    let headroom_cpus = milli(args.pool_headroom_cpus.unwrap_or(0.25));
-    if headroom_cpus == u64::MAX {
-        return Err(ConfigError::Pool("pool-headroom-cpus", "expected 0 to 1024 processors".to_owned()));
-    }
-    let pids = args.pool_default_pids.unwrap_or(256);
-    if pids > MAX_PIDS.into() {
-        return Err(ConfigError::Pool("pool-default-pids", format!("expected at most {MAX_PIDS}")));
-    }
-    let strategy = args.pool_strategy.as_deref().map_or(Some(Strategy::default()), Strategy::parse);
-    Ok(PoolRules {
-        headroom_cpus,
-        headroom_memory: args.pool_headroom_memory_mib.unwrap_or(512).saturating_mul(MIB),
-        cpus: milli(args.pool_default_cpus.unwrap_or(0.5)).try_into().map_err(wrong("pool-default-cpus"))?,
-        memory: args
-            .pool_default_memory_mib
-            .unwrap_or(256)
-            .saturating_mul(MIB)
-            .try_into()
-            .map_err(wrong("pool-default-memory-mib"))?,
-        pids: pids.try_into().map_err(wrong("pool-default-pids"))?,
-        strategy: strategy
-            .ok_or_else(|| ConfigError::Pool("pool-strategy", "expected spread, binpack or random".to_owned()))?,
-    })
 }
 
 #[cfg(test)]

@@ -27,9 +27,9 @@ folders, ! takes back, the last match decides, # comments. A <Dockerfile>.docker
         /// The folder to build from; without one, -f is sent alone
         #[arg(value_name = "PATH", required_unless_present_any = ["dockerfile", "configuration"])]
         path: Option<PathBuf>,
-        /// The host to build on, by name or id
-        #[arg(long)]
-        host: String,
+        /// The host to build on, by name or id [default for a configuration of a public template: one that all users share]
+        #[arg(long, required_unless_present = "configuration")]
+        host: Option<String>,
         /// The Dockerfile, in the folder [default: PATH/Dockerfile]; without a folder - is stdin
         #[arg(long = "file", short = 'f', value_name = "DOCKERFILE")]
         dockerfile: Option<PathBuf>,
@@ -98,8 +98,10 @@ pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<
             ..
         } => {
             let configuration = session.id(Kind::Configuration, &configuration).await?;
-            let host = session.id(Kind::Host, &host).await?;
-            let mut body = json!({ "name": name, "host": host, "configuration": configuration });
+            let mut body = json!({ "name": name, "configuration": configuration });
+            if let Some(host) = host {
+                body["host"] = json!(session.id(Kind::Host, &host).await?);
+            }
             if let Some(version) = configuration_version {
                 body["configuration_version"] = json!(version);
             }
@@ -119,7 +121,7 @@ pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<
                     ));
                 }
             };
-            let host = session.id(Kind::Host, &host).await?;
+            let host = session.id(Kind::Host, &host.unwrap_or_default()).await?;
             let mut query =
                 vec![("name", name.to_string()), ("host", host), ("dockerfile", context.dockerfile.clone())];
             query.extend(build_args.into_iter().map(|arg| ("build_arg", arg)));

@@ -33,9 +33,10 @@ pub struct NewImageBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'; unique among your images.
     #[schema(value_type = s::Name, example = "blog")]
     name: String,
-    /// The id of the host to make it on.
-    #[schema(value_type = s::HostId, example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
-    host: String,
+    /// The id of the host to make it on. May be absent with a `configuration` of a public template: it is then built on a host
+    /// that all users share.
+    #[schema(value_type = Option<s::HostId>, example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    host: Option<String>,
     /// The id of a configuration to build it from.
     #[schema(value_type = Option<s::ConfigurationId>)]
     configuration: Option<String>,
@@ -199,7 +200,7 @@ impl ImageBody {
 #[utoipa::path(post, operation_id = "image_create", path = "/images", tag = "images", params(ArchiveQuery),
     request_body(content((NewImageBody = "application/json"), (Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
     (status = 202, description = "The job that makes it", body = JobBody)),
-    extensions(("x-problems" = json!(["name-taken", "host-draining", "invalid-archive", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["name-taken", "host-draining", "nothing-fits", "invalid-archive", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -309,7 +310,11 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<C
     check.finish(Some(()))?;
     let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
     let mut check = Check::default();
-    let (name, host) = (check.parse("/name", &body.name), check.parse("/host", &body.host));
+    let name = check.parse("/name", &body.name);
+    let host = body.host.as_deref().and_then(|host| check.parse("/host", host));
+    if body.host.is_none() && body.configuration.is_none() {
+        check.refuse("/host", "name one of your hosts: only images of configurations are built elsewhere");
+    }
     let labels = parse_labels(&mut check, &body.labels);
     let wait = wait(&mut check, body.deadline);
     let build_args = build_args(&mut check, body.build_args.0);
@@ -324,7 +329,7 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<C
         }
         Some(_) => {}
     }
-    let (((name, host), labels), from) = check.finish(name.zip(host).zip(labels).zip(from))?;
+    let ((name, labels), from) = check.finish(name.zip(labels).zip(from))?;
     let (source, claim) = match from {
         Origin::Reference(reference) => (ImageSource::Reference(reference), None),
         Origin::Configuration(id) => {
@@ -393,7 +398,7 @@ async fn from_archive(
     let source =
         ImageSource::Dockerfile(Recipe { context: received.context, dockerfile, build_args, no_cache, made_of: None });
     Ok(Asked {
-        new: NewImage { name, host, source, labels: Labels::default(), public, wait },
+        new: NewImage { name, host: Some(host), source, labels: Labels::default(), public, wait },
         digest,
         claim: Some(received.claim),
     })

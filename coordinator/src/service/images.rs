@@ -1,7 +1,7 @@
 //! Images: asking for one in one transaction with its job, seeing where they are, and removing them everywhere.
 
 use super::idempotency::{self, Key};
-use super::{Result, Services, as_seen, once};
+use super::{Result, Services, as_seen, builders, once};
 use crate::access::{Administer, Permit, Read, Write};
 pub use crate::build::archive::ArchiveError;
 pub use crate::build::{Claim, ContextError, Received};
@@ -9,6 +9,7 @@ use crate::domain::host::HostState;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, Recipe, deletable};
 use crate::domain::job::{JobKind, JobState, Subject};
 use crate::domain::page::{Found, Page};
+use crate::domain::placement::PoolRules;
 use crate::domain::precondition::Precondition;
 use crate::domain::quota::{Amounts, Counted};
 use crate::domain::{Kind, Refusal};
@@ -25,8 +26,8 @@ use jiff::SignedDuration;
 pub struct NewImage {
     /// Its name.
     pub name: ResourceName,
-    /// On which host.
-    pub host: HostId,
+    /// On which host; on one that users share where none is named, if it may be built there.
+    pub host: Option<HostId>,
     /// Where it comes from.
     pub source: ImageSource,
     /// Its labels.
@@ -52,13 +53,17 @@ impl Services {
             let detail = "a public image is an administrator's own: act for nobody else";
             return Err(Refusal::invalid("/public", detail).into());
         }
-        let host = new.host;
+        let rules = self.pool;
         let result = once!({
             let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
-            self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new).await })).await
+            self.store
+                .write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new, &rules).await }))
+                .await
         });
-        let job = result.map_err(|e| e.naming(&new.name))?;
-        self.signals.wake_host(host);
+        let (job, host) = result.map_err(|e| e.naming(&new.name))?;
+        if let Some(host) = host {
+            self.signals.wake_host(host);
+        }
         Ok(job)
     }
 
@@ -156,21 +161,35 @@ async fn host_for(conn: &mut Conn, permit: &Permit<Write>, host: HostId) -> Resu
     }
 }
 
-async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new: NewImage) -> Result<JobId> {
+/// The job that makes it, and the host that does; no host where it was asked for before.
+async fn create(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    key: Option<&Key>,
+    new: NewImage,
+    rules: &PoolRules,
+) -> Result<(JobId, Option<HostId>)> {
     let now = crate::clock::now();
     let (user, job) = (permit.user(), JobId::new());
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
-        return Ok(JobId::from_uuid(replay.id));
+        return Ok((JobId::from_uuid(replay.id), None));
     }
-    store::hosts::hold(conn, new.host).await?;
-    host_for(conn, permit, new.host).await?;
+    let id = ImageId::new();
+    let host = match new.host {
+        Some(host) => {
+            store::hosts::hold(conn, host).await?;
+            host_for(conn, permit, host).await?;
+            host
+        }
+        None => builders::chosen(conn, user, rules, id, &new.source).await?,
+    };
     if let ImageSource::Dockerfile(Recipe { made_of: Some(of), .. }) = &new.source {
         store::configurations::hold(conn, of.configuration).await?;
         super::configurations::named(conn, user, of.configuration, Some(of.version)).await?;
     }
     queue::admit(conn, user, |_| Ok(Amounts::of(&[(Counted::Images, 1)]))).await?;
     let image = Image {
-        id: ImageId::new(),
+        id,
         user,
         name: new.name,
         state: ImageState::Pending,
@@ -183,7 +202,7 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     store::images::insert(conn, &image).await?;
     let presence = ImageOnHost {
         image: image.id,
-        host: new.host,
+        host,
         state: PresenceState::Pending,
         docker_id: None,
         size: None,
@@ -203,15 +222,15 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
                 dockerfile: recipe.dockerfile.clone(),
                 build_args: recipe.build_args.clone(),
                 no_cache: recipe.no_cache,
+                limits: builders::limits(conn, rules, host).await?,
             }),
         ),
     };
     let subject = Subject::Image(image.id);
-    let request =
-        Request { id: job, user, work: Some((new.host, command)), parent: None, kind, subject, wait: new.wait };
+    let request = Request { id: job, user, work: Some((host, command)), parent: None, kind, subject, wait: new.wait };
     queue::enqueue(conn, request, now).await?;
     store::records::audit(conn, permit.origin(), "image.create", Kind::Image, image.id.uuid(), now).await?;
-    Ok(job)
+    Ok((job, Some(host)))
 }
 
 async fn delete(

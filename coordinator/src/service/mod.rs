@@ -2,6 +2,7 @@
 //! Nothing here knows of HTTP; nothing here writes outside a transaction.
 
 pub mod audit;
+mod builders;
 pub mod configurations;
 pub mod containers;
 pub mod converge;

@@ -37,6 +37,7 @@ mod logs;
 mod operations;
 mod ops;
 mod placement;
+mod pool_builds;
 mod quotas;
 mod riyic;
 mod secrets;
