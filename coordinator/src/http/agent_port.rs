@@ -1,20 +1,21 @@
 //! What the agent port serves beside the websocket: the agent itself to machines that have none yet, enrolment, and what a
-//! host's own jobs need: build contexts and secrets.
+//! host's own jobs need: build contexts, secrets, nodes, and images of other hosts.
 
 use super::State;
 use crate::pki::{Conversation, Peer};
 use crate::service::installer::INSTALL_PATH;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Extension, Path, State as Shared};
+use axum::extract::{ConnectInfo, Extension, Path, Query, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use dockerforge_protocol::enrolment::{
-    CONTEXT_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest, NODE_PATH, SECRETS_PATH,
+    CONTEXT_PATH, COPIES_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest, NODE_PATH, SECRETS_PATH,
 };
 use dockerforge_protocol::ids::JobId;
 use secrecy::ExposeSecret;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use tokio_util::io::ReaderStream;
@@ -30,6 +31,8 @@ pub fn routes(state: State) -> Router {
         .route(&format!("{CONTEXT_PATH}/{{job}}"), get(context))
         .route(&format!("{SECRETS_PATH}/{{job}}"), get(secrets))
         .route(&format!("{NODE_PATH}/{{job}}"), get(node))
+        .route(&format!("{COPIES_PATH}/{{job}}"), get(image))
+        .route(&format!("{COPIES_PATH}/{{job}}/{{digest}}"), get(blob))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_ENROLMENT))
         .with_state(state)
 }
@@ -126,6 +129,60 @@ async fn node(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => {
             tracing::error!(%job, error = &error as &dyn std::error::Error, "the node of a job cannot be given");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+/// What image a job of this very host is to bring there, or to the registry.
+async fn image(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
+    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match state.services.job_image(&peer.serial, peer.host, job).await {
+        Ok(Some(image)) => Json(image).into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "the image of a job cannot be told");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+/// From which byte on.
+#[derive(Deserialize)]
+struct From {
+    from: u64,
+}
+
+/// A part of that image, from another host that has it.
+async fn blob(
+    Shared(state): Shared<State>,
+    peer: Option<Extension<Peer>>,
+    Path((job, digest)): Path<(String, String)>,
+    Query(From { from }): Query<From>,
+) -> Response {
+    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match state.services.job_blob(&peer.serial, peer.host, job, digest, from).await {
+        Ok(Some(blob)) => {
+            let left = blob.size.saturating_sub(from);
+            let pieces = futures_util::stream::try_unfold(blob, |blob| async move {
+                blob.next().await.map(|piece| piece.map(|bytes| (bytes, blob))).inspect_err(|error| {
+                    tracing::info!(
+                        error = error as &dyn std::error::Error,
+                        "an image on its way between hosts broke off"
+                    );
+                })
+            });
+            let mut response = Body::from_stream(pieces).into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(left));
+            response
+        }
+        Ok(None) => (StatusCode::NOT_FOUND, "no host that has it can be reached now").into_response(),
+        Err(error) => {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "a part of an image cannot be given");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }

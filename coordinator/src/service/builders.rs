@@ -11,21 +11,22 @@ use crate::store::{self, Conn};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::spec::{ContainerSpec, Labels, Resources};
 
-/// The shared host that builds an image, held.
+/// The shared host that builds an image; to be held, and then taken. `pointer` is where the request could name another.
 pub(super) async fn chosen(
     conn: &mut Conn,
     user: UserId,
     rules: &PoolRules,
     image: ImageId,
     source: &ImageSource,
+    pointer: &str,
 ) -> Result<HostId> {
     if !is_ours(conn, user, source).await? {
         let detail = "name one of your hosts: on those that all users share, only images of public templates are built";
-        return Err(Refusal::invalid("/host", detail).into());
+        return Err(Refusal::invalid(pointer, detail).into());
     }
     let pool = store::hosts::pool(conn).await?;
     if pool.is_empty() {
-        return Err(Refusal::invalid("/host", "name one of your hosts: there is no other to build it on").into());
+        return Err(Refusal::invalid(pointer, "name one of your hosts: there is no other to build it on").into());
     }
     let ids: Vec<HostId> = pool.iter().map(|host| host.id).collect();
     let reserved = store::placement::reserved(conn, &ids).await?;
@@ -45,15 +46,15 @@ pub(super) async fn chosen(
         links: &[],
         strategy: rules.strategy,
     };
-    let host =
-        decide(rules, &asked, &candidates).map_err(|found| Refusal::NothingFits(explain(user, &pool, &found)))?;
-    store::hosts::hold(conn, host).await?;
+    Ok(decide(rules, &asked, &candidates).map_err(|found| Refusal::NothingFits(explain(user, &pool, &found)))?)
+}
+
+/// Takes a shared host that was chosen, and is held by now.
+pub(super) async fn take(conn: &mut Conn, user: UserId, host: HostId) -> Result<()> {
     let still = |host: &Host| host.pool && !host.draining && host.state != HostState::Deleting;
-    let held = store::hosts::find(conn, host).await?.filter(still).ok_or(ServiceError::Outrun)?;
-    if held.user != user {
-        store::placement::add_tenant(conn, held.id, user).await?;
-    }
-    Ok(held.id)
+    store::hosts::find(conn, host).await?.filter(still).ok_or(ServiceError::Outrun)?;
+    store::placement::add_tenant(conn, host, user).await?;
+    Ok(())
 }
 
 /// Whether an image is made of a public template, which are administrators' alone.

@@ -6,6 +6,7 @@ mod builders;
 pub mod configurations;
 pub mod containers;
 pub mod converge;
+pub mod copies;
 pub mod enrolment;
 mod host_access;
 pub mod hosts;

@@ -16,6 +16,7 @@ mod position;
 pub use position::{LogFilter, LogMark, LogPosition};
 
 use crate::ids::{ContainerId, ImageId};
+use crate::spec::IMAGE_COPIES;
 use serde::{Deserialize, Serialize};
 
 /// The word in a hello by which an agent says that it has streams.
@@ -44,7 +45,7 @@ pub enum StreamRequest {
     /// A program with a terminal in a container: [`Piece::Bytes`] both ways.
     Terminal(TerminalRequest),
     /// A part of an image, for another host: [`Piece::Begin`], then [`Piece::Bytes`], down from the agent. Asked only of an agent
-    /// whose hello names [`crate::command::IMAGE_COPIES`].
+    /// whose hello names [`IMAGE_COPIES`].
     Blob(BlobRequest),
 }
 
@@ -93,7 +94,7 @@ pub struct TerminalRequest {
 /// See [`StreamRequest::Blob`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobRequest {
-    /// Of which image: it has the tag [`crate::command::local_tag`] on the host.
+    /// Of which image: it has our name of it on the host.
     pub image: ImageId,
     /// Docker's id of it, which is the digest of its configuration.
     pub docker_id: String,
@@ -129,7 +130,7 @@ impl StreamRequest {
     pub const fn feature(&self) -> Option<&'static str> {
         match self {
             Self::Logs(_) | Self::Stats(_) | Self::Terminal(_) => None,
-            Self::Blob(_) => Some(crate::command::IMAGE_COPIES),
+            Self::Blob(_) => Some(IMAGE_COPIES),
         }
     }
 

@@ -104,7 +104,6 @@ async fn what_is_no_public_templates_is_built_on_hosts_of_ones_own_alone() {
     ] {
         let problem = api.post("/v1/images", &body).await.problem(422, "invalid");
         assert_eq!(problem.pointers(), ["/host"], "{body}");
-        assert!(format!("{problem:?}").contains("one of your hosts"), "{problem:?}");
     }
     let packed = archive::tar(&[("Dockerfile", "FROM scratch\n")]);
     let upload = api.call(Method::POST, "/v1/images?name=i").body("application/x-tar", packed).send().await;
