@@ -216,23 +216,21 @@ async fn choose(
             on
         }
     };
-    let maker = match host {
-        Some(host) => named(conn, user, host, "/host").await?.id,
-        None => {
-            let own = || on.iter().filter(|host| host.user == user);
-            let maker = own().find(|host| host.state == HostState::Online).or_else(|| own().next());
-            match (maker, spread, what) {
-                (Some(maker), ..) => maker.id,
-                (None, Spread::None, Some((id, source))) => {
-                    builders::chosen(conn, user, rules, id, source, "/host").await?
-                }
-                (None, Spread::All, Some((id, source))) => {
-                    builders::chosen(conn, user, rules, id, source, "/hosts").await?
-                }
-                (None, ..) => {
-                    let detail = "you have no host of your own that could make it";
-                    return Err(Refusal::invalid("/hosts", detail).into());
-                }
+    let maker = if let Some(host) = host {
+        named(conn, user, host, "/host").await?.id
+    } else {
+        let own = || on.iter().filter(|host| host.user == user);
+        let maker = own().find(|host| host.state == HostState::Online).or_else(|| own().next());
+        match (maker, spread, what) {
+            (Some(maker), ..) => maker.id,
+            (None, Spread::None, Some((id, source))) => {
+                builders::chosen(conn, user, rules, id, source, "/host").await?
+            }
+            (None, Spread::All, Some((id, source))) => {
+                builders::chosen(conn, user, rules, id, source, "/hosts").await?
+            }
+            (None, ..) => {
+                return Err(Refusal::invalid("/hosts", "you have no host of your own that could make it").into());
             }
         }
     };

@@ -4,6 +4,7 @@
 use dockerforge_tests::{
     agent::Agent,
     archive,
+    backend::Backend,
     client::{Api, Image, Job},
     cluster::Cluster,
     env,
@@ -88,6 +89,24 @@ async fn whoever_has_no_host_has_an_image_of_a_public_template_built_and_run_on_
         wait::check(!agent.docker.has_image(&tag).await, &tag)
     })
     .await;
+}
+
+#[tokio::test]
+async fn on_postgres_too_whoever_asks_for_all_hosts_and_has_none_has_it_built_on_a_shared_one() {
+    let cluster = Cluster::start_on(Backend::Postgres).await;
+    let _agent = pool_host(&cluster).await;
+    let template = public_template(&cluster).await;
+    let (_, api) = cluster.user("eva").await;
+    let blog = configuration(&api, "blog", &template, json!({"title": "x"})).await;
+    let asked = |hosts: &str| json!({"name": "i", "configuration": blog, "hosts": hosts});
+    let mine = api.post("/v1/images", &asked("mine")).await.problem(422, "invalid");
+    assert_eq!(mine.pointers(), ["/hosts"]);
+    let job = api.post("/v1/images", &asked("all")).await.accepted();
+    api.succeeded(&job, 120).await;
+    let own = page_template(&api).await;
+    let own = configuration(&api, "own", &own, json!({"title": "x"})).await;
+    let body = json!({"name": "own", "configuration": own, "hosts": "all"});
+    assert_eq!(api.post("/v1/images", &body).await.problem(422, "invalid").pointers(), ["/hosts"]);
 }
 
 #[tokio::test]
