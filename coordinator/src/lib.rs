@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod pki;
 pub mod queue;
 pub mod relay;
+pub mod riyic;
 pub mod service;
 pub mod store;
 pub mod tasks;

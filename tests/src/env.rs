@@ -54,6 +54,11 @@ pub fn hosts_script() -> PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/hosts")
 }
 
+/// The script that is a machine as a provider delivers it.
+pub fn bare_machine_script() -> PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/bare-machine")
+}
+
 /// A program of the contract tests, as `tests/contract/requirements.txt` names them.
 pub fn contract_tool(name: &str) -> PathBuf {
     let folder = needed("DOCKERFORGE_TEST_CONTRACT", "the Python environment of tests/contract/requirements.txt");

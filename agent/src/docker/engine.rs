@@ -317,7 +317,7 @@ impl Engine for UnixEngine {
                 buildargs: Some(build.args.clone().into_iter().collect()),
                 labels: Some(to_hash(&build.labels)),
                 networkmode: Some("default".to_owned()),
-                ..Default::default()
+                ..convert::build_limits(&build.limits)
             };
             Ok(convert::build_stream(client, options, context))
         }

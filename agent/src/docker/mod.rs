@@ -11,7 +11,7 @@ pub mod transfer;
 
 use bytes::Bytes;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Health, ObservedPort};
-use dockerforge_protocol::spec::{Healthcheck, HostAccess, PortProtocol};
+use dockerforge_protocol::spec::{Healthcheck, HostAccess, PortProtocol, Resources};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::collections::BTreeMap;
@@ -283,6 +283,8 @@ pub struct NewBuild {
     pub labels: LabelMap,
     /// Whether the cache is left aside.
     pub no_cache: bool,
+    /// What each step may use.
+    pub limits: Resources,
 }
 
 /// One message of a build or a pull.

@@ -47,6 +47,7 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
         args: command.build_args.clone(),
         labels: with,
         no_cache: command.no_cache,
+        limits: command.limits,
     };
     let mut left = CACHE_TRIES;
     while let Err(error) = build_once(work, command, &new).await? {
