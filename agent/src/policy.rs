@@ -180,6 +180,12 @@ impl Policy {
                 }
             }
             Command::CreateContainer(create) | Command::RecreateContainer(RecreateContainer { create, .. }) => {
+                // It would be made and never be what it is to be.
+                if create.converge.is_some() && self.exec == Some(false) {
+                    return forbid(
+                        "forbids running programs, and a container of a configuration is converged".to_owned(),
+                    );
+                }
                 self.allows_memory(&create.spec.resources)?;
                 if let Some((first, last)) = self.ports {
                     let asked = create.spec.ports.iter().filter_map(|p| p.host);

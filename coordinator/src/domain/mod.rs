@@ -11,6 +11,7 @@ pub mod host;
 pub mod host_access;
 pub mod image;
 pub mod job;
+pub mod link;
 pub mod log_position;
 pub mod page;
 pub mod placement;

@@ -3,7 +3,7 @@
 use super::idempotency::{self, Key};
 use super::placement::{self, Placed};
 use super::supplies::{self, SecretValue};
-use super::{Result, Services, as_seen, host_access, once};
+use super::{Result, Services, as_seen, host_access, links, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
 use crate::domain::host::is_silent;
@@ -17,7 +17,7 @@ use crate::queue::{self, Request};
 pub use crate::store::containers::Filter;
 use crate::store::{self, Conn};
 use crate::vault::Vault;
-use dockerforge_protocol::command::{Command, CreateContainer, RemoveContainer};
+use dockerforge_protocol::command::{Command, Convergence, CreateContainer, RemoveContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::report::Product;
 use dockerforge_protocol::spec::{ContainerSpec, HostNamespace, ResourceName};
@@ -65,18 +65,27 @@ impl Services {
             let violations = problems.into_iter().map(|(pointer, detail)| Violation { pointer, detail });
             return Err(Refusal::Invalid(violations.collect()).into());
         }
+        // What was asked before under the same key needs nothing more.
+        let known = idempotency::is_known(&mut self.store.read().await?, permit.user(), key).await?;
+        let launch = if known { None } else { self.launch_context(permit.user(), new.image).await? };
+        let (converge, claim) = launch.unzip();
         let mut insist = false;
         let result = once!({
             let (permit, key, new, rules) = (permit.clone(), key.cloned(), new.clone(), self.pool);
-            let vault = self.vault.clone();
+            let (vault, converge) = (self.vault.clone(), converge.clone());
             // The second try, if there is one, leaves nobody room to be faster.
             let first = !std::mem::replace(&mut insist, true);
             self.store
                 .write(move |conn| {
-                    Box::pin(async move { create(conn, &vault, &permit, key.as_ref(), new, &rules, !first).await })
+                    Box::pin(
+                        async move { create(conn, &vault, &permit, key.as_ref(), new, converge, &rules, !first).await },
+                    )
                 })
                 .await
         });
+        if let Some(claim) = claim {
+            self.context_release(claim).await;
+        }
         let (job, host) = result.map_err(|e| e.naming(&new.name))?;
         if let Some(host) = host {
             self.signals.wake_host(host);
@@ -150,6 +159,7 @@ async fn create(
     permit: &Permit<Write>,
     key: Option<&Key>,
     mut new: NewContainer,
+    converge: Option<Convergence>,
     rules: &PoolRules,
     insist: bool,
 ) -> Result<(JobId, Option<HostId>)> {
@@ -160,6 +170,8 @@ async fn create(
     }
     may_ask(&new.spec, permit.scopes(), &new.place)?;
     let id = ContainerId::new();
+    let named = if let Place::Host(host) = &new.place { Some(*host) } else { None };
+    links::suffice(conn, user, named, new.image, &new.spec).await?;
     let Placed { host, image, after } = placement::place(conn, user, rules, id, &mut new, insist).await?;
     may_be_on(&new.spec, user, &host)?;
     host_access::demand_for_volumes(conn, user, host.id, id, &new.spec, permit.scopes()).await?;
@@ -187,6 +199,7 @@ async fn create(
         image,
         spec: new.spec,
         hardening: hardening(&host),
+        converge,
     });
     let request = Request {
         id: job,

@@ -10,17 +10,21 @@ use crate::build::schema::{Schema, Secrets, join};
 use crate::build::{Claim, node, render};
 use crate::domain::configuration::Configuration;
 use crate::domain::container::DesiredState;
-use crate::domain::image::{ImageSource, MadeOf};
+use crate::domain::image::MadeOf;
 use crate::domain::job::{JobKind, Subject};
 use crate::domain::template::Template;
 use crate::domain::{Kind, Refusal};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{Command, ContextRef, ConvergeContainer};
+use dockerforge_protocol::command::{Command, ContextRef, ConvergeContainer, Convergence};
 use dockerforge_protocol::enrolment::SuppliedNode;
-use dockerforge_protocol::ids::{ContainerId, HostId, JobId, UserId};
+use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use jiff::SignedDuration;
+use secrecy::ExposeSecret;
 use serde_json::Value;
+
+/// Seconds that the converge of a container that is being made may take: as one that is asked for where nobody says.
+const LAUNCH_LIMIT: u32 = 1800;
 
 /// How to converge a container.
 #[derive(Debug, Clone)]
@@ -79,32 +83,51 @@ impl Services {
         let found = store::containers::get(&mut conn, user, id).await?;
         let container = found.ok_or(Refusal::NotFound(Kind::Container))?;
         let image = store::images::get_visible(&mut conn, user, container.image).await?;
-        let of = match image.map(|image| image.source) {
-            Some(ImageSource::Dockerfile(recipe)) => recipe.made_of,
-            _ => None,
-        };
+        let of = image.and_then(|image| image.source.made_of());
         let of = of.ok_or(Refusal::NotConfigured(id))?;
         let configuration = named(&mut conn, user, of.configuration, version).await?;
-        let template = made_of(&mut conn, &configuration).await?;
+        let (context, claim) = self.compose(conn, &configuration).await?;
+        Ok((MadeOf { configuration: configuration.id, version: configuration.version }, context, claim))
+    }
+
+    /// What converges containers of an image when they are made: to the newest version of its configuration. Nothing where
+    /// it is of none, or of another user's, whose secrets are his.
+    pub(super) async fn launch_context(&self, user: UserId, image: ImageId) -> Result<Option<(Convergence, Claim)>> {
+        let mut conn = self.store.read().await?;
+        let image = store::images::get_visible(&mut conn, user, image).await?;
+        let Some(of) = image.and_then(|image| image.source.made_of()) else { return Ok(None) };
+        let Some(configuration) = store::configurations::get(&mut conn, user, of.configuration, None).await? else {
+            return Ok(None);
+        };
+        let (context, claim) = self.compose(conn, &configuration).await?;
+        let (configuration, version) = (configuration.id, configuration.version);
+        Ok(Some((Convergence { configuration, version, context, limit_s: LAUNCH_LIMIT }, claim)))
+    }
+
+    /// What a container is given to be converged to a configuration.
+    async fn compose(&self, mut conn: Conn, configuration: &Configuration) -> Result<(ContextRef, Claim)> {
+        let template = made_of(&mut conn, configuration).await?;
         drop(conn);
         let schema = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?;
-        let files = render::convergence(&template, &configuration, &schema.defaults())?;
+        let files = render::convergence(&template, configuration, &schema.defaults())?;
         let folder = Some((render::CONVERGENCE_ARCHIVE, template.archive.clone()));
-        let (context, claim) = self.contexts.compose(files, folder).await?;
-        Ok((MadeOf { configuration: configuration.id, version: configuration.version }, context, claim))
+        Ok(self.contexts.compose(files, folder).await?)
     }
 
     /// The node that a job of this host converges to, with its secrets.
     pub async fn job_node(&self, serial: &str, host: HostId, job: JobId) -> Result<Option<SuppliedNode>> {
         let mut conn = self.store.read().await?;
         let Some(job) = super::supplies::in_work(&mut conn, serial, host, job).await? else { return Ok(None) };
-        let Some(Command::ConvergeContainer(command)) = job.command else { return Ok(None) };
-        let version = Some(command.version);
-        let found = store::configurations::get(&mut conn, job.user, command.configuration, version).await?;
+        let Some(to) = job.command.as_ref().and_then(Command::convergence) else { return Ok(None) };
+        let found = store::configurations::get(&mut conn, job.user, to.configuration, Some(to.version)).await?;
         let Some(configuration) = found else { return Ok(None) };
         let template = made_of(&mut conn, &configuration).await?;
         let secrets = unseal(&mut conn, &self.vault, &configuration).await?;
-        Ok(Some(supplied(&template, &configuration, &secrets)?))
+        let mut supplied = supplied(&template, &configuration, &secrets)?;
+        // What the converge prints of the container's own secrets is starred as well.
+        let own = super::supplies::of_job(&mut conn, &self.vault, &job).await?;
+        supplied.secrets.extend(own.iter().map(|secret| secret.value.expose_secret().to_owned()));
+        Ok(Some(supplied))
     }
 }
 

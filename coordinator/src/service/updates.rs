@@ -2,10 +2,10 @@
 //! container is until the job has succeeded. Called by `http`.
 
 use super::containers::fits;
-use super::idempotency::Key;
+use super::idempotency::{self, Key};
 use super::operations::{Begun, begin};
 use super::supplies::{self, SecretValue};
-use super::{Result, Services, host_access, once, placement};
+use super::{Result, Services, host_access, links, once, placement};
 use crate::access::{Permit, Write};
 use crate::domain::container::{DesiredState, changes_in_place};
 use crate::domain::host_access::{audited, may_be_on, may_touch, reaches};
@@ -16,7 +16,7 @@ use crate::domain::{Kind, Refusal, image, quota};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use crate::vault::Vault;
-use dockerforge_protocol::command::{Command, CreateContainer, RecreateContainer, UpdateContainer};
+use dockerforge_protocol::command::{Command, Convergence, CreateContainer, RecreateContainer, UpdateContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use dockerforge_protocol::spec::ContainerSpec;
 use jiff::SignedDuration;
@@ -47,15 +47,33 @@ impl Services {
         id: ContainerId,
         update: Update,
     ) -> Result<JobId> {
-        let (job, host) = once!({
+        let user = permit.user();
+        // What was asked before under the same key needs nothing more, and neither does what changes where it is.
+        let known = idempotency::is_known(&mut self.store.read().await?, user, key).await?;
+        let anew = !known && (update.image.is_some() || !changes_in_place(&update.before, &update.after));
+        let launch = if anew {
+            let container = store::containers::get(&mut self.store.read().await?, user, id).await?;
+            let image = container.map(|container| update.image.unwrap_or(container.image));
+            self.launch_context(user, image.ok_or(Refusal::NotFound(Kind::Container))?).await?
+        } else {
+            None
+        };
+        let (converge, claim) = launch.unzip();
+        let result = once!({
             let (permit, key, update, rules) = (permit.clone(), key.cloned(), update.clone(), self.pool);
-            let vault = self.vault.clone();
+            let (vault, converge) = (self.vault.clone(), converge.clone());
             self.store
                 .write(move |conn| {
-                    Box::pin(async move { change(conn, &vault, &permit, key.as_ref(), id, update, &rules).await })
+                    Box::pin(
+                        async move { change(conn, &vault, &permit, key.as_ref(), id, update, converge, &rules).await },
+                    )
                 })
                 .await
-        })?;
+        });
+        if let Some(claim) = claim {
+            self.context_release(claim).await;
+        }
+        let (job, host) = result?;
         if let Some(host) = host {
             self.signals.wake_host(host);
         }
@@ -70,6 +88,7 @@ async fn change(
     key: Option<&Key>,
     id: ContainerId,
     mut update: Update,
+    converge: Option<Convergence>,
     rules: &PoolRules,
 ) -> Result<(JobId, Option<HostId>)> {
     let user = permit.user();
@@ -107,6 +126,10 @@ async fn change(
         store::containers::set_next_image(conn, id, Some(new)).await?;
     }
     fits(conn, user, container.host, id, &update.after).await?;
+    if new_image.is_some() || container.spec.links != update.after.links {
+        let image = new_image.unwrap_or(container.image);
+        links::suffice(conn, user, Some(container.host), image, &update.after).await?;
+    }
     supplies::keep(conn, vault, user, id, &update.secrets).await?;
     let grace_s = container.grace();
     let command = if new_image.is_none() && changes_in_place(&container.spec, &update.after) {
@@ -121,6 +144,7 @@ async fn change(
                 image: new_image.unwrap_or(container.image),
                 spec: update.after,
                 hardening: hardening(&host),
+                converge,
             },
             run: container.desired == DesiredState::Running,
             grace_s,

@@ -15,6 +15,7 @@ pub mod idempotency;
 pub mod images;
 pub mod jobs;
 mod labels;
+pub mod links;
 pub mod logs;
 mod pages;
 pub mod placement;
