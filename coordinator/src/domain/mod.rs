@@ -7,6 +7,7 @@ pub mod container;
 pub mod diagnosis;
 pub mod error;
 pub mod event;
+pub mod grant;
 pub mod host;
 pub mod host_access;
 pub mod image;

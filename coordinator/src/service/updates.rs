@@ -2,7 +2,9 @@
 //! container is until the job has succeeded. Called by `http`.
 
 use super::containers::fits;
+use super::grants::{self, Consumer, Wish};
 use super::idempotency::{self, Key};
+use super::launch::Launch;
 use super::operations::{Begun, begin};
 use super::supplies::{self, SecretValue};
 use super::{Result, Services, host_access, links, once, placement};
@@ -16,7 +18,7 @@ use crate::domain::{Kind, Refusal, image, quota};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use crate::vault::Vault;
-use dockerforge_protocol::command::{Command, Convergence, CreateContainer, RecreateContainer, UpdateContainer};
+use dockerforge_protocol::command::{Command, CreateContainer, RecreateContainer, UpdateContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId};
 use dockerforge_protocol::spec::ContainerSpec;
 use jiff::SignedDuration;
@@ -30,6 +32,8 @@ pub struct Update {
     pub after: ContainerSpec,
     /// The values of the secrets that are new in it.
     pub secrets: Vec<SecretValue>,
+    /// What its links are to provision, where anything is said of links.
+    pub wishes: Option<Vec<Wish>>,
     /// Of which image, if of another.
     pub image: Option<ImageId>,
     /// How long the job may wait for its host.
@@ -50,29 +54,25 @@ impl Services {
         let user = permit.user();
         // What was asked before under the same key needs nothing more, and neither does what changes where it is.
         let known = idempotency::is_known(&mut self.store.read().await?, user, key).await?;
-        let anew = !known && (update.image.is_some() || !changes_in_place(&update.before, &update.after));
-        let launch = if anew {
+        let otherwise = update.image.is_some() || update.wishes.is_some();
+        let (launch, claims) = if !known && (otherwise || !changes_in_place(&update.before, &update.after)) {
             let container = store::containers::get(&mut self.store.read().await?, user, id).await?;
             let image = container.map(|container| update.image.unwrap_or(container.image));
-            self.launch_context(user, image.ok_or(Refusal::NotFound(Kind::Container))?).await?
+            let image = image.ok_or(Refusal::NotFound(Kind::Container))?;
+            self.launch(user, image, &update.after, update.wishes.as_deref().unwrap_or_default()).await?
         } else {
-            None
+            Default::default()
         };
-        let (converge, claim) = launch.unzip();
         let result = once!({
             let (permit, key, update, rules) = (permit.clone(), key.cloned(), update.clone(), self.pool);
-            let (vault, converge) = (self.vault.clone(), converge.clone());
+            let (vault, changed) = (self.vault.clone(), (update, launch.clone()));
             self.store
                 .write(move |conn| {
-                    Box::pin(
-                        async move { change(conn, &vault, &permit, key.as_ref(), id, update, converge, &rules).await },
-                    )
+                    Box::pin(async move { change(conn, &vault, &permit, key.as_ref(), id, changed, &rules).await })
                 })
                 .await
         });
-        if let Some(claim) = claim {
-            self.context_release(claim).await;
-        }
+        self.release_all(claims).await;
         let (job, host) = result?;
         if let Some(host) = host {
             self.signals.wake_host(host);
@@ -87,8 +87,7 @@ async fn change(
     permit: &Permit<Write>,
     key: Option<&Key>,
     id: ContainerId,
-    mut update: Update,
-    converge: Option<Convergence>,
+    (mut update, launch): (Update, Launch),
     rules: &PoolRules,
 ) -> Result<(JobId, Option<HostId>)> {
     let user = permit.user();
@@ -107,6 +106,8 @@ async fn change(
     if container.spec != update.before {
         return Err(Refusal::Changed(Kind::Container).into());
     }
+    let wishes = grants::after_change(conn, id, &container.spec, &mut update.after, update.wishes.as_deref()).await?;
+    grants::hold(conn, user, &update.after, &wishes).await?;
     store::revisions::advance_container(conn, id).await?;
     let host = placement::stay(conn, rules, &container, &mut update.after).await?;
     may_be_on(&update.after, user, &host)?;
@@ -130,6 +131,9 @@ async fn change(
         let image = new_image.unwrap_or(container.image);
         links::suffice(conn, user, Some(container.host), image, &update.after).await?;
     }
+    let consumer = Consumer { user, id, name: &container.name, scopes: permit.scopes() };
+    let (granted, values) = grants::plan(conn, &consumer, &mut update.after, &wishes, &launch.providers).await?;
+    update.secrets.extend(values);
     supplies::keep(conn, vault, user, id, &update.secrets).await?;
     let grace_s = container.grace();
     let command = if new_image.is_none() && changes_in_place(&container.spec, &update.after) {
@@ -144,7 +148,7 @@ async fn change(
                 image: new_image.unwrap_or(container.image),
                 spec: update.after,
                 hardening: hardening(&host),
-                converge,
+                converge: launch.converge,
             },
             run: container.desired == DesiredState::Running,
             grace_s,
@@ -160,6 +164,10 @@ async fn change(
         wait: update.wait,
     };
     queue::enqueue(conn, request, now).await?;
+    let after = grants::begin(conn, vault, granted, &launch.providers, job, (None, update.wait), now).await?;
+    if let Some(after) = after {
+        store::jobs::set_after(conn, job, after).await?;
+    }
     let (origin, uuid) = (permit.origin(), id.uuid());
     store::records::audit_with(conn, origin, "container.update", Kind::Container, uuid, detail.as_deref(), now).await?;
     Ok((job, Some(container.host)))

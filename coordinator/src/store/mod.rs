@@ -10,6 +10,7 @@ pub mod containers;
 pub mod enrolment;
 mod error;
 pub mod events;
+pub mod grants;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;

@@ -38,6 +38,7 @@ mod logs;
 mod operations;
 mod ops;
 mod placement;
+mod provision;
 mod quotas;
 mod secrets;
 mod specs;
