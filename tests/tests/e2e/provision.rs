@@ -4,6 +4,7 @@
 use dockerforge_protocol::command::docker_name;
 use dockerforge_tests::{
     agent::Agent,
+    backend::Backend,
     client::{Api, Job},
     cluster::Cluster,
     env, invariants,
@@ -25,7 +26,10 @@ struct Scene {
 
 impl Scene {
     async fn start() -> Self {
-        let cluster = Cluster::start().await;
+        Self::on(Cluster::start().await).await
+    }
+
+    async fn on(cluster: Cluster) -> Self {
         let (_, api) = cluster.user("ana").await;
         let agent = cluster.host(&api, "vps").await;
         let mut images = Vec::new();
@@ -199,7 +203,15 @@ async fn a_container_of_any_image_is_provisioned_and_unlinked_by_a_change() {
 
 #[tokio::test]
 async fn what_cannot_be_provisioned_is_not_made_and_leaves_no_account() {
-    let scene = Scene::start().await;
+    nothing_is_left(Scene::start().await).await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_provisioned_is_not_made_and_leaves_no_account_on_postgres() {
+    nothing_is_left(Scene::on(Cluster::start_on(Backend::Postgres).await).await).await;
+}
+
+async fn nothing_is_left(scene: Scene) {
     let api = &scene.api;
     scene.configure(json!(["broken"])).await;
     let job = scene.ask("shop", json!({"user": "ana", "database": "orders"})).await;
@@ -229,6 +241,12 @@ async fn what_cannot_be_provisioned_is_not_made_and_leaves_no_account() {
     assert_eq!(api.ended(&job.id, 60).await.state, "failed");
     assert_eq!(scene.account(&again).await.1, login);
     assert_eq!(scene.page(&again, "/").await, "in orders");
+
+    // Gone, its account is taken back as soon as that can be.
+    scene.configure(json!([])).await;
+    let deletion = api.delete(&path).await.accepted();
+    api.succeeded(&deletion, 60).await;
+    scene.refused(&login).await;
 }
 
 #[tokio::test]
