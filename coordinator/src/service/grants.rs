@@ -6,7 +6,7 @@
 //! was revoked is forgotten only once a converge has succeeded whose node said so.
 
 use super::supplies::SecretValue;
-use super::{Result, Services, host_access, random};
+use super::{Result, ServiceError, Services, host_access, random};
 use crate::build::{Claim, grant as judged};
 use crate::domain::container::{Container, DesiredState, ObservedState};
 use crate::domain::grant::{Grant, Provision, made_up};
@@ -86,7 +86,8 @@ impl Services {
                     providers.insert(link.container, Provider { to, provision });
                     claims.push(claim);
                 }
-                Err(super::ServiceError::Refused(Refusal::NotFound(_) | Refusal::NotConfigured(_))) => {}
+                // It is none, or not one of his own: what is asked of it is refused with its pointer.
+                Err(ServiceError::Refused(_)) => {}
                 Err(error) => {
                     self.release_all(claims).await;
                     return Err(error);
@@ -128,12 +129,10 @@ impl Services {
     async fn put_off(&self, target: ContainerId, time: SignedDuration) -> Result<()> {
         let now = crate::clock::now();
         let until = now.checked_add(time).unwrap_or(now);
-        let put_off = self.store.write(move |conn| {
-            Box::pin(async move {
-                Ok::<_, store::StoreError>(store::grants::put_off(conn, target, false, until, now).await?)
-            })
-        });
-        put_off.await.map(drop).map_err(Into::into)
+        let put_off = self
+            .store
+            .write(move |conn| Box::pin(async move { store::grants::put_off(conn, target, false, until, now).await }));
+        put_off.await.map(drop).map_err(ServiceError::from)
     }
 
     async fn take_back(&self, due: store::grants::Due) -> Result<()> {

@@ -131,6 +131,12 @@ async fn change(
         let image = new_image.unwrap_or(container.image);
         links::suffice(conn, user, Some(container.host), image, &update.after).await?;
     }
+    let image = store::images::get_visible(conn, user, new_image.unwrap_or(container.image)).await?;
+    let of = image.and_then(|image| image.source.made_of()).map(|of| of.configuration);
+    if launch.converge.as_ref().is_some_and(|converge| of != Some(converge.configuration)) {
+        // It has become one of another image since that was prepared.
+        return Err(Refusal::Changed(Kind::Container).into());
+    }
     let consumer = Consumer { user, id, name: &container.name, scopes: permit.scopes() };
     let (granted, values) = grants::plan(conn, &consumer, &mut update.after, &wishes, &launch.providers).await?;
     update.secrets.extend(values);
