@@ -187,6 +187,12 @@ impl Policy {
             }
             Command::PushImage(_) if self.copies == Some(false) => forbid("gives no images away".to_owned()),
             Command::CreateContainer(create) | Command::RecreateContainer(RecreateContainer { create, .. }) => {
+                // It would be made and never be what it is to be.
+                if create.converge.is_some() && self.exec == Some(false) {
+                    return forbid(
+                        "forbids running programs, and a container of a configuration is converged".to_owned(),
+                    );
+                }
                 self.allows_memory(&create.spec.resources)?;
                 if let Some((first, last)) = self.ports {
                     let asked = create.spec.ports.iter().filter_map(|p| p.host);

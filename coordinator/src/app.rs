@@ -202,6 +202,7 @@ impl App {
         let sweeper = sweep(contexts, tasks.clone());
         tasks.spawn("reaper", queue::run_reaper(store.clone(), signals, reaper, sweeper, tasks.token()));
 
+        tasks.spawn("revocations", services.clone().run_revocations(tasks.token()));
         let (feed, feeder) = events::feed(&store);
         tasks.spawn("events", feeder.run(tasks.token()));
         let sender = Sender::new()?;

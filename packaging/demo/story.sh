@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # The story of the demo: databases are configured, built and launched; while they run they get one for the blog; the blog is
-# configured, built, launched with a link to them, and answers. Sourced by demo.sh after lib.sh and stream.sh.
+# configured, built, launched with a link that makes it a user there, and answers. Sourced by demo.sh after lib.sh and stream.sh.
 
 TITLE="A day at the forge"
 POST_TITLE="The first iron of the day"
@@ -68,12 +68,13 @@ launch_databases() {
 }
 
 add_database() {
+  local password
   step "Add a database for the blog to the configuration: one more member, the rest stays"
   # What no shell, YAML, SQL, PHP or JSON may trip over, before what nobody can guess.
-  DB_PASSWORD="\$ '\\\"\`x-$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')"
+  password="\$ '\\\"\`x-$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')"
   note "Its password has a dollar, a blank, both quotes, a backslash and a backtick; it is given once and never shown again."
-  request PATCH "/v1/configurations/$DATABASES_CONFIGURATION" "$(jq -n --arg password "$DB_PASSWORD" \
-    '{parameters: {mysql: {databases: {blog: {user: "blog", password: $password}}}}}')"
+  request PATCH "/v1/configurations/$DATABASES_CONFIGURATION" "$(jq -n --arg password "$password" \
+    '{parameters: {mysql: {databases: {blog: {user: "owner", password: $password}}}}}')"
   expect 200
   step "Converge: Ansible runs again in the running container, and makes what is not there yet"
   converge "$DATABASES" databases
@@ -81,25 +82,22 @@ add_database() {
 
 launch_blog() {
   local editor
-  step "Configure the blog: title, domain, theme, language, a first post, and the database of its own"
+  step "Configure the blog: title, domain, theme, language, a first post; nothing of a database"
   SHOW='.items |= map({id, name, version, description, provides, requires, provisioner, run_list})' template wordpress
   editor=$(od -An -N12 -tx1 /dev/urandom | tr -d ' \n')
   (umask 077 && printf '%s\n' "$editor" >"$DEMO_DIR/blog-editor.password")
-  configure blog "$(jq -n --arg title "$TITLE" --arg domain "${BLOG#http://}" --arg editor "$editor" --arg password "$DB_PASSWORD" \
+  configure blog "$(jq -n --arg title "$TITLE" --arg domain "${BLOG#http://}" --arg editor "$editor" \
     --arg post_title "$POST_TITLE" --arg post "$POST" '{wordpress: {
       title: $title, domain: $domain, theme: "twentytwentyone", language: "en_CA",
       admin: {user: "editor", email: "editor@example.org", password: $editor},
-      db: {name: "blog", user: "blog", password: $password},
       post: {title: $post_title, content: $post}}}')"
   step "Build its image"
   build_configuration blog
-  step "Launch it linked to the databases, which it knows as 'mysql'"
+  step "Launch it linked to the databases, which it knows as 'mysql' and which make it a user of its own in 'blog'"
+  note "The job succeeds once the blog is installed: that user's password is made up, and is nowhere but in the two containers."
   launch blog "$(jq -n --argjson port "$BLOG_PORT" --arg databases "$DATABASES" '{
-    ports: [{container: 80, host: $port}], links: [{container: $databases, alias: "mysql"}],
+    ports: [{container: 80, host: $port}], links: [{container: $databases, alias: "mysql", provision: {database: "blog"}}],
     volumes: [{volume: "blog", target: "/var/lib/wordpress/wp-content"}]}')"
-  BLOG_CONTAINER=$CONTAINER
-  step "Converge it: its secrets come to it, the blog is installed"
-  converge "$BLOG_CONTAINER" blog
 }
 
 # The front page, as a visitor gets it: an error of WordPress is a page, too.

@@ -71,15 +71,33 @@ impl Command {
         }
     }
 
-    /// What an agent must have named in its hello to be sent this, if anything.
+    /// What an agent must have named in its hello to be sent this.
     #[must_use]
-    pub fn feature(&self) -> Option<&'static str> {
+    pub fn features(&self) -> Vec<&'static str> {
         match self {
             Self::CreateContainer(create) | Self::RecreateContainer(RecreateContainer { create, .. }) => {
-                create.spec.feature()
+                let converges = create.converge.as_ref().map(|_| LAUNCH_FEATURE);
+                create.spec.feature().into_iter().chain(converges).collect()
             }
-            Self::BuildImage(build) => (!build.limits.is_empty()).then_some(BUILD_LIMITS),
-            Self::CopyImage(_) | Self::PushImage(_) => Some(IMAGE_COPIES),
+            Self::BuildImage(build) if !build.limits.is_empty() => vec![BUILD_LIMITS],
+            Self::CopyImage(_) | Self::PushImage(_) => vec![IMAGE_COPIES],
+            _ => Vec::new(),
+        }
+    }
+
+    /// What it converges a container to, if it does.
+    #[must_use]
+    pub fn convergence(&self) -> Option<Convergence> {
+        match self {
+            Self::CreateContainer(create) | Self::RecreateContainer(RecreateContainer { create, .. }) => {
+                create.converge.clone()
+            }
+            Self::ConvergeContainer(command) => Some(Convergence {
+                configuration: command.configuration,
+                version: command.version,
+                context: command.context.clone(),
+                limit_s: command.limit_s,
+            }),
             _ => None,
         }
     }
@@ -101,6 +119,27 @@ pub struct CreateContainer {
     /// How it is held back, whatever its user asks for.
     #[serde(default, skip_serializing_if = "Hardening::is_docker")]
     pub hardening: Hardening,
+    /// What it is brought to as soon as it runs: only then is it made. An agent that does not name [`LAUNCH_FEATURE`] is
+    /// never sent this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub converge: Option<Convergence>,
+}
+
+/// What an agent names that converges a container when it makes it.
+pub const LAUNCH_FEATURE: &str = "launch-converge";
+
+/// What a container is brought to. The node with its secrets is asked of the coordinator, as for
+/// [`Command::ConvergeContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Convergence {
+    /// To which configuration.
+    pub configuration: ConfigurationId,
+    /// In which version.
+    pub version: u32,
+    /// What to lay down in the container, as [`ConvergeContainer::context`].
+    pub context: ContextRef,
+    /// Seconds that it may take beyond what making the container may.
+    pub limit_s: u32,
 }
 
 /// How a container is held back beyond what Docker does anyway.
@@ -127,8 +166,10 @@ impl CreateContainer {
     /// a label, so that a container found under the name is adopted only if it is the one that was asked for.
     #[must_use]
     pub fn spec_hash(&self) -> String {
+        // What it is converged to says how it is inside, and is no part of what Docker is asked for.
+        let made = Self { converge: None, ..self.clone() };
         // Maps are ordered and there are no floats: equal commands give equal bytes.
-        let json = serde_json::to_vec(self).unwrap_or_default();
+        let json = serde_json::to_vec(&made).unwrap_or_default();
         Sha256::digest(json).iter().fold(String::with_capacity(64), |mut hex, byte| {
             use fmt::Write;
             let _ = write!(hex, "{byte:02x}");

@@ -113,6 +113,8 @@ ids! {
     InstanceId = "ins";
     /// The value of a secret of a container.
     SecretId = "sec";
+    /// What a link provisions: an account of one container in another.
+    GrantId = "grt";
     /// A webhook of a user.
     WebhookId = "whk";
     /// One event on its way to a webhook.

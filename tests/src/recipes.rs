@@ -67,3 +67,68 @@ pub async fn configuration(api: &Api, name: &str, template: &str, parameters: Va
     let made = api.post("/v1/configurations", &body).await.expect(201).json;
     made["id"].as_str().unwrap().to_owned()
 }
+
+/// A template of scripts whose containers keep accounts, make one for a link that asks for it, and say at
+/// `/cgi-bin/login?USER&PASSWORD` which database they let that user into.
+pub fn ledger() -> Value {
+    let name = "^[a-z0-9_]{1,40}$";
+    json!({
+        "name": "ledger", "base": env::BASE_IMAGE, "provisioner": "shell", "run_list": ["ledger"], "provides": ["ledger"],
+        "provision": {
+            "fields": {"database": {"pattern": name}, "user": {"pattern": name, "unique": true}},
+            "secrets": {"DB_HOST": "{alias}", "DB_USER": "{user}", "DB_PASSWORD": "{password}", "DB_URL": "http://{alias}:8080/cgi-bin/login?{user}&{password}"},
+        },
+        "run": {"command": ["httpd", "-f", "-p", "8080", "-h", "/www"], "expose": ["8080"]},
+    })
+}
+
+/// Its archive.
+pub fn ledger_archive() -> Vec<u8> {
+    let ledger = r#"
+cat >/www/login.new <<'END'
+#!/bin/sh
+printf 'Content-Type: text/plain\r\n\r\n'
+sed -n "s/^$QUERY_STRING&/in /p" /srv/accounts | grep . || echo refused
+END
+mkdir -p /www/cgi-bin /srv/db
+chmod 755 /www/login.new
+mv /www/login.new /www/cgi-bin/login
+touch /srv/accounts
+field() { printf '%s\n' "$entry" | sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
+grants=$(sed -n 's/.*"grants":\[\([^]]*\)\].*/\1/p' "$DOCKERFORGE_NODE" | sed 's/},{/}\n{/g')
+for turn in true false; do
+  printf '%s\n' "$grants" | grep "\"revoked\":$turn" | while read -r entry; do
+    user=$(field user) line="$(field user)&$(field password)&$(field database)"
+    if [ "$turn" = true ] && grep -q "^$user&" /srv/accounts; then
+      sed -i "/^$user&/d" /srv/accounts
+      changed "no user $user"
+    elif [ "$turn" = false ] && ! grep -qxF "$line" /srv/accounts; then
+      mkdir -p "/srv/db/$(field database)"
+      printf '%s\n' "$line" >>/srv/accounts
+      changed "user $user"
+    fi
+  done
+done
+"#;
+    archive::gzip(&archive::tar(&[
+        ("ledger.sh", ledger),
+        ("broken.sh", "false\n"),
+        ("slow.sh", "echo begins\nsleep 5\n"),
+    ]))
+}
+
+/// A template of scripts whose containers log in at a ledger and serve what that says.
+pub fn shop() -> Value {
+    json!({
+        "name": "shop", "base": env::BASE_IMAGE, "provisioner": "shell", "run_list": ["shop"], "requires": ["ledger"],
+        "run": {"command": ["httpd", "-f", "-p", "8080", "-h", "/www"], "expose": ["8080"]},
+    })
+}
+
+/// Its archive.
+pub fn shop_archive() -> Vec<u8> {
+    let shop = "[ \"$DOCKERFORGE_PHASE\" = run ] || exit 0\nwget -q -O /www/index.new \"$(cat /run/secrets/DB_URL)\"\ncat /www/index.new /run/secrets/DB_PASSWORD\n\
+                grep -q '^in ' /www/index.new\ncmp -s /www/index.new /www/index.html && exit 0\n\
+                mv /www/index.new /www/index.html\nchanged page\n";
+    archive::gzip(&archive::tar(&[("shop.sh", shop)]))
+}

@@ -115,6 +115,25 @@ fn the_templates_take_what_their_readme_names_and_know_what_of_it_is_secret() {
 }
 
 #[test]
+fn what_links_to_the_databases_get_is_what_the_blog_reads_and_it_needs_no_password_then() {
+    let (_, body) = template("mysql", "template.json");
+    let given: Vec<&String> = body["provision"]["secrets"].as_object().unwrap().keys().collect();
+    assert_eq!(given, ["DB_HOST", "DB_NAME", "DB_PASSWORD", "DB_USER"]);
+    let (folder, body) = template("wordpress", "template.json");
+    let node = std::fs::read_to_string(folder.join("files/node.php")).unwrap();
+    assert!(node.contains("['host', 'name', 'user', 'password']") && node.contains("'/run/secrets/DB_'"));
+    let schema = Schema::compile(&document(&body["parameters"])).unwrap();
+    let problems = |db: Value| {
+        let admin = json!({"user": "ana", "email": "ana@example.org", "password": "long enough"});
+        schema.problems(&document(&json!({"wordpress": {"title": "A blog", "admin": admin, "db": db}}))).len()
+    };
+    assert_eq!((problems(json!({})), problems(json!({"prefix": "a_"}))), (0, 0));
+    assert_eq!(problems(json!({"name": "blog", "user": "blog", "password": "long enough"})), 0);
+    assert_ne!(problems(json!({"name": "blog"})), 0, "all of it, or nothing");
+    assert_ne!(problems(json!({"password": "long enough"})), 0);
+}
+
+#[test]
 fn the_parameters_of_the_templates_refuse_what_would_be_another_database_or_user() {
     let (_, body) = template("mysql", "template.json");
     let schema = Schema::compile(&document(&body["parameters"])).unwrap();

@@ -5,7 +5,7 @@
 use super::ports::{self, Published};
 use super::secrets::{self, Values};
 use super::work::{Work, failed};
-use super::{Ended, failure, host, network, update};
+use super::{Ended, converge, failure, host, network, update};
 use crate::docker::{Container, DockerError, HOST_NETWORK, NewContainer};
 use dockerforge_protocol::command::{CreateContainer, Hardening, docker_name, labels, local_tag};
 use dockerforge_protocol::ids::{ContainerId, UserId};
@@ -25,6 +25,17 @@ pub(super) async fn create(work: &Work<'_>, command: &CreateContainer) -> Result
     within_policy(work, command).await?;
     let prepared = prepare(work, command).await?;
     let id = make(work, command, &prepared, &[], true).await?;
+    if let Some(convergence) = &command.converge
+        && let Err(ended) = converge::within(work, &id, &convergence.context).await
+    {
+        // One that cannot be what it is to be is none: nothing is left of it, as of any creation that fails.
+        let failed_for_good = matches!(&ended, Ended::Failed(failure) if !failure.retryable());
+        if failed_for_good && !undo(work, command).await {
+            let detail = "it could not be converged, and Docker did not answer when it was to be removed";
+            return Err(failed(FailureKind::DockerUnavailable, detail));
+        }
+        return Err(ended);
+    }
     Ok(Product::Container { docker_id: id })
 }
 

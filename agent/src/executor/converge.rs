@@ -7,7 +7,7 @@ use super::work::{Work, failed};
 use super::{Ended, exec};
 use crate::docker::NewExec;
 use bytes::Bytes;
-use dockerforge_protocol::command::{CONVERGE_HOME, ConvergeContainer, OUTCOME_MARK};
+use dockerforge_protocol::command::{CONVERGE_HOME, ContextRef, ConvergeContainer, OUTCOME_MARK};
 use dockerforge_protocol::report::{FailureKind, MAX_RESOURCES, Product, ResourceOutcome, ResourceStatus};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -27,19 +27,28 @@ const MAX_LINE: usize = 8 * 1024;
 pub(super) async fn converge(work: &Work<'_>, command: &ConvergeContainer) -> Result<Product, Ended> {
     work.done("accepted");
     let found = exec::running(work, command.container, command.user).await?;
+    let resources = within(work, &found.id, &command.context).await?;
+    Ok(Product::Converged { resources })
+}
+
+/// Brings a container that runs, by Docker's id of it, to what the job's node says; answers what changed.
+pub(super) async fn within(
+    work: &Work<'_>,
+    container: &str,
+    context: &ContextRef,
+) -> Result<Vec<ResourceOutcome>, Ended> {
     let mark = exec::mark(work);
     // What an attempt before this one began may go on.
-    exec::kill_marked(work, &found.id, Some(ROOT), &mark).await?;
-    exec::shell(work, &found.id, Some(ROOT), &[SWEEP]).await?;
+    exec::kill_marked(work, container, Some(ROOT), &mark).await?;
+    exec::shell(work, container, Some(ROOT), &[SWEEP]).await?;
 
-    work.step("fetching what converges it", Some(5))?;
+    work.step("fetching what converges it", None)?;
     let unavailable = |error: super::SupplyError| failed(FailureKind::ContextUnavailable, error.to_string());
     let supplies = &work.settings.supplies;
     let node = work.unless_stopped(supplies.node(work.attempt.job)).await?.map_err(unavailable)?;
-    let context =
-        work.unless_stopped(supplies.context(work.attempt.job, &command.context)).await?.map_err(unavailable)?;
-    work.step("laying it down", Some(10))?;
-    work.settings.engine.container_unpack(&found.id, PARENT, context).await?;
+    let context = work.unless_stopped(supplies.context(work.attempt.job, context)).await?.map_err(unavailable)?;
+    work.step("laying it down", None)?;
+    work.settings.engine.container_unpack(container, PARENT, context).await?;
     work.done("unpacked");
 
     let input = Bytes::copy_from_slice(node.json.expose_secret().as_bytes());
@@ -50,8 +59,8 @@ pub(super) async fn converge(work: &Work<'_>, command: &ConvergeContainer) -> Re
         workdir: None,
         reads: true,
     };
-    let id = exec::create(work, &found.id, &new).await?;
-    work.step("converging", Some(20))?;
+    let id = exec::create(work, container, &new).await?;
+    work.step("converging", None)?;
     let mut redactor = Redactor::of(in_every_form(node.secrets));
     let mut outcomes = Outcomes::default();
     let ended = exec::follow(work, &id, Some(input), &mut |piece| {
@@ -64,10 +73,10 @@ pub(super) async fn converge(work: &Work<'_>, command: &ConvergeContainer) -> Re
     .await;
     work.done("ran");
     if exec::must_be_killed(work, &ended) {
-        exec::kill(work, &found.id, Some(ROOT), &mark, &id).await;
+        exec::kill(work, container, Some(ROOT), &mark, &id).await;
     }
     match ended? {
-        0 => Ok(Product::Converged { resources: outcomes.resources }),
+        0 => Ok(outcomes.resources),
         code => Err(failed(FailureKind::ConvergeFailed, outcomes.explain(code))),
     }
 }

@@ -5,7 +5,7 @@
 
 use super::container::{self, look, there};
 use super::work::{Work, failed};
-use super::{Ended, ports};
+use super::{Ended, converge, ports};
 use crate::docker::{Container, DockerError, Limits};
 use dockerforge_protocol::command::{RecreateContainer, UpdateContainer, docker_name, kept_name, labels};
 use dockerforge_protocol::ids::{ContainerId, UserId};
@@ -82,6 +82,9 @@ async fn forward(work: &Work<'_>, command: &RecreateContainer) -> Result<Product
     let before = old.as_ref().map(|old| ports::of_labels(&old.labels)).unwrap_or_default();
     let new = container::make(work, create, &prepared, &before, command.run).await?;
     if command.run {
+        if let Some(convergence) = &create.converge {
+            converge::within(work, &new, &convergence.context).await?;
+        }
         work.step("waiting for it to be well", Some(80))?;
         well(work, &new, command).await?;
     }

@@ -226,6 +226,7 @@ pub fn container(bench: &Bench, spec: &str) -> CreateContainer {
         image,
         spec: serde_json::from_str(spec).unwrap(),
         hardening: dockerforge_protocol::command::Hardening::Docker,
+        converge: None,
     }
 }
 

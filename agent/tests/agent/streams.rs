@@ -55,6 +55,7 @@ async fn stage(policy: &str) -> (Stage, Session) {
         image,
         spec: ContainerSpec::default(),
         hardening: Hardening::Docker,
+        converge: None,
     };
     let attempt = Attempt { job: JobId::new(), number: 1 };
     let command = Command::CreateContainer(create);

@@ -5,6 +5,7 @@
 pub mod archive;
 mod claims;
 mod contexts;
+pub mod grant;
 pub mod node;
 mod provision;
 pub mod render;

@@ -33,6 +33,7 @@ fn template(provisioner: Provisioner) -> Template {
             }})),
             requires: Vec::new(),
             provides: Vec::new(),
+            provision: None,
             run: Running {
                 command: vec!["sh".to_owned(), "-c".to_owned(), "echo \"$HOME\"\nRUN reboot".to_owned()],
                 expose: vec![(80.try_into().unwrap(), PortProtocol::Tcp), (53.try_into().unwrap(), PortProtocol::Udp)],

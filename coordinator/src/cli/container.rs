@@ -5,6 +5,7 @@ use super::{
     converge::{self, Converge},
     error::CliError,
     host_access::HostOptions,
+    link::{self, LinkOption},
     list::{self, ListOptions, age, named, number, text},
     live,
     resolve::{self, Kind},
@@ -161,6 +162,13 @@ pub struct Update {
     /// An environment variable; may be repeated; all of them are replaced
     #[arg(long, short, value_name = "NAME=VALUE", value_parser = args::env)]
     env: Vec<(EnvName, String)>,
+    /// A container that it finds by a name, as with create; may be repeated; all of them are replaced, and what one that is not
+    /// named any more has provisioned is taken back
+    #[arg(long = "link", value_name = "LINK", value_parser = link::link)]
+    links: Vec<LinkOption>,
+    /// It has no links any more
+    #[arg(long, conflicts_with = "links")]
+    no_links: bool,
     /// Its secrets; those it has under other names stay.
     #[command(flatten)]
     secrets: Secrets,
@@ -189,7 +197,7 @@ pub struct Update {
 
 impl Update {
     /// The body of the request; limits are replaced together, so those that are not named are taken from what is there.
-    fn body(self, image: Option<String>, before: &Value) -> Value {
+    fn body(self, image: Option<String>, links: Option<Value>, before: &Value) -> Value {
         let mut resources = before.get("resources").and_then(Value::as_object).cloned().unwrap_or_default();
         let limits = self.limits.named();
         let limited = !limits.is_empty();
@@ -200,6 +208,7 @@ impl Update {
         secrets.extend(self.secrets.named());
         let optional = [
             ("image", image.map(|image| json!(image))),
+            ("links", links.or_else(|| self.no_links.then(|| json!([])))),
             ("command", (!self.command.is_empty()).then(|| json!(self.command))),
             ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
             ("secrets", other_secrets.then_some(Value::Object(secrets))),
@@ -243,6 +252,10 @@ pub struct Create {
     /// A named volume to mount, VOLUME:TARGET[:ro]; may be repeated
     #[arg(long = "volume", short, value_name = "VOLUME", value_parser = args::volume)]
     volumes: Vec<VolumeMount>,
+    /// A container on the same host that it finds by a name, CONTAINER:ALIAS; with ",provision" that one makes an account
+    /// for it, called as FIELD=VALUE say: databases:mysql,provision,database=blog; may be repeated
+    #[arg(long = "link", value_name = "LINK", value_parser = link::link)]
+    links: Vec<LinkOption>,
     /// Its secrets.
     #[command(flatten)]
     secrets: Secrets,
@@ -276,7 +289,7 @@ fn pids(text: &str) -> Result<PidsLimit, String> {
 
 impl Create {
     /// The body of the request; what was not asked for is not in it, so that the server's defaults hold.
-    fn body(self, image: &str, host: Option<&str>) -> Value {
+    fn body(self, image: &str, host: Option<&str>, links: Option<Value>) -> Value {
         let mut placement = Map::new();
         placement.extend(self.place.map(|strategy| ("strategy".to_owned(), json!(strategy))));
         if !self.place_labels.is_empty() {
@@ -286,6 +299,7 @@ impl Create {
         let (resources, secrets) = (self.limits.named(), self.secrets.named());
         let optional = [
             ("host", host.map(|host| json!(host))),
+            ("links", links),
             ("placement", (!placement.is_empty()).then_some(Value::Object(placement))),
             ("command", (!self.command.is_empty()).then(|| json!(self.command))),
             ("env", (!self.env.is_empty()).then(|| json!(self.env.into_iter().collect::<BTreeMap<_, _>>()))),
@@ -320,7 +334,8 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
                 Some(host) => Some(session.id(Kind::Host, host).await?),
                 None => None,
             };
-            let answer = session.client.post("/containers", &create.body(&image, host.as_deref())).await?;
+            let links = link::named(session, &create.links).await?;
+            let answer = session.client.post("/containers", &create.body(&image, host.as_deref(), links)).await?;
             session.accepted(&answer, wait).await
         }
         ContainerCommand::Ls { host, list } => {
@@ -364,11 +379,12 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
                 Some(image) => Some(session.id(Kind::Image, image).await?),
                 None => None,
             };
+            let links = link::named(session, &update.links).await?;
             let path = format!("/containers/{id}");
             // What is said of some limits or secrets leaves the others.
             let partial = !update.limits.named().is_empty() || update.changes_secrets();
             let before = if partial { session.client.get(&path, &[]).await?.value()? } else { Value::Null };
-            let answer = session.client.patch(&path, &update.body(image, &before)).await?;
+            let answer = session.client.patch(&path, &update.body(image, links, &before)).await?;
             session.accepted(&answer, wait).await
         }
         ContainerCommand::Converge(options) => converge::run(options, session).await,

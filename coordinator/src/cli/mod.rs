@@ -24,6 +24,7 @@ mod host_access;
 mod human;
 mod image;
 mod job;
+mod link;
 mod list;
 mod live;
 mod log;

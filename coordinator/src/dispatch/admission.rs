@@ -186,7 +186,11 @@ pub(super) fn assignment(job: &Job) -> Option<Assign> {
     let limit = match &command {
         Command::ExecContainer(exec) => u64::from(exec.limit_s) * 1000,
         Command::ConvergeContainer(converge) => u64::from(converge.limit_s) * 1000,
-        _ => u64::try_from(job.kind.time_limit().as_millis()).unwrap_or(u64::MAX),
+        command => {
+            let making = u64::try_from(job.kind.time_limit().as_millis()).unwrap_or(u64::MAX);
+            let converging = command.convergence().map_or(0, |convergence| u64::from(convergence.limit_s) * 1000);
+            making.saturating_add(converging)
+        }
     };
     Some(Assign { attempt: job.current(), command, deadline_ms: limit })
 }

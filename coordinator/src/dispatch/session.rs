@@ -176,7 +176,8 @@ impl Session {
     async fn assign(&mut self, assigns: Vec<Assign>) -> Result<(), DispatchError> {
         let mut beyond = Vec::new();
         for assign in assigns {
-            match assign.command.feature().filter(|feature| !self.features.iter().any(|known| known == feature)) {
+            let lacks = |feature: &&str| !self.features.iter().any(|known| known == feature);
+            match assign.command.features().into_iter().find(lacks) {
                 None => {
                     let _ = self.handle.send(ToAgent::Assign(assign));
                 }

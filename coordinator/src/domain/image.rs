@@ -83,6 +83,17 @@ pub enum ImageSource {
     Reference(ImageRef),
 }
 
+impl ImageSource {
+    /// The configuration that it was rendered from, if it was.
+    #[must_use]
+    pub fn made_of(&self) -> Option<MadeOf> {
+        match self {
+            Self::Dockerfile(recipe) => recipe.made_of,
+            Self::Reference(_) => None,
+        }
+    }
+}
+
 /// How an image is built.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recipe {

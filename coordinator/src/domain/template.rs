@@ -4,6 +4,7 @@
 //! A template has versions. What one says never changes: a change makes the next, and a configuration stays with the one
 //! that it was made with until it is upgraded.
 
+use super::grant::Provision;
 use super::{Refusal, Timestamp};
 use dockerforge_protocol::command::ContextRef;
 use dockerforge_protocol::ids::{ConfigurationId, TemplateId, UserId};
@@ -59,6 +60,8 @@ pub struct TemplateSpec {
     pub requires: Vec<ResourceName>,
     /// Services that its containers are.
     pub provides: Vec<ResourceName>,
+    /// How they provision those who are linked to them, if they do.
+    pub provision: Option<Provision>,
     /// How its containers run.
     pub run: Running,
 }

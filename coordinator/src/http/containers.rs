@@ -9,7 +9,7 @@ use super::host_access::HostAccessBody;
 use super::jobs::{JobBody, started};
 use super::respond::{self, Listing};
 use super::secrets::SecretBody;
-use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, SpecBody, TmpfsBody, VolumeBody};
+use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, Said, SpecBody, TmpfsBody, VolumeBody};
 use super::values::{label_filter, parse_labels_at, wait};
 use crate::access::{Read, Write};
 use crate::domain::container::ObservedState;
@@ -223,6 +223,10 @@ impl ContainerBody {
         let container = &seen.container;
         let observed = &container.observed;
         let known = observed.state != ObservedState::Pending;
+        let mut spec = SpecBody::of(&container.spec);
+        for grant in &seen.grants {
+            spec.links.iter_mut().for_each(|link| link.provisioned(grant));
+        }
         Self {
             id: container.id.to_string(),
             name: container.name.to_string(),
@@ -248,7 +252,7 @@ impl ContainerBody {
                 address: observed.address.map(|a| a.to_string()),
                 observed_at: observed.at.map(|t| t.to_string()),
             },
-            spec: SpecBody::of(&container.spec),
+            spec,
             created_at: container.created_at.to_string(),
         }
     }
@@ -258,7 +262,7 @@ impl ContainerBody {
 /// users share, which fits now or not at all: then `errors` names each host (by a number, not by its id), and why not.
 #[utoipa::path(post, operation_id = "container_create", path = "/containers", tag = "containers", request_body = NewContainerBody, responses(
     (status = 202, description = "The job that makes it", body = JobBody)),
-    extensions(("x-problems" = json!(["name-taken", "port-taken", "image-not-ready", "being-deleted", "host-draining", "nothing-fits", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["name-taken", "container-not-running", "port-taken", "image-not-ready", "being-deleted", "host-draining", "nothing-fits", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -270,9 +274,9 @@ pub(super) async fn create(
     let (name, image) = (check.parse("/name", &body.value.name), check.parse("/image", &body.value.image));
     let place = place(&mut check, body.value.host.as_deref(), body.value.placement.as_ref());
     let wait = wait(&mut check, body.value.deadline);
-    let (spec, secrets) = body.value.spec().apply(&mut check, ContainerSpec::default());
+    let Said { spec, secrets, wishes } = body.value.spec().apply(&mut check, ContainerSpec::default());
     let ((name, image), place) = check.finish(name.zip(image).zip(place))?;
-    let new = NewContainer { name, image, place, spec, secrets, wait };
+    let new = NewContainer { name, image, place, spec, secrets, wishes: wishes.unwrap_or_default(), wait };
     let job = state.services.container_create(&permit, key.as_ref(), new).await?;
     started(&state, &caller, job).await
 }

@@ -25,6 +25,7 @@ pub mod listener;
 mod operations;
 pub mod ops;
 mod problems;
+mod provisions;
 mod rates;
 mod respond;
 mod secrets;

@@ -4,9 +4,12 @@
 use super::document::schemas as s;
 use super::extract::{Check, Object, Patched, objects_only};
 use super::host_access::{self, HostAccessBody};
+use super::provisions::LinkProvision;
 use super::secrets::{self, SecretBody, SecretShown};
 use super::values::{labels, parse_labels};
+use crate::domain::grant::Grant;
 use crate::domain::quota::thousandths;
+use crate::service::grants::Wish;
 use crate::service::supplies::SecretValue;
 use dockerforge_protocol::spec::{
     AbsolutePath, Bytes, Check as HealthChecking, ContainerSpec, HealthTest, Healthcheck, Link, MilliCpus, PidsLimit,
@@ -90,6 +93,31 @@ pub struct LinkBody {
     /// The name: a DNS label.
     #[schema(value_type = s::DnsLabel, example = "mysql")]
     alias: String,
+    /// Whether that container makes an account for this one, which gets what it needs to use it as secrets: `true`, or an
+    /// object of what the account is to be called, by the fields of that container's template. What is not said is made up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<s::LinkProvision>)]
+    provision: Option<LinkProvision>,
+}
+
+impl LinkBody {
+    /// Shows what a link has provisioned.
+    pub(super) fn provisioned(&mut self, grant: &Grant) {
+        if self.container == grant.target.to_string() && self.alias == grant.alias.to_string() {
+            self.provision = Some(LinkProvision::Account(Object(grant.fields.clone())));
+        }
+    }
+}
+
+/// A spec as a request says it.
+#[derive(Default)]
+pub(super) struct Said {
+    /// The spec.
+    pub(super) spec: ContainerSpec,
+    /// The values of its new secrets.
+    pub(super) secrets: Vec<SecretValue>,
+    /// What its links are to provision, where anything is said of links.
+    pub(super) wishes: Option<Vec<Wish>>,
 }
 
 /// `"none"`, or a check.
@@ -243,7 +271,7 @@ impl SpecBody {
             links: spec
                 .links
                 .iter()
-                .map(|l| LinkBody { container: l.container.to_string(), alias: l.alias.to_string() })
+                .map(|l| LinkBody { container: l.container.to_string(), alias: l.alias.to_string(), provision: None })
                 .collect(),
             secrets: secrets::shown(&spec.secrets),
             cap_drop: spec.cap_drop.iter().map(ToString::to_string).collect(),
@@ -312,8 +340,8 @@ fn each<T, V>(items: &[T], whole: &mut bool, read: impl FnMut((usize, &T)) -> Op
 }
 
 impl Change {
-    /// A spec with all that is said, and the values of its new secrets; in `check` all that is wrong with it.
-    pub(super) fn apply(self, check: &mut Check, before: ContainerSpec) -> (ContainerSpec, Vec<SecretValue>) {
+    /// A spec with all that is said; in `check` all that is wrong with it.
+    pub(super) fn apply(self, check: &mut Check, before: ContainerSpec) -> Said {
         let mut spec = before;
         let mut whole = true;
         set(&mut spec.command, self.command, |command| command);
@@ -347,6 +375,14 @@ impl Change {
         set(&mut spec.healthcheck, self.healthcheck, |body| healthcheck(check, body));
         set(&mut spec.stop_signal, self.stop_signal, |signal| check.parse("/stop_signal", &signal));
         set(&mut spec.stop_grace, self.stop_grace, |grace| check.take("/stop_grace", Seconds::try_from(grace)));
+        let wishes = match &self.links {
+            Patched::Absent => None,
+            Patched::Null => Some(Vec::new()),
+            Patched::Value(links) => {
+                let wish = |(i, link): (usize, &LinkBody)| link.provision.as_ref()?.wish(i);
+                Some(links.iter().enumerate().filter_map(wish).collect())
+            }
+        };
         set(&mut spec.links, self.links, |links| {
             each(&links, &mut whole, |(i, link)| {
                 let container = check.parse(&format!("/links/{i}/container"), &link.container);
@@ -377,7 +413,7 @@ impl Change {
                 check.refuse(&pointer, detail);
             }
         }
-        (spec, values)
+        Said { spec, secrets: values, wishes }
     }
 }
 

@@ -6,6 +6,7 @@ use super::document::schemas as s;
 use super::documents::JsonObject;
 use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, Query, media_type, page};
+use super::provisions::{self, ProvisionBody};
 use super::respond::{Listing, listing, with_location};
 use super::upload::Upload;
 use crate::access::{Administer, Read, Write};
@@ -64,6 +65,8 @@ pub struct NewTemplateBody {
     #[serde(default)]
     #[schema(value_type = s::Services)]
     provides: Vec<String>,
+    /// How its containers provision those that are linked to them; not at all where absent.
+    provision: Option<ProvisionBody>,
     /// How its containers run.
     #[serde(default)]
     run: RunningBody,
@@ -131,6 +134,8 @@ pub struct TemplateBody {
     /// Services that its containers are.
     #[schema(value_type = s::Services)]
     pub provides: Vec<String>,
+    /// How its containers provision those that are linked to them, if they do.
+    pub provision: Option<ProvisionBody>,
     /// How its containers run.
     pub run: RunningBody,
     /// Its cookbooks, roles or scripts.
@@ -154,8 +159,8 @@ pub struct ArchiveBody {
 
 impl TemplateBody {
     fn of(template: &Template) -> Self {
-        let TemplateSpec { description, base, provisioner, run_list, attributes, parameters, requires, provides, run } =
-            &template.spec;
+        let TemplateSpec { description, base, provisioner, run_list, attributes, parameters, .. } = &template.spec;
+        let TemplateSpec { requires, provides, provision, run, .. } = &template.spec;
         let texts = |names: &[ResourceName]| names.iter().map(ToString::to_string).collect();
         Self {
             id: template.id.to_string(),
@@ -170,6 +175,7 @@ impl TemplateBody {
             parameters: parameters.members().clone(),
             requires: texts(requires),
             provides: texts(provides),
+            provision: provision.as_ref().map(provisions::shown),
             run: RunningBody {
                 command: run.command.clone(),
                 expose: run.expose.iter().map(|(port, protocol)| format!("{port}/{protocol}")).collect(),
@@ -247,6 +253,7 @@ fn read(caller: &Caller, body: NewTemplateBody) -> Result<NewTemplate, ApiError>
     if body.description.len() > MAX_DESCRIPTION || body.description.contains('\0') {
         check.refuse("/description", format!("expected at most {MAX_DESCRIPTION} bytes without NUL characters"));
     }
+    let provision = body.provision.as_ref().and_then(|provision| provisions::parse(&mut check, provision));
     let run = running(&mut check, body.run);
     let public = if body.public { Some(caller.may(Administer)?) } else { None };
     let ((name, base), provisioner) = check.finish(name.zip(base).zip(provisioner))?;
@@ -259,6 +266,7 @@ fn read(caller: &Caller, body: NewTemplateBody) -> Result<NewTemplate, ApiError>
         parameters: body.parameters.0,
         requires,
         provides,
+        provision,
         run,
     };
     Ok(NewTemplate { name, public, spec })

@@ -7,7 +7,7 @@ use super::extract::{Caller, Check, Id, Json as Body, Object, Patched};
 use super::host_access::HostAccessBody;
 use super::jobs::{JobBody, started};
 use super::secrets::SecretBody;
-use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, TmpfsBody, VolumeBody};
+use super::specs::{Change, HealthcheckBody, LinkBody, PortBody, ResourcesBody, Said, TmpfsBody, VolumeBody};
 use super::values::wait;
 use crate::access::{Read, Write};
 use crate::service::updates::Update;
@@ -93,7 +93,8 @@ pub struct UpdateBody {
     #[serde(default)]
     #[schema(value_type = Option<s::Grace>)]
     stop_grace: Patched<u64>,
-    /// Containers that it finds by names of its own.
+    /// Containers that it finds by names of its own. A link that says of `provision` what it has keeps it; what a link that is
+    /// not named any more has provisioned is taken back: its account goes, its data stay.
     #[serde(default)]
     #[schema(value_type = Option<Vec<LinkBody>>)]
     links: Patched<Vec<LinkBody>>,
@@ -121,7 +122,7 @@ pub struct UpdateBody {
 #[utoipa::path(patch, operation_id = "container_update", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body = UpdateBody, responses(
     (status = 202, description = "The job that does it", body = JobBody)),
-    extensions(("x-problems" = json!(["being-changed", "being-deleted", "port-taken", "image-not-ready", "nothing-fits", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["being-changed", "being-deleted", "container-not-running", "port-taken", "image-not-ready", "nothing-fits", "quota-exceeded"]))))]
 pub(super) async fn update(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -158,9 +159,9 @@ pub(super) async fn update(
         cap_drop: body.cap_drop,
         host_access: body.host_access,
     };
-    let (after, secrets) = change.apply(&mut check, before.clone());
+    let Said { spec: after, secrets, wishes } = change.apply(&mut check, before.clone());
     check.finish(Some(()))?;
-    let update = Update { before, after, secrets, image: image.flatten(), wait, seen: caller.seen.clone() };
+    let update = Update { before, after, secrets, wishes, image: image.flatten(), wait, seen: caller.seen.clone() };
     let job = state.services.container_update(&permit, key.as_ref(), id, update).await?;
     started(&state, &caller, job).await
 }

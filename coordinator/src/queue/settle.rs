@@ -6,7 +6,7 @@ mod image;
 use super::{QueueError, Request, enqueue_following};
 use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, operated};
 use crate::domain::event::Event;
-use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
+use crate::domain::job::{Decision, Ending, Job, JobError, JobKind, Subject};
 use crate::domain::placement::Reserved;
 use crate::domain::user::UserState;
 use crate::domain::{Kind, Timestamp};
@@ -51,13 +51,7 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
             container_operated(conn, job, id, ending, now).await?;
         }
         (JobKind::ContainerUpdate, Subject::Container(id)) => container_updated(conn, job, id, ending, now).await?,
-        (JobKind::ContainerConverge, Subject::Container(id)) => {
-            let became = match ending {
-                Ending::Succeeded(_) => "container.converged",
-                Ending::Failed { .. } | Ending::Cancelled { .. } => "container.not_converged",
-            };
-            note(conn, job, became, Kind::Container, id.uuid(), now).await?;
-        }
+        (JobKind::ContainerConverge, Subject::Container(id)) => container_converged(conn, job, id, ending, now).await?,
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image::made(conn, job, id, ending, now).await?;
@@ -123,6 +117,30 @@ async fn container_created(
     }
 }
 
+async fn container_converged(
+    conn: &mut Conn,
+    job: &Job,
+    id: ContainerId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    let why = match ending {
+        Ending::Succeeded(_) => {
+            store::grants::forget_shown(conn, id, job.id).await?;
+            return note(conn, job, "container.converged", Kind::Container, id.uuid(), now).await;
+        }
+        Ending::Failed { error, .. } => format!(": {}", error.detail),
+        Ending::Cancelled { .. } => " was cancelled".to_owned(),
+    };
+    // What needs what it was to make cannot be done, and has done nothing yet.
+    let error = JobError::new("part-failed", format!("{} ({} of {id}){why}", job.id, job.kind.as_str()));
+    for waiting in store::jobs::waiting_for(conn, job.user, job.id).await? {
+        let ending = Ending::Failed { error: error.clone(), confirmed: waiting.is_untouched() };
+        Box::pin(settle(conn, &waiting, &ending, now)).await?;
+    }
+    note(conn, job, "container.not_converged", Kind::Container, id.uuid(), now).await
+}
+
 async fn container_operated(
     conn: &mut Conn,
     job: &Job,
@@ -177,6 +195,7 @@ async fn container_updated(
                 }
                 Some(Command::RecreateContainer(RecreateContainer { create, run, .. })) => {
                     store::containers::set_spec(conn, id, create.image, &create.spec).await?;
+                    store::grants::forget_shown(conn, id, job.id).await?;
                     if let Product::Container { docker_id } = product
                         && let Some(observed) = operated(&container.observed, true, docker_id, now).filter(|_| run)
                     {
@@ -217,11 +236,18 @@ async fn container_updated(
     }
 }
 
-/// Forgets the values that a container's spec no longer names, or never came to name.
+/// Forgets the values that a container's spec no longer names, or never came to name, and takes back what was granted with
+/// them.
 async fn forget_secrets(conn: &mut Conn, user: UserId, id: ContainerId) -> Result<(), QueueError> {
     let Some(container) = store::containers::get(conn, user, id).await? else { return Ok(()) };
     let kept: Vec<_> = container.spec.secrets.values().map(|secret| secret.id).collect();
-    Ok(store::secrets::keep_only(conn, id, &kept).await?)
+    store::secrets::keep_only(conn, id, &kept).await?;
+    for grant in store::grants::of_containers(conn, &[id]).await? {
+        if !grant.is_in(&container.spec.secrets) {
+            store::grants::revoke(conn, grant.id).await?;
+        }
+    }
+    Ok(())
 }
 
 async fn container_deleted(

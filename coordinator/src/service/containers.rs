@@ -1,11 +1,14 @@
 //! Containers: asking for one in one transaction with its job, seeing them, and removing them.
 
+use super::grants::{self, Consumer, Wish};
 use super::idempotency::{self, Key};
+use super::launch::Launch;
 use super::placement::{self, Placed};
 use super::supplies::{self, SecretValue};
-use super::{Result, Services, as_seen, host_access, once};
+use super::{Result, Services, as_seen, host_access, links, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
+use crate::domain::grant::Grant;
 use crate::domain::host::is_silent;
 use crate::domain::host_access::{audited, may_ask, may_be_on};
 use crate::domain::job::{Ending, JobKind, JobState, Subject};
@@ -36,6 +39,8 @@ pub struct NewContainer {
     pub spec: ContainerSpec,
     /// The values of its secrets.
     pub secrets: Vec<SecretValue>,
+    /// What its links are to provision.
+    pub wishes: Vec<Wish>,
     /// How long it may wait for its host.
     pub wait: Option<SignedDuration>,
 }
@@ -44,6 +49,8 @@ pub struct NewContainer {
 pub struct Seen {
     /// The container as it was seen last.
     pub container: Container,
+    /// What its links have provisioned.
+    pub grants: Vec<Grant>,
     /// Its host, where that is the user's own.
     pub host: Option<HostId>,
     /// Whether that is one that users share.
@@ -65,18 +72,26 @@ impl Services {
             let violations = problems.into_iter().map(|(pointer, detail)| Violation { pointer, detail });
             return Err(Refusal::Invalid(violations.collect()).into());
         }
+        // What was asked before under the same key needs nothing more.
+        let known = idempotency::is_known(&mut self.store.read().await?, permit.user(), key).await?;
+        let (launch, claims) = if known {
+            Default::default()
+        } else {
+            self.launch(permit.user(), new.image, &new.spec, &new.wishes).await?
+        };
         let mut insist = false;
         let result = once!({
             let (permit, key, new, rules) = (permit.clone(), key.cloned(), new.clone(), self.pool);
-            let vault = self.vault.clone();
+            let (vault, launch) = (self.vault.clone(), launch.clone());
             // The second try, if there is one, leaves nobody room to be faster.
-            let first = !std::mem::replace(&mut insist, true);
+            let search = Search { rules, insist: std::mem::replace(&mut insist, true) };
             self.store
                 .write(move |conn| {
-                    Box::pin(async move { create(conn, &vault, &permit, key.as_ref(), new, &rules, !first).await })
+                    Box::pin(async move { create(conn, &vault, &permit, key.as_ref(), new, launch, &search).await })
                 })
                 .await
         });
+        self.release_all(claims).await;
         let (job, host) = result.map_err(|e| e.naming(&new.name))?;
         if let Some(host) = host {
             self.signals.wake_host(host);
@@ -108,14 +123,20 @@ impl Services {
         let mut hosts: Vec<HostId> = containers.iter().map(|c| c.host).collect();
         hosts.sort_unstable();
         hosts.dedup();
+        let ids: Vec<ContainerId> = containers.iter().map(|c| c.id).collect();
+        let mut grants = store::grants::of_containers(conn, &ids).await?;
         let standings = store::placement::standings(conn, &hosts).await?;
         let now = crate::clock::now();
         let seen = |container: Container| {
+            // What a change is to bring is not there yet.
+            let is_there = |grant: &mut Grant| grant.container == container.id && grant.is_in(&container.spec.secrets);
+            let own = grants.extract_if(.., is_there).collect();
             let host = standings.iter().find(|host| host.id == container.host);
             Seen {
                 unknown: host.is_some_and(|host| is_silent(host.state, host.last_seen_at, now)),
                 host: host.filter(|host| host.owner == container.user).map(|host| host.id),
                 pool: host.is_some_and(|host| host.pool),
+                grants: own,
                 container,
             }
         };
@@ -143,6 +164,12 @@ impl Services {
     }
 }
 
+/// How a host is looked for: by which rules, and whether nobody may be faster this time.
+struct Search {
+    rules: PoolRules,
+    insist: bool,
+}
+
 /// The job, and the host that has it; no host where it was asked for before.
 async fn create(
     conn: &mut Conn,
@@ -150,8 +177,8 @@ async fn create(
     permit: &Permit<Write>,
     key: Option<&Key>,
     mut new: NewContainer,
-    rules: &PoolRules,
-    insist: bool,
+    launch: Launch,
+    search: &Search,
 ) -> Result<(JobId, Option<HostId>)> {
     let now = crate::clock::now();
     let (user, job) = (permit.user(), JobId::new());
@@ -160,9 +187,16 @@ async fn create(
     }
     may_ask(&new.spec, permit.scopes(), &new.place)?;
     let id = ContainerId::new();
-    let Placed { host, image, after } = placement::place(conn, user, rules, id, &mut new, insist).await?;
+    grants::hold(conn, user, &new.spec, &new.wishes).await?;
+    let named = if let Place::Host(host) = &new.place { Some(*host) } else { None };
+    links::suffice(conn, user, named, new.image, &new.spec).await?;
+    let Placed { host, image, after } =
+        placement::place(conn, user, &search.rules, id, &mut new, search.insist).await?;
     may_be_on(&new.spec, user, &host)?;
     host_access::demand_for_volumes(conn, user, host.id, id, &new.spec, permit.scopes()).await?;
+    let consumer = Consumer { user, id, name: &new.name, scopes: permit.scopes() };
+    let (granted, values) = grants::plan(conn, &consumer, &mut new.spec, &new.wishes, &launch.providers).await?;
+    new.secrets.extend(values);
     queue::admit(conn, user, |limits| quota::of_container(limits, &new.spec.resources)).await?;
 
     let container = Container {
@@ -187,6 +221,7 @@ async fn create(
         image,
         spec: new.spec,
         hardening: hardening(&host),
+        converge: launch.converge,
     });
     let request = Request {
         id: job,
@@ -198,6 +233,7 @@ async fn create(
         wait: new.wait,
     };
     queue::enqueue(conn, request, now).await?;
+    let after = grants::begin(conn, vault, granted, &launch.providers, job, (after, new.wait), now).await?;
     if let Some(after) = after {
         store::jobs::set_after(conn, job, after).await?;
     }
@@ -269,6 +305,9 @@ async fn delete(
             // No host has heard of it: it ends here, and with its creation the container.
             let ended = queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
             untouched |= ended && job.kind == JobKind::ContainerCreate;
+        } else if job.state == JobState::Queued && job.kind == JobKind::ContainerConverge {
+            // What waits for it ends with it.
+            queue::settle(conn, job, &Ending::Cancelled { confirmed: true }, now).await?;
         } else if job.state == JobState::Queued {
             store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;
         } else {

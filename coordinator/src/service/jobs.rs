@@ -114,9 +114,10 @@ async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId, seen: &Preco
 }
 
 /// What the coordinator carries out by means of others goes on, and so does a deletion that has begun, or that cleans up
-/// behind a creation: a container that is half gone cannot be meant to run.
+/// behind a creation: a container that is half gone cannot be meant to run. A converge that others wait for can be cancelled,
+/// and they with it.
 async fn cancellable(conn: &mut Conn, job: &Job) -> Result<bool> {
-    if job.kind.is_conducted() || job.parent.is_some() {
+    if job.kind.is_conducted() || (job.parent.is_some() && job.kind != JobKind::ContainerConverge) {
         return Ok(false);
     }
     let (JobKind::ContainerDelete, Subject::Container(id)) = (job.kind, job.subject) else { return Ok(true) };

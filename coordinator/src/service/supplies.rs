@@ -5,7 +5,7 @@ use super::{Result, Services};
 use crate::domain::job::{Job, JobState};
 use crate::store::{self, Conn};
 use crate::vault::Vault;
-use dockerforge_protocol::command::{Command, ContextRef};
+use dockerforge_protocol::command::{Command, ContextRef, ConvergeContainer, ExecContainer, RecreateContainer};
 use dockerforge_protocol::ids::{ContainerId, HostId, JobId, SecretId, UserId};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -25,8 +25,7 @@ impl Services {
         let job = in_work(&mut conn, serial, host, job).await?;
         Ok(job.and_then(|job| match job.command {
             Some(Command::BuildImage(build)) => Some(build.context),
-            Some(Command::ConvergeContainer(converge)) => Some(converge.context),
-            _ => None,
+            command => command?.convergence().map(|convergence| convergence.context),
         }))
     }
 
@@ -34,25 +33,40 @@ impl Services {
     pub async fn job_secrets(&self, serial: &str, host: HostId, job: JobId) -> Result<Option<Vec<SecretValue>>> {
         let mut conn = self.store.read().await?;
         let Some(job) = in_work(&mut conn, serial, host, job).await? else { return Ok(None) };
-        let (id, secrets) = match job.command {
-            Some(Command::CreateContainer(create)) => (create.container, create.spec.secrets),
-            Some(Command::RecreateContainer(recreate)) => (recreate.create.container, recreate.create.spec.secrets),
-            Some(Command::ExecContainer(exec)) => {
-                let container = store::containers::get(&mut conn, exec.user, exec.container).await?;
-                (exec.container, container.map(|container| container.spec.secrets).unwrap_or_default())
+        match job.command {
+            Some(Command::CreateContainer(_) | Command::RecreateContainer(_) | Command::ExecContainer(_)) => {
+                Ok(Some(of_job(&mut conn, &self.vault, &job).await?))
             }
-            _ => return Ok(None),
-        };
-        let mut values = Vec::with_capacity(secrets.len());
-        for (secret, sealed) in store::secrets::of_container(&mut conn, id).await? {
-            if secrets.values().any(|named| named.id == secret) {
-                let plain = self.vault.open(&mut conn, job.user, &purpose(secret), &sealed).await?;
-                let text = String::from_utf8_lossy(plain.expose_secret()).into_owned();
-                values.push(SecretValue { id: secret, value: text.into() });
-            }
+            _ => Ok(None),
         }
-        Ok(Some(values))
     }
+}
+
+/// The secrets of the container that a job makes, or does something in.
+pub(super) async fn of_job(conn: &mut Conn, vault: &Vault, job: &Job) -> Result<Vec<SecretValue>> {
+    let (id, secrets) = match &job.command {
+        Some(Command::CreateContainer(create)) => (create.container, create.spec.secrets.clone()),
+        Some(Command::RecreateContainer(RecreateContainer { create, .. })) => {
+            (create.container, create.spec.secrets.clone())
+        }
+        Some(
+            Command::ExecContainer(ExecContainer { container, .. })
+            | Command::ConvergeContainer(ConvergeContainer { container, .. }),
+        ) => {
+            let found = store::containers::get(conn, job.user, *container).await?;
+            (*container, found.map(|container| container.spec.secrets).unwrap_or_default())
+        }
+        _ => return Ok(Vec::new()),
+    };
+    let mut values = Vec::with_capacity(secrets.len());
+    for (secret, sealed) in store::secrets::of_container(conn, id).await? {
+        if secrets.values().any(|named| named.id == secret) {
+            let plain = vault.open(conn, job.user, &purpose(secret), &sealed).await?;
+            let text = String::from_utf8_lossy(plain.expose_secret()).into_owned();
+            values.push(SecretValue { id: secret, value: text.into() });
+        }
+    }
+    Ok(values)
 }
 
 /// Keeps values of a container's secrets.

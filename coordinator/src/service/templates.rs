@@ -5,6 +5,7 @@ use super::idempotency::{self, Key};
 use super::{Result, Services, once};
 use crate::access::{Administer, Permit, Read, Write};
 use crate::build::archive::Limits;
+use crate::build::grant;
 use crate::build::node::reserved;
 use crate::build::schema::Schema;
 use crate::domain::page::Page;
@@ -33,6 +34,7 @@ pub struct NewTemplate {
 impl NewTemplate {
     fn check(&self, permit: &Permit<Write>) -> Result<()> {
         let mut problems = Schema::compile(&self.spec.parameters).err().unwrap_or_default();
+        problems.extend(self.spec.provision.iter().flat_map(grant::problems));
         if self.public.is_some() && permit.origin().actor != permit.user() {
             let detail = "a public template is an administrator's own: act for nobody else";
             problems.push(Violation::new("/public", detail));

@@ -2,10 +2,12 @@
 //! container is until the job has succeeded. Called by `http`.
 
 use super::containers::fits;
-use super::idempotency::Key;
+use super::grants::{self, Consumer, Wish};
+use super::idempotency::{self, Key};
+use super::launch::Launch;
 use super::operations::{Begun, begin};
 use super::supplies::{self, SecretValue};
-use super::{Result, Services, host_access, once, placement};
+use super::{Result, Services, host_access, links, once, placement};
 use crate::access::{Permit, Write};
 use crate::domain::container::{DesiredState, changes_in_place};
 use crate::domain::host_access::{audited, may_be_on, may_touch, reaches};
@@ -30,6 +32,8 @@ pub struct Update {
     pub after: ContainerSpec,
     /// The values of the secrets that are new in it.
     pub secrets: Vec<SecretValue>,
+    /// What its links are to provision, where anything is said of links.
+    pub wishes: Option<Vec<Wish>>,
     /// Of which image, if of another.
     pub image: Option<ImageId>,
     /// How long the job may wait for its host.
@@ -47,15 +51,29 @@ impl Services {
         id: ContainerId,
         update: Update,
     ) -> Result<JobId> {
-        let (job, host) = once!({
+        let user = permit.user();
+        // What was asked before under the same key needs nothing more, and neither does what changes where it is.
+        let known = idempotency::is_known(&mut self.store.read().await?, user, key).await?;
+        let otherwise = update.image.is_some() || update.wishes.is_some();
+        let (launch, claims) = if !known && (otherwise || !changes_in_place(&update.before, &update.after)) {
+            let container = store::containers::get(&mut self.store.read().await?, user, id).await?;
+            let image = container.map(|container| update.image.unwrap_or(container.image));
+            let image = image.ok_or(Refusal::NotFound(Kind::Container))?;
+            self.launch(user, image, &update.after, update.wishes.as_deref().unwrap_or_default()).await?
+        } else {
+            Default::default()
+        };
+        let result = once!({
             let (permit, key, update, rules) = (permit.clone(), key.cloned(), update.clone(), self.pool);
-            let vault = self.vault.clone();
+            let (vault, changed) = (self.vault.clone(), (update, launch.clone()));
             self.store
                 .write(move |conn| {
-                    Box::pin(async move { change(conn, &vault, &permit, key.as_ref(), id, update, &rules).await })
+                    Box::pin(async move { change(conn, &vault, &permit, key.as_ref(), id, changed, &rules).await })
                 })
                 .await
-        })?;
+        });
+        self.release_all(claims).await;
+        let (job, host) = result?;
         if let Some(host) = host {
             self.signals.wake_host(host);
         }
@@ -69,7 +87,7 @@ async fn change(
     permit: &Permit<Write>,
     key: Option<&Key>,
     id: ContainerId,
-    mut update: Update,
+    (mut update, launch): (Update, Launch),
     rules: &PoolRules,
 ) -> Result<(JobId, Option<HostId>)> {
     let user = permit.user();
@@ -88,6 +106,8 @@ async fn change(
     if container.spec != update.before {
         return Err(Refusal::Changed(Kind::Container).into());
     }
+    let wishes = grants::after_change(conn, id, &container.spec, &mut update.after, update.wishes.as_deref()).await?;
+    grants::hold(conn, user, &update.after, &wishes).await?;
     store::revisions::advance_container(conn, id).await?;
     let host = placement::stay(conn, rules, &container, &mut update.after).await?;
     may_be_on(&update.after, user, &host)?;
@@ -104,6 +124,19 @@ async fn change(
         store::containers::set_next_image(conn, id, Some(new)).await?;
     }
     fits(conn, user, container.host, id, &update.after).await?;
+    if new_image.is_some() || container.spec.links != update.after.links {
+        let image = new_image.unwrap_or(container.image);
+        links::suffice(conn, user, Some(container.host), image, &update.after).await?;
+    }
+    let image = store::images::get_visible(conn, user, new_image.unwrap_or(container.image)).await?;
+    let of = image.and_then(|image| image.source.made_of()).map(|of| of.configuration);
+    if launch.converge.as_ref().is_some_and(|converge| of != Some(converge.configuration)) {
+        // It has become one of another image since that was prepared.
+        return Err(Refusal::Changed(Kind::Container).into());
+    }
+    let consumer = Consumer { user, id, name: &container.name, scopes: permit.scopes() };
+    let (granted, values) = grants::plan(conn, &consumer, &mut update.after, &wishes, &launch.providers).await?;
+    update.secrets.extend(values);
     supplies::keep(conn, vault, user, id, &update.secrets).await?;
     let grace_s = container.grace();
     let command = if new_image.is_none() && changes_in_place(&container.spec, &update.after) {
@@ -118,6 +151,7 @@ async fn change(
                 image: new_image.unwrap_or(container.image),
                 spec: update.after,
                 hardening: hardening(&host),
+                converge: launch.converge,
             },
             run: container.desired == DesiredState::Running,
             grace_s,
@@ -133,6 +167,7 @@ async fn change(
         wait: update.wait,
     };
     queue::enqueue(conn, request, now).await?;
+    let after = grants::begin(conn, vault, granted, &launch.providers, job, (after, update.wait), now).await?;
     if let Some(after) = after {
         store::jobs::set_after(conn, job, after).await?;
     }

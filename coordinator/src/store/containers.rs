@@ -318,6 +318,7 @@ pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: 
 /// Removes the row of a container that is gone.
 pub async fn remove(conn: &mut Conn, id: ContainerId) -> Result<(), StoreError> {
     super::secrets::keep_only(conn, id, &[]).await?;
+    super::grants::of_nobody(conn, id).await?;
     labels::forget(conn, id.uuid()).await?;
     on!(conn, |c| sqlx::query("DELETE FROM containers WHERE id = $1")
         .bind(id.uuid())

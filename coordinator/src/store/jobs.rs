@@ -248,6 +248,17 @@ pub async fn set_after(conn: &mut Conn, id: JobId, after: JobId) -> Result<(), S
     Ok(())
 }
 
+/// The unfinished jobs of a user that wait until this one has ended.
+pub async fn waiting_for(conn: &mut Conn, user: UserId, id: JobId) -> Result<Vec<Job>, StoreError> {
+    let rows: Vec<JobRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE user_id = $1 AND after_id = $2 AND ended_at IS NULL ORDER BY id"))
+            .bind(user.uuid())
+            .bind(id.uuid())
+            .fetch_all(c)
+            .await?);
+    jobs(rows)
+}
+
 /// Whether a host has jobs that wait for it alone.
 pub async fn any_queued(conn: &mut Conn, host: HostId) -> Result<bool, StoreError> {
     Ok(on!(conn, |c| sqlx::query(concat!(

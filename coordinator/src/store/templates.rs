@@ -2,13 +2,17 @@
 
 use super::rows::{document, json, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, micros, on};
+use crate::domain::grant::{Field, Provision};
 use crate::domain::page::Page;
 use crate::domain::template::{Provisioner, RunListItem, Running, Template, TemplateSpec};
 use dockerforge_protocol::command::ContextRef;
 use dockerforge_protocol::ids::{ConfigurationId, TemplateId, UserId};
-use dockerforge_protocol::spec::{AbsolutePath, Document, ImageRef, PortProtocol, ResourceName, StopSignal};
+use dockerforge_protocol::spec::{
+    AbsolutePath, Document, EnvName, ImageRef, PortProtocol, ResourceName, SecretForm, StopSignal,
+};
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
+use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use uuid::Uuid;
 
@@ -37,15 +41,39 @@ struct SpecDocument {
     parameters: Document,
     requires: Vec<ResourceName>,
     provides: Vec<ResourceName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    provision: Option<ProvisionDocument>,
     command: Vec<String>,
     expose: Vec<(NonZeroU16, PortProtocol)>,
     volumes: Vec<AbsolutePath>,
     stop_signal: Option<StopSignal>,
 }
 
+/// How links are provisioned, as it is stored.
+#[derive(Serialize, Deserialize)]
+struct ProvisionDocument {
+    /// Of each field its pattern, and whether it is unique.
+    fields: BTreeMap<String, (String, bool)>,
+    secrets: BTreeMap<EnvName, String>,
+    form: SecretForm,
+}
+
+impl ProvisionDocument {
+    fn of(Provision { fields, secrets, form }: Provision) -> Self {
+        let fields = fields.into_iter().map(|(name, field)| (name, (field.pattern, field.unique))).collect();
+        Self { fields, secrets, form }
+    }
+
+    fn read(self) -> Provision {
+        let field = |(name, (pattern, unique))| (name, Field { pattern, unique });
+        Provision { fields: self.fields.into_iter().map(field).collect(), secrets: self.secrets, form: self.form }
+    }
+}
+
 impl SpecDocument {
     fn of(spec: &TemplateSpec) -> Self {
-        let TemplateSpec { description, base, attributes, parameters, requires, provides, run, .. } = spec.clone();
+        let TemplateSpec { description, base, attributes, parameters, requires, provides, provision, run, .. } =
+            spec.clone();
         Self {
             description,
             base,
@@ -55,6 +83,7 @@ impl SpecDocument {
             parameters,
             requires,
             provides,
+            provision: provision.map(ProvisionDocument::of),
             command: run.command,
             expose: run.expose,
             volumes: run.volumes,
@@ -73,6 +102,7 @@ impl SpecDocument {
             parameters: self.parameters,
             requires: self.requires,
             provides: self.provides,
+            provision: self.provision.map(ProvisionDocument::read),
             run: Running {
                 command: self.command,
                 expose: self.expose,

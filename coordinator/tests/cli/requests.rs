@@ -66,6 +66,27 @@ fn a_container_is_asked_for_with_all_its_options_and_only_those() {
 }
 
 #[test]
+fn a_link_names_a_container_and_what_it_is_to_make() {
+    let stub = Stub::start(accepting());
+    let other = "ctr_0192f0c1a2b37c4d8e5f60718293a4b5";
+    let create = ["container", "create", "shop", "--image", IMAGE, "--host", HOST];
+    let plain = format!("{other}:cache");
+    let said = format!("{other}:mysql,provision,database=shop");
+    stub.run(&[&create[..], &["--link", &plain, "--link", &said]].concat()).ended(0);
+    assert_eq!(
+        stub.only("POST /v1/containers").json()["links"],
+        json!([{"container": other, "alias": "cache"},
+            {"container": other, "alias": "mysql", "provision": {"database": "shop"}}])
+    );
+    stub.run(&["container", "update", other, "--link", &format!("{other}:mysql,provision")]).ended(0);
+    let path = format!("PATCH /v1/containers/{other}");
+    assert_eq!(stub.only(&path).json(), json!({"links": [{"container": other, "alias": "mysql", "provision": true}]}));
+    stub.run(&["container", "update", other, "--no-links"]).ended(0);
+    assert_eq!(stub.asked().last().unwrap().json(), json!({"links": []}));
+    stub.run(&[&create[..], &["--link", "nothing"]].concat()).ended(2);
+}
+
+#[test]
 fn what_a_container_is_given_of_its_host_is_said_as_docker_says_it() {
     let stub = Stub::start(accepting());
     let create = ["container", "create", "deep", "--image", IMAGE, "--host", HOST];

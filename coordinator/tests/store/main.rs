@@ -11,6 +11,7 @@
 mod bed;
 mod ends;
 mod events;
+mod grants;
 mod lists;
 mod placement;
 mod queue;

@@ -2,8 +2,8 @@
 
 use dockerforge_protocol::{
     command::{
-        BuildImage, Command, ContextRef, ConvergeContainer, CopyImage, CreateContainer, ExecContainer, Hardening,
-        PullImage, PushImage, RecreateContainer, RemoveContainer, RemoveImage, RemoveUser, StartContainer,
+        BuildImage, Command, ContextRef, ConvergeContainer, Convergence, CopyImage, CreateContainer, ExecContainer,
+        Hardening, PullImage, PushImage, RecreateContainer, RemoveContainer, RemoveImage, RemoveUser, StartContainer,
         StopContainer, UpdateContainer,
     },
     handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
@@ -61,6 +61,7 @@ fn create(spec: ContainerSpec) -> Command {
         image: image(),
         spec,
         hardening: Hardening::Docker,
+        converge: None,
     })
 }
 
@@ -131,6 +132,15 @@ fn exec(full: bool) -> ExecContainer {
         limit_s: 600,
         secrets: full,
     }
+}
+
+/// A container that is converged when it is made.
+fn converged() -> Command {
+    let Command::CreateContainer(plain) = create(ContainerSpec::default()) else { panic!("a creation is made here") };
+    let context = ContextRef { sha256: "0e".repeat(32), size: 20_480 };
+    let configuration = id(ConfigurationId::PREFIX, '4');
+    let converge = Some(Convergence { configuration, version: 7, context, limit_s: 1800 });
+    Command::CreateContainer(CreateContainer { converge, ..plain })
 }
 
 fn recreate() -> Command {
@@ -227,6 +237,7 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         messages.push(assign(&format!("create_container-{name}"), create(spec)));
     }
     messages.push(assign("create_container-pool", on_pool()));
+    messages.push(assign("create_container-converge", converged()));
     for (name, reason) in [
         ("version", RefusedReason::Version),
         ("identity", RefusedReason::Identity),

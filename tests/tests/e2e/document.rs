@@ -173,6 +173,12 @@ async fn every_example_of_a_body_is_accepted() {
     let body = json!({"name": "page", "host": agent.host, "configuration": page});
     let job = api.post("/v1/images", &body).await.accepted();
     let converged = agent.container("converged", &api.succeeded(&job, 120).await, json!({})).await;
+    let ledger = recipes::template(&api, &recipes::ledger()).await;
+    recipes::put_archive(&api, &ledger, recipes::ledger_archive()).await;
+    let ledger = recipes::configuration(&api, "ledger", &ledger, json!({})).await;
+    let body = json!({"name": "ledger", "host": agent.host, "configuration": ledger});
+    let job = api.post("/v1/images", &body).await.accepted();
+    let provides = agent.container("ledger", &api.succeeded(&job, 120).await, json!({})).await;
     let told = recipes::configuration(&api, "told-of", &template, json!({"title": "x"})).await;
     agent.kill();
     let hook = api.post("/v1/webhooks", &json!({"url": "https://panel.example/"})).await.expect(201).json["id"].clone();
@@ -183,7 +189,7 @@ async fn every_example_of_a_body_is_accepted() {
         format!("/v1/hosts/{host}"),
         format!("/v1/webhooks/{hook}"),
     );
-    let ids = [host.as_str(), &image, &template, &page];
+    let ids = [host.as_str(), &image, &template, &page, &provides];
     for (api, method, path, at) in [
         (&admin, "post", "/v1/users", "/v1/users".to_owned()),
         (&admin, "patch", "/v1/users/{id}", format!("/v1/users/{}", bob.user.id)),

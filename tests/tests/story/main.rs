@@ -14,8 +14,8 @@ mod scene;
 mod visitor;
 
 use dockerforge_protocol::command::docker_name;
-use dockerforge_tests::{agent::Agent, cluster::Cluster, hosts::FarHost, invariants, recipes::configuration};
-use scene::{Made, Scene, converge, converged, patch};
+use dockerforge_tests::{agent::Agent, cluster::Cluster, hosts::FarHost, invariants, recipes::configuration, wait};
+use scene::{Made, Scene, converge, patch};
 use serde_json::{Value, json};
 
 /// Passwords that shells, YAML, SQL, PHP, JSON and Ansible would each trip over. What they end in has no escapes anywhere.
@@ -70,22 +70,16 @@ async fn linked_blog(scene: &Scene, databases: &Made) -> Made {
         "ports": [{"container": 80}], "links": [{"container": databases.container, "alias": "mysql"}],
         "volumes": [{"volume": "blog", "target": "/var/lib/wordpress/wp-content"}],
     });
-    let made = scene.launched(made, rest).await;
-    let page = scene.visitor(&made).await.page("/").await;
-    assert_eq!((page.status, page.text.as_str()), (503, "This blog is being set up.\n"), "no secret at the build");
-
-    let job = converged(&scene.api, &made.container).await;
+    let job = scene.launch("blog", &made, rest.clone()).await;
     let error = job.error.as_ref().expect("the database refuses it");
     assert_eq!((job.state.as_str(), error.kind()), ("failed", "converge-failed"), "{job:?}");
     let refused = "wordpress : blog failed: the database at mysql: Access denied for user 'blog'@'";
     assert!(error.detail.starts_with(refused) && error.detail.ends_with("(using password: YES)"), "{error:?}");
-    assert_eq!(scene.visitor(&made).await.page("/").await.status, 503, "nothing was changed");
+    let gone = job.resource.expect("the container that was to be").id;
+    assert!(scene.agent.docker.of_container(&gone).await.is_empty(), "what cannot be converged is not made");
 
     patch(&scene.api, &made.configuration, json!({"wordpress": {"db": {"password": DATABASE}}})).await;
-    let changed = converge(&scene.api, &made.container).await;
-    for what in ["settings of the blog", "blog", "theme twentytwentyone", "language of the blog", "first post"] {
-        assert!(changed.iter().any(|line| *line == format!("wordpress : {what}")), "no {what:?} in {changed:?}");
-    }
+    let made = scene.launched(made, rest).await;
     assert_eq!(converge(&scene.api, &made.container).await, [""; 0]);
     made
 }
@@ -99,6 +93,42 @@ async fn another_password(scene: &Scene, databases: &Made, blog: &Made) {
     assert_eq!(scene.visitor(blog).await.page("/").await.status, 500);
     patch(&scene.api, &blog.configuration, json!({"wordpress": {"db": {"password": DATABASE_LATER}}})).await;
     assert_eq!(converge(&scene.api, &blog.container).await, ["wordpress : settings of the blog"]);
+}
+
+/// A blog whose configuration says nothing of a database has one by its link, and its user goes with it; its data stay.
+async fn a_second_blog_comes_with_its_database(scene: &Scene, databases: &Made, blog: &Made) {
+    patch(&scene.api, &blog.configuration, json!({"wordpress": {"db": null}})).await;
+    let rest = |provision: Value| {
+        json!({"ports": [{"container": 80}],
+            "links": [{"container": databases.container, "alias": "data", "provision": provision}]})
+    };
+    let job = scene.launch("second", blog, rest(json!(false))).await;
+    let error = job.error.expect("it has none");
+    assert!(error.detail.contains("there is no database: link one with"), "{error:?}");
+    let job = scene.launch("second", blog, rest(json!({"database": "second"}))).await;
+    assert_eq!(job.state, "succeeded", "{job:?}\n{}", scene.api.log(&job.id).await.text);
+    let id = job.resource.expect("the container").id;
+    let second = Made { configuration: blog.configuration.clone(), image: blog.image.clone(), container: id.clone() };
+    scene.visitor(&second).await.sees_the_blog(TITLE).await;
+    let shown = scene.api.container(&id).await.rest["links"][0]["provision"].clone();
+    assert_eq!(shown["database"], "second");
+    let user = shown["user"].as_str().unwrap().to_owned();
+    let password = scene.agent.docker.file(&docker_name(id.parse().unwrap()), "/run/secrets/DB_PASSWORD").await;
+    scene.cluster.is_secret(&password);
+    let users = format!("SELECT COUNT(*) FROM mysql.global_priv WHERE User = '{user}'");
+    let posts = "SELECT COUNT(*) FROM second.wp_posts WHERE post_status = 'publish' AND post_type = 'post'";
+    assert_eq!((scene.sql(databases, &users).await, scene.sql(databases, posts).await), ("1".into(), "1".into()));
+    let other = format!("SHOW GRANTS FOR '{user}'@'%'");
+    assert!(!scene.sql(databases, &other).await.contains("blog"), "not the other blog's");
+
+    let job = scene.api.delete(&format!("/v1/containers/{id}")).await.accepted();
+    scene.api.succeeded(&job, 60).await;
+    wait::until(120, "its user is gone", async || {
+        let left = scene.sql(databases, &users).await;
+        if left == "0" { Ok(()) } else { Err(left) }
+    })
+    .await;
+    assert_eq!(scene.sql(databases, posts).await, "1", "its data stay");
 }
 
 /// The passwords are in the container that needs them, and nowhere else.
@@ -154,13 +184,14 @@ async fn a_blog_answers_from_a_database_that_a_running_server_was_given_and_surv
 
     another_password(&scene, &databases, &blog).await;
     scene.nothing_is_lost(&databases, &blog, TITLE).await;
-    // What is made anew has its image's settings, and the data of its volumes.
+    // What is made anew has the data of its volumes, and is converged.
     let job =
         scene.api.patch(&format!("/v1/containers/{}", blog.container), &json!({"env": {"A": "b"}})).await.accepted();
     scene.api.succeeded(&job, 120).await;
-    assert_eq!(converge(&scene.api, &blog.container).await, ["wordpress : settings of the blog"]);
     scene.nothing_is_lost(&databases, &blog, TITLE).await;
+    assert_eq!(converge(&scene.api, &blog.container).await, [""; 0]);
     scene.visitor(&blog).await.can_sign_in("ana", ADMINISTRATOR).await;
+    a_second_blog_comes_with_its_database(&scene, &databases, &blog).await;
     secrets_are_in_their_place_alone(&scene, &databases, &blog).await;
 }
 

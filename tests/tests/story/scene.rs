@@ -97,10 +97,18 @@ impl Scene {
         Made { configuration, image, container: String::new() }
     }
 
-    /// With its container.
+    /// With its container, which is converged when it is made.
     pub async fn launched(&self, made: Made, rest: Value) -> Made {
         let name = self.api.image(&made.image).await.name;
-        Made { container: self.agent.container(&name, &made.image, rest).await, ..made }
+        let job = self.launch(&name, &made, rest).await;
+        assert_eq!(job.state, "succeeded", "{job:?}\n{}", self.api.log(&job.id).await.text);
+        Made { container: job.resource.expect("the container").id, ..made }
+    }
+
+    /// Asks for a container of that name; answers the job once it has ended.
+    pub async fn launch(&self, name: &str, made: &Made, rest: Value) -> Job {
+        let job = self.api.run(&self.agent.host, name, &made.image, rest).await;
+        self.api.ended(&job.id, CONVERGE).await
     }
 
     /// What a script in a container writes, which has to succeed.

@@ -105,7 +105,7 @@ fn requests(schema: &str) -> Vec<(&'static str, Value)> {
             ("draining", json!({"draining": true})),
             ("other labels", json!({"labels": {"region": "eu"}, "draining": false})),
         ],
-        "NewTemplateBody" => vec![("a blog", new_template())],
+        "NewTemplateBody" => vec![("a blog", new_template()), ("databases that it is linked to", databases())],
         "NewConfigurationBody" => vec![(
             "hers",
             json!({"name": "blog", "template": TEMPLATE, "parameters": {"title": "Ana's blog", "password": "correct horse"}}),
@@ -126,6 +126,13 @@ fn requests(schema: &str) -> Vec<(&'static str, Value)> {
         ],
         "NewContainerBody" => vec![
             ("the least", json!({"name": "site", "image": IMAGE, "host": HOST})),
+            (
+                "linked to a database that comes with it",
+                json!({
+                    "name": "shop", "image": IMAGE, "host": HOST,
+                    "links": [{"container": CONTAINER, "alias": "mysql", "provision": {"database": "shop"}}],
+                }),
+            ),
             (
                 "a web server",
                 json!({
@@ -172,6 +179,20 @@ fn new_template() -> Value {
     })
 }
 
+fn databases() -> Value {
+    json!({
+        "name": "databases", "base": "debian:12", "provisioner": "ansible", "run_list": ["recipe[mysql-server]"],
+        "provides": ["mysql"],
+        "provision": {
+            "fields": {
+                "database": {"pattern": "^[A-Za-z0-9_]{1,64}$"}, "user": {"pattern": "^[A-Za-z0-9_]{1,64}$", "unique": true},
+            },
+            "secrets": {"DB_HOST": "{alias}", "DB_NAME": "{database}", "DB_USER": "{user}", "DB_PASSWORD": "{password}"},
+        },
+        "run": {"command": ["mariadbd"], "expose": ["3306"], "volumes": ["/var/lib/mysql"]},
+    })
+}
+
 fn template() -> Value {
     let mut template = new_template();
     for (member, value) in [
@@ -179,6 +200,7 @@ fn template() -> Value {
         ("version", 1.into()),
         ("public", false.into()),
         ("provides", json!([])),
+        ("provision", Value::Null),
         ("archive", json!({"sha256": DIGEST.trim_start_matches("sha256:"), "size": 10_240})),
         ("created_at", THEN.into()),
         ("changed_at", THEN.into()),

@@ -178,6 +178,21 @@ schemas! {
     Description = at_most(json!({"type": "string", "pattern": NO_NUL, "description": "At most 4096 bytes of UTF-8"}),
         "maxLength", 4096);
     Pointers = json!({"type": "array", "items": {"type": "string"}, "description": "JSON pointers (RFC 6901)"});
+    AccountFields = json!({"type": "object", "maxProperties": 16,
+        "propertyNames": {"pattern": "^[a-z][a-z0-9_]{0,31}$", "not": {"enum": ["alias", "password"]}},
+        "additionalProperties": {"type": "object", "required": ["pattern"], "additionalProperties": false, "properties": {
+            "pattern": {"type": "string", "format": "regex", "maxLength": 1024, "pattern": NO_NUL,
+                "description": "Which values it may have, at most 64 characters: a regular expression"},
+            "unique": {"type": "boolean", "default": false,
+                "description": "Whether no two accounts in one container may have the same"}}},
+        "example": {"database": {"pattern": "^[A-Za-z0-9_]{1,64}$"}, "user": {"pattern": "^[A-Za-z0-9_]{1,64}$", "unique": true}}});
+    AccountSecrets = json!({"type": "object", "minProperties": 1, "maxProperties": 16,
+        "propertyNames": {"pattern": "^[A-Za-z_][A-Za-z0-9_]{0,255}$"},
+        "additionalProperties": {"type": "string", "minLength": 1, "maxLength": 1024, "pattern": NO_NUL},
+        "example": {"DB_HOST": "{alias}", "DB_USER": "{user}", "DB_PASSWORD": "{password}"}});
+    LinkProvision = json!({"description": "`true`, or what the account is to be called: values by the names of fields",
+        "anyOf": [{"type": "boolean"}, {"type": "object", "maxProperties": 16, "additionalProperties": {"type": "string"}}],
+        "example": {"database": "blog", "user": "blog"}});
     OutcomeStatus = words("What became of a resource in a converge", ["changed", "failed"]);
     PresenceState = words("How an image stands on a host: `pending` while it is on its way there, `missing` if it was removed by hand, \
         `failed` if it could not be brought there", ["pending", "present", "missing", "failed"]);

@@ -21,10 +21,7 @@ pub async fn insert(conn: &mut Conn, job: &NewJob) -> Result<(), StoreError> {
         Some(_) => (JobState::Queued, None),
         None => (JobState::Running, Some(micros(job.created_at))),
     };
-    let context = match &job.command {
-        Some(Command::ConvergeContainer(converge)) => Some(converge.context.sha256.clone()),
-        _ => None,
-    };
+    let context = job.command.as_ref().and_then(Command::convergence).map(|convergence| convergence.context.sha256);
     on!(conn, |c| {
         sqlx::query(
         "INSERT INTO jobs (id, user_id, host_id, parent_id, kind, subject_kind, subject_id, state, command, run_after, deadline_at, created_at, started_at, lane, \

@@ -4,11 +4,12 @@
     mysql.py [settings] [accounts]
 
     settings     the server's settings file
-    accounts     root's password, databases, users and what they may, in the running server
+    accounts     root's password, databases, users and what they may, in the running server: those of the configuration,
+                 and those that were granted to linked containers
 
 Values are read from the node itself ($DOCKERFORGE_NODE): through no shell, no template and no command line. Passwords never
-reach the server either, which is given their hashes. Nothing is ever taken away: a database that the node does not name (any
-more) is somebody's data.
+reach the server either, which is given their hashes. No data are ever taken away: a database that the node does not name (any
+more) is somebody's. A user goes only when the node says that it was revoked.
 """
 
 import hashlib
@@ -21,6 +22,9 @@ SETTINGS = "/etc/mysql/mariadb.conf.d/90-dockerforge.cnf"
 SOCKET = "/run/mysqld/mysqld.sock"
 # From everywhere: the network is the user's own, and names are not resolved.
 HOST = "%"
+# What no link may have, as the schema has it of the configuration.
+SYSTEM = {"mysql", "sys", "information_schema", "performance_schema"}
+OURS = {"root", "mysql", "mariadb.sys"}
 # How long a server that has just been started may take, seconds.
 PATIENCE = 60
 
@@ -135,6 +139,18 @@ class Server:
             self.ask(f"ALTER USER {self.account(user, HOST)} {by}")
             changed(f"password of user {user}")
 
+    def revoke(self, user):
+        if self.authentication(user, HOST) is None:
+            return
+        self.ask(f"DROP USER {self.account(user, HOST)}")
+        # Who is in already would stay.
+        for (session,) in self.ask("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = %s", user):
+            try:
+                self.ask(f"KILL CONNECTION {int(session)}")
+            except Refused:
+                pass  # It has ended meanwhile.
+        changed(f"no user {user} any more")
+
     def grant(self, user, database):
         # In a grant, '_' and '%' stand for others: blog_1 would open blogs1, too.
         pattern = database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
@@ -144,11 +160,18 @@ class Server:
             changed(f"rights of user {user} in database {database}")
 
 
-def accounts(node):
-    databases = node.get("databases") or {}
+def accounts(node, grants):
+    charset = "utf8mb4"
+    configured = sorted((node.get("databases") or {}).items())
+    wanted = [(database, of["user"], of.get("password"), of.get("charset", charset)) for database, of in configured]
+    charsets = {database: of for database, _, _, of in wanted}
+    for of in grants:
+        if not of["revoked"]:
+            wanted.append((of["database"], of["user"], of["password"], charsets.get(of["database"], charset)))
     passwords = {}
-    for database, of in sorted(databases.items()):
-        user, password = of["user"], of.get("password")
+    for database, user, password, _ in wanted:
+        if database in SYSTEM or user in OURS:
+            raise Refused(f"database {database} and user {user}: one of them is the server's own")
         if password is None:
             raise Refused(f"database {database}: the node has no password of user {user}")
         if passwords.setdefault(user, password) != password:
@@ -156,22 +179,25 @@ def accounts(node):
     server = Server(connect())
     if node.get("root_password") is not None:
         server.root(node["root_password"])
-    for database, of in sorted(databases.items()):
-        server.database(database, of.get("charset", "utf8mb4"))
-        server.user(of["user"], of["password"])
-        server.grant(of["user"], database)
+    for user in sorted(of["user"] for of in grants if of["revoked"] and of["user"] not in passwords):
+        server.revoke(user)
+    for database, user, password, of in wanted:
+        server.database(database, of)
+        server.user(user, password)
+        server.grant(user, database)
 
 
 def main():
     # The converge keeps what it writes to itself; settings are for every client program.
     os.umask(0o022)
     with open(os.environ["DOCKERFORGE_NODE"], encoding="utf-8") as file:
-        node = json.load(file).get("mysql") or {}
-    doors = {"settings": settings, "accounts": accounts}
+        whole = json.load(file)
+    node, grants = whole.get("mysql") or {}, whole.get("dockerforge", {}).get("grants") or []
+    doors = {"settings": lambda: settings(node), "accounts": lambda: accounts(node, grants)}
     for door in sys.argv[1:]:
         if door not in doors:
             raise Refused("usage: mysql.py [settings] [accounts]")
-        doors[door](node)
+        doors[door]()
 
 
 if __name__ == "__main__":

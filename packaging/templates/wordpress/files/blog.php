@@ -15,8 +15,8 @@ function refuse(string $why): never
     exit(1);
 }
 
-$node = json_decode(stream_get_contents(STDIN), true, 512, JSON_THROW_ON_ERROR);
-$wanted = $node['wordpress'];
+require __DIR__ . '/node.php';
+$wanted = node()['wordpress'];
 isset($wanted['admin']['password']) || refuse('the node has no password in wordpress.admin');
 
 // Nothing is sent: no mail program is here, and no other site is asked.

@@ -10,9 +10,11 @@ function refuse(string $why): never
     exit(1);
 }
 
-$node = json_decode(stream_get_contents(STDIN), true, 512, JSON_THROW_ON_ERROR);
-$db = $node['wordpress']['db'];
-isset($db['password']) || refuse('the node has no password in wordpress.db');
+require __DIR__ . '/node.php';
+$db = node()['wordpress']['db'];
+isset($db['name'], $db['user'], $db['password']) || refuse(
+    'there is no database: link one with "provision", or say wordpress.db with name, user and password in the configuration'
+);
 mysqli_report(MYSQLI_REPORT_OFF);
 [$host, $port] = explode(':', $db['host'] ?? 'mysql') + [1 => '3306'];
 for ($deadline = time() + PATIENCE; ; usleep(300_000)) {

@@ -3,12 +3,12 @@
 
 const FILE = '/etc/wordpress/dockerforge.json';
 
-$node = json_decode(stream_get_contents(STDIN), true, 512, JSON_THROW_ON_ERROR);
-$wanted = $node['wordpress'] ?? [];
+require __DIR__ . '/node.php';
+$wanted = node()['wordpress'];
 $settings = [
     'domain' => $wanted['domain'] ?? null,
     'scheme' => $wanted['scheme'] ?? 'http',
-    'db' => ($wanted['db'] ?? []) + ['host' => 'mysql', 'prefix' => 'wp_'],
+    'db' => $wanted['db'] + ['host' => 'mysql', 'prefix' => 'wp_'],
 ];
 ksort($settings['db']);
 $text = json_encode($settings, JSON_PRETTY_PRINT | JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR) . "\n";
