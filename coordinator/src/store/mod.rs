@@ -21,6 +21,7 @@ pub mod placement;
 mod postgres;
 pub mod quotas;
 pub mod records;
+pub mod registry;
 pub mod revisions;
 mod rows;
 pub mod secrets;

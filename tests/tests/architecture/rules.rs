@@ -34,7 +34,7 @@ const HOMES: &[(&str, &[&str])] = &[
             "agent/src/main.rs",
         ],
     ),
-    ("reqwest", &["coordinator/src/cli/", "coordinator/src/webhooks/"]),
+    ("reqwest", &["coordinator/src/cli/", "coordinator/src/webhooks/", "coordinator/src/registry/client.rs"]),
     ("indicatif", &["coordinator/src/cli/"]),
     ("figment", &["coordinator/src/config", "agent/src/config", "agent/src/policy.rs"]),
 ];

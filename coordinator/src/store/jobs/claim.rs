@@ -75,7 +75,9 @@ async fn waiting(conn: &mut Conn, host: HostId, lane: Lane, now: Timestamp) -> R
         // A program that runs in a container keeps nobody from stopping it.
         "AND (o.kind <> 'container.exec' OR o.state = 'queued')) AND ",
         not_held_back!(),
-        " AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.id = q.after_id AND a.ended_at IS NULL) ",
+        // What is to be had from the registry can be had without it, too, where the host that pushes it fell silent.
+        " AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.id = q.after_id AND a.ended_at IS NULL ",
+        "AND NOT (a.kind = 'image.push' AND a.state = 'unknown')) ",
         "ORDER BY q.id LIMIT 1) FROM waiting w WHERE w.user_id IS NOT NULL"
     );
     let rows: Vec<(Uuid, Option<Uuid>)> =
