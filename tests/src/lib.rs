@@ -25,4 +25,5 @@ pub mod process;
 pub mod proxy;
 pub mod receiver;
 pub mod recipes;
+pub mod registry;
 pub mod wait;

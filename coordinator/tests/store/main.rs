@@ -14,6 +14,7 @@ mod events;
 mod lists;
 mod placement;
 mod queue;
+mod registry;
 mod retention;
 mod share;
 mod tenancy;

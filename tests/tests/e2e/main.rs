@@ -38,6 +38,7 @@ mod operations;
 mod ops;
 mod placement;
 mod quotas;
+mod registry;
 mod secrets;
 mod specs;
 mod streams;
