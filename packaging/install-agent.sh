@@ -3,6 +3,7 @@
 #
 #   install-agent.sh --coordinator https://HOST:7443 --token TOKEN [--binary PATH-OR-URL [--sha256 HEX]]
 #   install-agent.sh --coordinator https://HOST:7443 --token-file FILE …      the token not on the command line
+#   install-agent.sh … --install-docker      installs docker.io (Debian, Ubuntu) where there is no Docker
 #   install-agent.sh --uninstall [--purge]      --purge also removes the host's identity and journal
 #
 # Without --binary, the dockerforge-agent beside this script or on the PATH is taken. A binary from a URL needs its
@@ -29,7 +30,7 @@ manual() {
   exit 2
 }
 
-COORDINATOR='' TOKEN='' TOKEN_FILE='' BINARY='' SHA256='' UNINSTALL=no PURGE=no
+COORDINATOR='' TOKEN='' TOKEN_FILE='' BINARY='' SHA256='' INSTALL_DOCKER=no UNINSTALL=no PURGE=no
 while [ "$#" -gt 0 ]; do
   case $1 in
     --coordinator | --token | --token-file | --binary | --sha256)
@@ -42,6 +43,10 @@ while [ "$#" -gt 0 ]; do
         --sha256) SHA256=$2 ;;
       esac
       shift 2
+      ;;
+    --install-docker)
+      INSTALL_DOCKER=yes
+      shift
       ;;
     --uninstall)
       UNINSTALL=yes
@@ -101,6 +106,18 @@ find_binary() {
   fi
 }
 
+# A machine that is only just up may still be busy with its own updates: apt waits for those.
+install_docker() {
+  local apt=(apt-get -q -y -o DPkg::Lock::Timeout=300)
+  if command -v dockerd >/dev/null || getent group docker >/dev/null; then return 0; fi
+  command -v apt-get >/dev/null || die "there is no Docker, and no apt-get to install it with: install Docker first"
+  say "installing Docker (docker.io)"
+  export DEBIAN_FRONTEND=noninteractive
+  "${apt[@]}" update || die "apt-get update failed"
+  "${apt[@]}" install --no-install-recommends docker.io || die "docker.io could not be installed"
+  systemctl enable --quiet --now docker || die "Docker does not start"
+}
+
 enrolled() { [ -s "$STATE/identity.json" ]; }
 settled() { enrolled || systemctl is-failed --quiet "$UNIT"; }
 
@@ -111,6 +128,7 @@ install_agent() {
   if [ -n "$TOKEN_FILE" ]; then TOKEN=$(cat -- "$TOKEN_FILE"); fi
   enrolled || [ -n "$TOKEN" ] || die "a host that is not enrolled yet needs a --token: POST /hosts gives one"
   [ -f "$unit" ] || die "$unit is missing: run this script from where it was unpacked"
+  if [ "$INSTALL_DOCKER" = yes ]; then install_docker; fi
   getent group docker >/dev/null || die "there is no group docker: install Docker first (apt-get install docker.io)"
   find_binary
 
@@ -119,8 +137,16 @@ install_agent() {
     useradd --system --user-group --no-create-home --home-dir "$STATE" --shell /usr/sbin/nologin "$ACCOUNT"
   fi
   say "installing $PROGRAM, $UNIT_FILE and $CONFIG"
+  if [ ! "$BINARY" -ef "$PROGRAM" ]; then
+    # Tried where it will be: much of what a binary is unpacked in is mounted noexec.
+    install -m 0755 -- "$BINARY" "$PROGRAM.new"
+    "$PROGRAM.new" --version >/dev/null || {
+      rm -f "$PROGRAM.new"
+      die "this agent does not run on this machine: is it made for $(uname -m), and for a system as old as this?"
+    }
+  fi
   systemctl stop "$UNIT" 2>/dev/null || true
-  [ "$BINARY" -ef "$PROGRAM" ] || install -m 0755 -- "$BINARY" "$PROGRAM"
+  [ ! -e "$PROGRAM.new" ] || mv -f "$PROGRAM.new" "$PROGRAM"
   install -m 0644 -- "$unit" "$UNIT_FILE"
   install -d -m 0755 /etc/dockerforge
   install -d -m 0700 -o "$ACCOUNT" -g "$ACCOUNT" "$STATE"

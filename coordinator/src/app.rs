@@ -12,6 +12,8 @@ use crate::metrics::{self, Recorder};
 use crate::pki::{Authority, PkiError, ServerTls};
 use crate::queue::{self, ReaperConfig, Signals};
 use crate::registry::{NoClient, Registry, RegistryError, Remover};
+use crate::riyic::{NoRiyic, Riyic};
+use crate::service::installer::Installer;
 use crate::service::ops::Ops;
 use crate::service::streams::OpenStreams;
 use crate::service::tickets::Tickets;
@@ -94,6 +96,9 @@ pub enum AppError {
     /// What sends events to webhooks.
     #[error(transparent)]
     Webhooks(#[from] NoSender),
+    /// The configuration service.
+    #[error(transparent)]
+    Riyic(#[from] NoRiyic),
     /// The first user.
     #[error("the system user could not be made")]
     Bootstrap(#[source] ServiceError),
@@ -150,6 +155,12 @@ impl App {
             (address(&api_listener, config.api_listen)?, address(&agent_listener, config.agent_listen)?);
         let agent_url = config.agent_url.clone().unwrap_or_else(|| guess_agent_url(agents));
 
+        let installer = match &config.agent_binary {
+            Some(path) => Some(Arc::new(Installer::load(path).map_err(file_error(path))?)),
+            None => None,
+        };
+        let gives_agent = installer.is_some();
+
         let signals = Signals::new();
         let (knocks, at_the_door) = mpsc::channel(KNOCKS);
         let hub = Hub::new(knocks, tasks.clone(), HubConfig::default());
@@ -171,6 +182,8 @@ impl App {
             revoked: Arc::clone(&revoked),
             pool: config.pool,
             agent_url,
+            installer,
+            riyic: riyic(config)?,
             relay: Arc::new(move |host| Some(finder.session(host)?.streams().clone())),
             streams: OpenStreams::new(config.streams_per_user),
             tickets: Tickets::default(),
@@ -224,7 +237,8 @@ impl App {
             rates: Arc::new(http::Rates::new(config.rate)),
             origins: config.allowed_origins.clone().into(),
         };
-        let tls = Arc::new(ServerTls::new(authority, now)?);
+        let tls = ServerTls::new(authority, now)?;
+        let tls = Arc::new(if gives_agent { tls.with_install()? } else { tls });
         tasks.spawn("pki", Arc::clone(&tls).keep_fresh(tasks.token()));
         let agent_routes = hub::routes(hub.clone()).merge(http::agent_port::routes(state.clone()));
         let agent_listener = tokio::net::TcpListener::from_std(agent_listener)
@@ -284,6 +298,16 @@ impl App {
     }
 }
 
+/// The configuration service, where the operator has one.
+fn riyic(config: &Config) -> Result<Option<Arc<Riyic>>, AppError> {
+    let Some(settings) = &config.riyic else { return Ok(None) };
+    let token = match &settings.token_file {
+        Some(path) => Some(std::fs::read_to_string(path).map_err(file_error(path))?.trim().to_owned().into()),
+        None => None,
+    };
+    Ok(Some(Arc::new(Riyic::new(&settings.api, token)?)))
+}
+
 fn file_error(path: &Path) -> impl FnOnce(io::Error) -> AppError {
     let path = path.to_owned();
     move |source| AppError::File { path, source }
@@ -308,7 +332,10 @@ fn guess_agent_url(agents: SocketAddr) -> String {
         return format!("https://{agents}");
     }
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let name = if name.trim().is_empty() { "localhost" } else { name.trim() };
+    // It goes into commands that are pasted.
+    let plain =
+        |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let name = Some(name.trim()).filter(plain).unwrap_or("localhost");
     tracing::warn!(
         "agents are told to dial https://{name}:{}; set --agent-url if that is not how they reach this machine",
         agents.port()

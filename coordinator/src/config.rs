@@ -1,7 +1,7 @@
 //! What a coordinator is told at its start: flags, then environment, then a TOML file, then defaults. The keys of the
 //! file are the names of the flags; an unknown one is refused.
 
-use crate::domain::placement::{MAX_PIDS, PoolRules, Strategy};
+use crate::domain::placement::PoolRules;
 use crate::domain::quota::{Counted, Limits, MAX_LIMIT, thousandths};
 use crate::domain::rate::Rate;
 use crate::domain::registry::Setting;
@@ -16,6 +16,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+mod pool;
 mod rate;
 mod registry;
 
@@ -55,6 +56,10 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_AGENT_URL", value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agent_url: Option<String>,
+    /// The agent's program, to be given to machines that are to become hosts: the join command then needs nothing else [default: none is given]
+    #[arg(long, env = "DOCKERFORGE_AGENT_BINARY", value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agent_binary: Option<PathBuf>,
     /// Where /healthz, /readyz and /metrics are served to those who run the coordinator, without authentication; off for nowhere [default: 127.0.0.1:7090]
     #[arg(long, env = "DOCKERFORGE_OPS_LISTEN", value_name = "ADDRESS")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -115,6 +120,14 @@ pub struct ServeArgs {
     #[arg(long, env = "DOCKERFORGE_POOL_DEFAULT_PIDS", value_name = "N")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pool_default_pids: Option<u64>,
+    /// Processors of each step of a build on a pool host [default: 1]
+    #[arg(long, env = "DOCKERFORGE_POOL_BUILD_CPUS", value_name = "N")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_build_cpus: Option<f64>,
+    /// Memory of each step of a build on a pool host, MiB, at most 2047 [default: 1024]
+    #[arg(long, env = "DOCKERFORGE_POOL_BUILD_MEMORY_MIB", value_name = "MIB")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pool_build_memory_mib: Option<u64>,
     /// How large an uploaded build context may be, bytes, as it comes [default: 1073741824]
     #[arg(long, env = "DOCKERFORGE_UPLOAD_LIMIT", value_name = "BYTES")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +148,20 @@ pub struct ServeArgs {
     #[arg(skip)]
     #[serde(default, skip_serializing)]
     pub registry: RegistryArgs,
+    /// The configuration service; in the file alone.
+    #[arg(skip)]
+    #[serde(default, skip_serializing)]
+    pub riyic: Option<RiyicArgs>,
+}
+
+/// `[riyic]`: the service that configurations can be fetched from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RiyicArgs {
+    /// The URL of its API
+    pub api: String,
+    /// A file with the token that it is asked with
+    pub token_file: Option<PathBuf>,
 }
 
 /// `[quota]`: how much each user may have for whom an administrator has set nothing else. 0 is none at all.
@@ -206,6 +233,8 @@ pub struct Config {
     pub agent_listen: SocketAddr,
     /// The URL by which they reach that.
     pub agent_url: Option<String>,
+    /// The agent's program, for machines that are to become hosts.
+    pub agent_binary: Option<PathBuf>,
     /// Where those who run it look; nowhere if absent.
     pub ops_listen: Option<SocketAddr>,
     /// Hosts that are measured one by one.
@@ -234,6 +263,8 @@ pub struct Config {
     pub quota: Limits,
     /// The registry that hosts bring images to and have them from.
     pub registry: Option<Setting>,
+    /// The service that configurations can be fetched from.
+    pub riyic: Option<RiyicArgs>,
 }
 
 /// Why the settings cannot be.
@@ -291,7 +322,7 @@ impl Config {
         }
         let args: ServeArgs =
             figment.merge(Serialized::defaults(args)).extract().map_err(|error| ConfigError::File(Box::new(error)))?;
-        let pool = pool(&args)?;
+        let pool = pool::pool(&args)?;
         let data_dir = args.data_dir.unwrap_or_else(|| PathBuf::from(DATA_DIR));
         let database = match args.database {
             None => Location::Sqlite(data_dir.join("dockerforge.db")),
@@ -304,7 +335,9 @@ impl Config {
         };
         let agent_url = args.agent_url.map(|url| {
             let rest = url.strip_prefix("https://").map(|rest| rest.trim_end_matches('/'));
-            match rest.filter(|rest| !rest.is_empty() && !rest.contains(['/', ' ', '?', '#', '\''])) {
+            match rest.filter(|rest| {
+                !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()) && !rest.contains(['/', '?', '#', '\''])
+            }) {
                 Some(rest) => Ok(format!("https://{rest}")),
                 None => Err(ConfigError::AgentUrl(url)),
             }
@@ -324,6 +357,7 @@ impl Config {
             },
             agent_listen: args.agent_listen.unwrap_or(AGENT_LISTEN),
             agent_url: agent_url.transpose()?,
+            agent_binary: args.agent_binary,
             ops_listen,
             job_retention_days: match args.job_retention_days.unwrap_or(JOB_RETENTION_DAYS) {
                 0 => return Err(ConfigError::JobRetention),
@@ -341,6 +375,7 @@ impl Config {
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
             quota: args.quota.limits()?,
             registry: args.registry.setting().map_err(ConfigError::Registry)?,
+            riyic: args.riyic,
             data_dir,
         })
     }
@@ -352,38 +387,6 @@ fn origin(text: String) -> Result<String, ConfigError> {
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
     let is_one = printable && host.is_some_and(|host| !host.contains(['/', '*', '?', '#', '@']));
     if is_one { Ok(text) } else { Err(ConfigError::Origin(text)) }
-}
-
-/// What holds on pool hosts.
-fn pool(args: &ServeArgs) -> Result<PoolRules, ConfigError> {
-    // Out of range becomes more than any host has, which is out of range there too.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let milli = |cpus: f64| if (0.0..=1_024.0).contains(&cpus) { (cpus * 1000.0).round() as u64 } else { u64::MAX };
-    let wrong =
-        |key: &'static str| move |error: dockerforge_protocol::spec::Invalid| ConfigError::Pool(key, error.to_string());
-    let headroom_cpus = milli(args.pool_headroom_cpus.unwrap_or(0.25));
-    if headroom_cpus == u64::MAX {
-        return Err(ConfigError::Pool("pool-headroom-cpus", "expected 0 to 1024 processors".to_owned()));
-    }
-    let pids = args.pool_default_pids.unwrap_or(256);
-    if pids > MAX_PIDS.into() {
-        return Err(ConfigError::Pool("pool-default-pids", format!("expected at most {MAX_PIDS}")));
-    }
-    let strategy = args.pool_strategy.as_deref().map_or(Some(Strategy::default()), Strategy::parse);
-    Ok(PoolRules {
-        headroom_cpus,
-        headroom_memory: args.pool_headroom_memory_mib.unwrap_or(512).saturating_mul(MIB),
-        cpus: milli(args.pool_default_cpus.unwrap_or(0.5)).try_into().map_err(wrong("pool-default-cpus"))?,
-        memory: args
-            .pool_default_memory_mib
-            .unwrap_or(256)
-            .saturating_mul(MIB)
-            .try_into()
-            .map_err(wrong("pool-default-memory-mib"))?,
-        pids: pids.try_into().map_err(wrong("pool-default-pids"))?,
-        strategy: strategy
-            .ok_or_else(|| ConfigError::Pool("pool-strategy", "expected spread, binpack or random".to_owned()))?,
-    })
 }
 
 #[cfg(test)]
@@ -458,7 +461,8 @@ mod tests {
         let database = |url: &str| Config::load(&ServeArgs { database: Some(url.to_owned()), ..ServeArgs::default() });
         assert!(database("mysql://x/y").is_err());
         assert!(matches!(database("postgres://x/y").unwrap().database, Location::Postgres(_)));
-        for bad in ["http://x:1", "x:1", "https://", "https://x/y", "https://x;rm -rf '"] {
+        for bad in ["http://x:1", "x:1", "https://", "https://x/y", "https://x;rm -rf '", "https://x\ny", "https://x'y"]
+        {
             let args = ServeArgs { agent_url: Some(bad.to_owned()), ..ServeArgs::default() };
             assert!(Config::load(&args).is_err(), "{bad} was accepted");
         }

@@ -17,6 +17,7 @@ pub mod pki;
 pub mod queue;
 pub mod registry;
 pub mod relay;
+pub mod riyic;
 pub mod service;
 pub mod store;
 pub mod tasks;

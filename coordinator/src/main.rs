@@ -19,6 +19,7 @@ struct Arguments {
 }
 
 #[derive(Subcommand)]
+#[allow(clippy::large_enum_variant, reason = "there is one of it in a program's life")]
 enum Command {
     /// Serve the REST API and the agents
     Serve(Box<ServeArgs>),

@@ -78,6 +78,7 @@ impl Command {
             Self::CreateContainer(create) | Self::RecreateContainer(RecreateContainer { create, .. }) => {
                 create.spec.feature()
             }
+            Self::BuildImage(build) => (!build.limits.is_empty()).then_some(BUILD_LIMITS),
             Self::CopyImage(_) | Self::PushImage(_) => Some(IMAGE_COPIES),
             _ => None,
         }
@@ -271,7 +272,13 @@ pub struct BuildImage {
     /// Whether Docker's build cache is not to be used.
     #[serde(default)]
     pub no_cache: bool,
+    /// What each step of it may use: processors and memory alone.
+    #[serde(default, skip_serializing_if = "Resources::is_empty")]
+    pub limits: Resources,
 }
+
+/// What an agent names in its hello that holds builds to limits.
+pub const BUILD_LIMITS: &str = "build-limits";
 
 /// A build context that the coordinator keeps: a canonical, uncompressed tar, served to the agent that holds the job (see
 /// [`crate::enrolment::CONTEXT_PATH`]).

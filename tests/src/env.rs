@@ -39,6 +39,11 @@ pub fn hosts() -> Vec<(String, String)> {
         .collect()
 }
 
+/// A further Docker Engine with a disk of a few hundred megabytes.
+pub fn small() -> String {
+    needed("DOCKERFORGE_TEST_SMALL", "a Docker Engine whose disk may be filled: unix:///…")
+}
+
 /// The registry, `127.0.0.1:port`, that holds [`BASE_IMAGE`].
 pub fn registry() -> String {
     needed("DOCKERFORGE_TEST_REGISTRY", "a registry that holds the base image: 127.0.0.1:port")
@@ -47,6 +52,11 @@ pub fn registry() -> String {
 /// The script that cuts, heals, crashes and starts the further hosts.
 pub fn hosts_script() -> PathBuf {
     std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/hosts")
+}
+
+/// The script that is a machine as a provider delivers it.
+pub fn bare_machine_script() -> PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testbed/bare-machine")
 }
 
 /// A program of the contract tests, as `tests/contract/requirements.txt` names them.

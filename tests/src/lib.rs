@@ -26,4 +26,5 @@ pub mod proxy;
 pub mod receiver;
 pub mod recipes;
 pub mod registry;
+pub mod riyic;
 pub mod wait;

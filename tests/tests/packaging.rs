@@ -13,7 +13,7 @@ fn packaged(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/config").join(name)
 }
 
-/// The file with each `#name = value` line as `name = value`; comments proper have a space after the `#`.
+/// The file with each `#name = value` line as `name = value`, and each `#[table]` as that; comments proper have a space after the `#`.
 fn with_every_setting(name: &str, folder: &Path) -> PathBuf {
     let text = std::fs::read_to_string(packaged(name)).unwrap();
     let settings = text.lines().map(|line| line.strip_prefix('#').filter(|rest| is_setting(rest)).unwrap_or(line));
@@ -25,7 +25,7 @@ fn with_every_setting(name: &str, folder: &Path) -> PathBuf {
 }
 
 fn is_setting(line: &str) -> bool {
-    line.starts_with(|c: char| c.is_ascii_lowercase()) && line.contains(" = ")
+    line.starts_with('[') || (line.starts_with(|c: char| c.is_ascii_lowercase()) && line.contains(" = "))
 }
 
 #[test]

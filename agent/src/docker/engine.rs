@@ -253,6 +253,7 @@ impl Engine for UnixEngine {
                 size: found.size.and_then(|s| u64::try_from(s).ok()).unwrap_or_default(),
                 tags: found.repo_tags.unwrap_or_default(),
                 labels: found.config.and_then(|c| c.labels).unwrap_or_default().into_iter().collect(),
+                created_at: found.created.as_deref().and_then(convert::micros),
                 layers: found.root_fs.and_then(|r| r.layers).unwrap_or_default(),
             })
         }
@@ -283,6 +284,7 @@ impl Engine for UnixEngine {
                 tags: i.repo_tags,
                 labels: i.labels.into_iter().collect(),
                 layers: Vec::new(),
+                created_at: None,
             };
             Ok(list.into_iter().map(image).collect())
         }
@@ -315,7 +317,7 @@ impl Engine for UnixEngine {
                 buildargs: Some(build.args.clone().into_iter().collect()),
                 labels: Some(to_hash(&build.labels)),
                 networkmode: Some("default".to_owned()),
-                ..Default::default()
+                ..convert::build_limits(&build.limits)
             };
             Ok(convert::build_stream(client, options, context))
         }

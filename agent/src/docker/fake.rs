@@ -80,6 +80,7 @@ impl FakeEngine {
             tags: vec![tag.to_owned()],
             labels: LabelMap::new(),
             layers: Vec::new(),
+            created_at: None,
         };
         world.images.insert(id.clone(), image);
         id
@@ -284,8 +285,14 @@ impl Engine for FakeEngine {
             let Some(id) = w.registry.get(&reference).cloned() else {
                 return missing(&format!("manifest for {reference} not found"));
             };
-            let fresh =
-                Image { id: id.clone(), size: 1000, tags: Vec::new(), labels: LabelMap::new(), layers: Vec::new() };
+            let fresh = Image {
+                id: id.clone(),
+                size: 1000,
+                tags: Vec::new(),
+                labels: LabelMap::new(),
+                layers: Vec::new(),
+                created_at: None,
+            };
             w.images.entry(id.clone()).or_insert(fresh);
             w.tag(&id, &reference);
             let text = format!("Status: Downloaded newer image for {reference}");

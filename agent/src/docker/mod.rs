@@ -11,7 +11,7 @@ pub mod transfer;
 
 use bytes::Bytes;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Health, ObservedPort};
-use dockerforge_protocol::spec::{Healthcheck, HostAccess, PortProtocol};
+use dockerforge_protocol::spec::{Healthcheck, HostAccess, PortProtocol, Resources};
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use std::collections::BTreeMap;
@@ -123,6 +123,8 @@ pub struct Image {
     pub tags: Vec<String>,
     /// Its labels.
     pub labels: LabelMap,
+    /// When it was made, microseconds since 1970-01-01 UTC; a list of images does not tell it.
+    pub created_at: Option<i64>,
     /// The digests of its uncompressed layers, the lowest first; a list of images does not tell them.
     pub layers: Vec<String>,
 }
@@ -281,6 +283,8 @@ pub struct NewBuild {
     pub labels: LabelMap,
     /// Whether the cache is left aside.
     pub no_cache: bool,
+    /// What each step may use.
+    pub limits: Resources,
 }
 
 /// One message of a build or a pull.

@@ -1,6 +1,7 @@
 //! Builds and pulls. What must hold: a build's result gets its name only when it is whole (it is built under a
 //! temporary tag), stopping a job stops the work in Docker, and a user's own tags on the host are left as they were.
 
+use super::steps::Steps;
 use super::work::{Work, failed};
 use super::{Ended, copy, failure};
 use crate::docker::{Call, DockerError, Events, Image, NewBuild, Output};
@@ -46,6 +47,7 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
         args: command.build_args.clone(),
         labels: with,
         no_cache: command.no_cache,
+        limits: command.limits,
     };
     let mut left = CACHE_TRIES;
     while let Err(error) = build_once(work, command, &new).await? {
@@ -101,41 +103,47 @@ async fn run_build(
         Ok(output) => output,
         Err(error) => return Ok(Err(error)),
     };
-    let mut begun = false;
-    let mut base = None;
-    while let Some(item) = work.unless_stopped(output.next()).await? {
-        let text = match item {
-            Ok(output) => output.text,
-            Err(error) => return Ok(Err(with_base(work, base.as_deref(), error).await)),
+    let (mut begun, mut steps, since) = (false, Steps::default(), super::now_us());
+    loop {
+        let text = match work.unless_stopped(output.next()).await {
+            Ok(None) => return Ok(Ok(())),
+            Ok(Some(Ok(output))) => output.text,
+            Ok(Some(Err(error))) => {
+                remove_layers(work, &steps, since).await;
+                return Ok(Err(steps.explain(with_base(work, steps.base(), error).await)));
+            }
+            Err(stopped) => {
+                // Docker ends the build with its connection, and takes the step that it was in with it.
+                drop(output);
+                remove_layers(work, &steps, since).await;
+                return Err(stopped);
+            }
         };
         if !begun {
             begun = true;
             work.done("building");
         }
-        if let Some((step, percent)) = parse_step(&text) {
-            base = base_of(&text);
+        if let Some((step, percent)) = steps.hear(&text) {
             work.progress(&step, Some(percent));
         }
         work.say(&text);
     }
-    Ok(Ok(()))
 }
 
-/// `Step 2/5 : RUN make` as progress.
-fn parse_step(text: &str) -> Option<(String, u8)> {
-    let (count, instruction) = text.strip_prefix("Step ")?.split_once(" : ")?;
-    let (at, of) = count.split_once('/')?;
-    let (at, of) = (at.parse::<u32>().ok()?, of.parse::<u32>().ok()?);
-    let percent = (at.saturating_sub(1) * 100).checked_div(of)?.min(98);
-    let instruction: String = instruction.trim().chars().take(200).collect();
-    Some((format!("build {at}/{of}: {instruction}"), u8::try_from(percent.max(1)).ok()?))
-}
-
-/// The image that a step of a build begins from, if it is such a step.
-fn base_of(step: &str) -> Option<String> {
-    let mut words = step.split_once(" : ")?.1.split_whitespace();
-    let from = words.next()?.eq_ignore_ascii_case("from");
-    words.find(|word| !word.starts_with("--")).filter(|_| from).map(str::to_owned)
+/// Removes the layers that a build has made which failed: nobody has a name for them. What it found in the cache stays.
+/// So does what is older: a program's output may look like Docker's own.
+async fn remove_layers(work: &Work<'_>, steps: &Steps, begun: i64) {
+    for layer in steps.made().rev() {
+        match work.settings.engine.image_inspect(layer).await {
+            Ok(found) if found.tags.is_empty() && found.created_at.is_some_and(|at| at >= begun) => {
+                // Its parents may have gone with it, or belong to others.
+                if let Err(error) = work.settings.engine.image_remove(layer).await {
+                    tracing::debug!(job = %work.attempt.job, layer, error = crate::report(&error), "a layer stays");
+                }
+            }
+            _ => {}
+        }
+    }
 }
 
 /// The failure of a step that begins from this image, which is named where it is not on the host: of what could not be pulled
@@ -327,31 +335,4 @@ pub(super) async fn follow_pull(
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{base_of, parse_step};
-
-    #[test]
-    fn the_image_that_a_step_begins_from_is_known() {
-        for (step, base) in [
-            ("Step 1/9 : FROM base.example/debian:12\n", Some("base.example/debian:12")),
-            ("Step 3/9 : from --platform=linux/arm64 debian AS files", Some("debian")),
-            ("Step 2/9 : RUN echo FROM x", None),
-            ("Step 2/9 : FROM", None),
-            ("FROM x", None),
-        ] {
-            assert_eq!(base_of(step).as_deref(), base, "{step}");
-        }
-    }
-
-    #[test]
-    fn a_build_step_is_progress() {
-        assert_eq!(parse_step("Step 2/5 : RUN make\n"), Some(("build 2/5: RUN make".to_owned(), 20)));
-        assert_eq!(parse_step("Step 1/2 : FROM x"), Some(("build 1/2: FROM x".to_owned(), 1)));
-        for other in ["Step", "Step x/5 : RUN", "Step 1/0 : RUN", "Stepping 1/2 : x", " ---> abc"] {
-            assert_eq!(parse_step(other), None, "{other}");
-        }
-    }
 }

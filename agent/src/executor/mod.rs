@@ -18,6 +18,7 @@ mod registry;
 mod remove;
 mod run;
 mod secrets;
+mod steps;
 mod table;
 mod update;
 mod work;

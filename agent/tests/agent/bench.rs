@@ -253,5 +253,6 @@ pub fn build() -> BuildImage {
         dockerfile: "Dockerfile".to_owned(),
         build_args: std::collections::BTreeMap::new(),
         no_cache: false,
+        limits: dockerforge_protocol::spec::Resources::default(),
     }
 }

@@ -5,7 +5,7 @@ use dockerforge_agent::docker::engine::UnixEngine;
 use dockerforge_agent::docker::{ContextStream, DockerError, Engine, LabelMap, NewBuild, NewContainer, Output};
 use dockerforge_protocol::ids::JobId;
 use dockerforge_protocol::inventory::ContainerState;
-use dockerforge_protocol::spec::PortProtocol;
+use dockerforge_protocol::spec::{PortProtocol, Resources};
 use futures_util::{StreamExt, TryStreamExt};
 use std::time::Duration;
 
@@ -41,6 +41,7 @@ fn new_build(tag: &str) -> NewBuild {
         args: std::collections::BTreeMap::new(),
         labels: LabelMap::from([("dev.dockerforge.test".to_owned(), "agent".to_owned())]),
         no_cache: false,
+        limits: Resources::default(),
     }
 }
 

@@ -74,6 +74,9 @@ struct Choice {
     /// Attributes to lay over all others, as JSON; - is stdin
     #[arg(long, value_name = "FILE")]
     attributes: Option<PathBuf>,
+    /// Fetch what is chosen from the coordinator's configuration service now, by the UUID of a server there; the rest is laid over it
+    #[arg(long, value_name = "UUID")]
+    riyic: Option<uuid::Uuid>,
 }
 
 impl Choice {
@@ -87,6 +90,7 @@ impl Choice {
             ("parameters", said.then_some(Value::Object(document))),
             ("run_list", (!self.run.is_empty()).then(|| json!(self.run))),
             ("attributes", attributes.map(Value::Object)),
+            ("riyic", self.riyic.map(|server| json!({ "server": server }))),
         ];
         Ok(members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect())
     }

@@ -27,6 +27,9 @@ pub enum HostCommand {
         /// Place containers of all users on it; for administrators
         #[arg(long)]
         pool: bool,
+        /// Print a document for cloud-init instead, and nothing else: the user data of a machine to be ordered
+        #[arg(long)]
+        cloud_init: bool,
     },
     /// Change a host's labels, or whether it takes anything new
     Update {
@@ -57,6 +60,9 @@ pub enum HostCommand {
     Token {
         /// Name or id
         host: String,
+        /// Print a document for cloud-init instead, and nothing else: the user data of a machine to be ordered
+        #[arg(long)]
+        cloud_init: bool,
     },
     /// Take a host out of service and revoke its agent
     Rm {
@@ -74,7 +80,7 @@ pub enum HostCommand {
 /// Runs one of them.
 pub(super) async fn run(command: HostCommand, session: &mut Session) -> Result<(), CliError> {
     match command {
-        HostCommand::Create { name, labels, pool } => {
+        HostCommand::Create { name, labels, pool, cloud_init } => {
             let mut body = json!({ "name": name });
             if !labels.is_empty() {
                 body["labels"] = json!(labels.into_iter().collect::<BTreeMap<_, _>>());
@@ -87,8 +93,12 @@ pub(super) async fn run(command: HostCommand, session: &mut Session) -> Result<(
                 return session.console.json(&answer.body);
             }
             let host = answer.value()?;
+            let made = host.get("join").unwrap_or(&Value::Null);
+            if cloud_init {
+                return user_data(session, made);
+            }
             session.console.line(&format!("host  {}", text(&host, "/id")))?;
-            join(session, host.get("join").unwrap_or(&Value::Null))
+            join(session, made)
         }
         HostCommand::Update { host, labels, drain, undrain } => {
             let id = session.id(Kind::Host, &host).await?;
@@ -108,13 +118,14 @@ pub(super) async fn run(command: HostCommand, session: &mut Session) -> Result<(
             let answer = session.client.get(&format!("/hosts/{id}"), &[]).await?;
             session.show(&answer)
         }
-        HostCommand::Token { host } => {
+        HostCommand::Token { host, cloud_init } => {
             let id = session.id(Kind::Host, &host).await?;
             let answer = session.client.post(&format!("/hosts/{id}/token"), &json!({})).await?;
             if session.console.json {
                 return session.console.json(&answer.body);
             }
-            join(session, &answer.value()?)
+            let made = answer.value()?;
+            if cloud_init { user_data(session, &made) } else { join(session, &made) }
         }
         HostCommand::Rm { host, force, wait } => {
             let id = session.id(Kind::Host, &host).await?;
@@ -137,6 +148,18 @@ fn join(session: &mut Session, join: &Value) -> Result<(), CliError> {
     session.console.line("")?;
     session.console.line(&Style::Bold.paint(color, &Shown(text(join, "/command")).to_string()))?;
     session.console.line("")
+}
+
+/// Prints the document alone, so that it can go into a file.
+fn user_data(session: &mut Session, join: &Value) -> Result<(), CliError> {
+    match text(join, "/cloud_init") {
+        "" => Err(CliError::Usage(
+            "this coordinator does not give out the agent (its setting agent-binary), so there is no document for cloud-init; \
+             the host is registered, and `host token` makes the command to run on it"
+                .to_owned(),
+        )),
+        document => document.lines().try_for_each(|line| session.console.line(line)),
+    }
 }
 
 async fn ls(session: &mut Session, options: &ListOptions) -> Result<(), CliError> {

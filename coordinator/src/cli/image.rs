@@ -88,8 +88,8 @@ folders, ! takes back, the last match decides, # comments. A <Dockerfile>.docker
 /// Where an image is made, and where it is to be.
 #[derive(Debug, clap::Args)]
 pub struct Places {
-    /// The host to make it on, by name or id [default: one of --hosts]
-    #[arg(long, required_unless_present = "hosts")]
+    /// The host to make it on, by name or id [default: one of --hosts; for a configuration of a public template one that all users share]
+    #[arg(long)]
     host: Option<String>,
     /// Where it is to be: all, mine, or a host by name or id; hosts may be repeated
     #[arg(long, value_name = "all|mine|HOST")]
@@ -97,6 +97,14 @@ pub struct Places {
 }
 
 impl Places {
+    /// Something is named.
+    fn said(&self) -> Result<(), CliError> {
+        if self.host.is_none() && self.hosts.is_empty() {
+            return Err(CliError::Usage("say where: --host, or --hosts".to_owned()));
+        }
+        Ok(())
+    }
+
     /// The ids of what is named, as the API has them: the host, and the words or ids of the others.
     async fn ids(&self, session: &mut Session) -> Result<(Option<String>, Vec<String>), CliError> {
         let host = match &self.host {
@@ -163,6 +171,7 @@ pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<
                     ));
                 }
             };
+            places.said()?;
             let (host, hosts) = places.ids(session).await?;
             let mut query = vec![("name", name.to_string())];
             query.extend(host.map(|host| ("host", host)));
@@ -176,6 +185,7 @@ pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<
             session.accepted(&answer, wait).await
         }
         ImageCommand::Pull { name, reference, places, wait } => {
+            places.said()?;
             let mut body = json!({ "name": name, "reference": reference });
             places.add(session, &mut body).await?;
             let answer = session.client.post("/images", &body).await?;

@@ -6,7 +6,7 @@ use super::host::{Host, HostState};
 use super::{Violation, container};
 use dockerforge_protocol::command::Hardening;
 use dockerforge_protocol::ids::{ContainerId, HostId, UserId};
-use dockerforge_protocol::spec::{Bytes, ContainerSpec, LabelKey, Labels, MilliCpus, PidsLimit};
+use dockerforge_protocol::spec::{Bytes, ContainerSpec, LabelKey, Labels, MilliCpus, PidsLimit, Resources};
 use std::cmp::Reverse;
 use std::fmt;
 
@@ -56,6 +56,8 @@ pub struct PoolRules {
     pub memory: Bytes,
     /// What a container gets that names no limit of processes.
     pub pids: PidsLimit,
+    /// What each step of a build may use.
+    pub build: Resources,
     /// How a host is chosen where nobody says.
     pub strategy: Strategy,
 }
@@ -77,6 +79,12 @@ impl PoolRules {
 #[must_use]
 pub const fn hardening(host: &Host) -> Hardening {
     if host.pool { Hardening::Pool } else { Hardening::Docker }
+}
+
+/// What each step of a build on that host may use, whoever builds: on a shared one it would take what is others'.
+#[must_use]
+pub fn build_limits(rules: &PoolRules, host: &Host) -> Resources {
+    if host.pool { rules.build } else { Resources::default() }
 }
 
 /// Where somebody wants a container.

@@ -20,6 +20,7 @@ fn rules() -> PoolRules {
         cpus: 250.try_into().unwrap(),
         memory: (256 * MIB).try_into().unwrap(),
         pids: 256.try_into().unwrap(),
+        build: Resources::default(),
         strategy: Strategy::Spread,
     }
 }

@@ -1,8 +1,9 @@
-//! What the agent port serves beside the websocket: enrolment, and what a host's own jobs need: build contexts, secrets, nodes,
-//! and images of other hosts.
+//! What the agent port serves beside the websocket: the agent itself to machines that have none yet, enrolment, and what a
+//! host's own jobs need: build contexts, secrets, nodes, and images of other hosts.
 
 use super::State;
 use crate::pki::{Conversation, Peer};
+use crate::service::installer::INSTALL_PATH;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, Path, Query, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -25,6 +26,7 @@ const MAX_ENROLMENT: usize = 64 * 1024;
 /// The routes, to be merged with the hub's.
 pub fn routes(state: State) -> Router {
     Router::new()
+        .route(INSTALL_PATH, get(install))
         .route(ENROLL_PATH, post(enrol))
         .route(&format!("{CONTEXT_PATH}/{{job}}"), get(context))
         .route(&format!("{SECRETS_PATH}/{{job}}"), get(secrets))
@@ -33,6 +35,16 @@ pub fn routes(state: State) -> Router {
         .route(&format!("{COPIES_PATH}/{{job}}/{{digest}}"), get(blob))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_ENROLMENT))
         .with_state(state)
+}
+
+/// The agent with what installs it. Anybody may have it: there is no secret in it.
+async fn install(Shared(state): Shared<State>, Extension(conversation): Extension<Conversation>) -> Response {
+    match &state.services.installer {
+        Some(installer) if conversation == Conversation::Install => {
+            ([(header::CONTENT_TYPE, "application/x-tar")], installer.archive()).into_response()
+        }
+        _ => StatusCode::NOT_FOUND.into_response(),
+    }
 }
 
 async fn enrol(

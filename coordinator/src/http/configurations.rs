@@ -20,6 +20,7 @@ use dockerforge_protocol::ids::{ConfigurationId, TemplateId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
 
 /// A configuration to be made.
 #[derive(Deserialize, ToSchema)]
@@ -46,6 +47,26 @@ pub struct NewConfigurationBody {
     #[serde(default)]
     #[schema(value_type = s::Document)]
     attributes: JsonObject,
+    /// A server of the operator's configuration service, whose node is fetched now and chosen; what else is said here is laid over
+    /// it. Members of the node that the template has parameters of are parameters, all others attributes.
+    riyic: Option<RiyicBody>,
+}
+
+/// A server of a riyic-compatible configuration service, `GET {api}/servers/{server}/generate_config` of which is a node.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RiyicBody {
+    /// Its UUID there.
+    #[schema(value_type = s::RiyicServer)]
+    server: String,
+}
+
+impl RiyicBody {
+    fn server(&self, check: &mut Check) -> Option<Uuid> {
+        // As it stands in URLs; the library would read other forms, too.
+        let server = Uuid::parse_str(&self.server).ok().filter(|_| self.server.len() == 36);
+        check.take("/riyic/server", server.ok_or("expected the UUID of a server"))
+    }
 }
 
 /// What is to change; what is absent stays.
@@ -67,6 +88,9 @@ pub struct ConfigurationChangeBody {
     /// A merge patch.
     #[schema(value_type = Option<s::Document>)]
     attributes: Option<JsonObject>,
+    /// A server of the operator's configuration service, whose node is fetched now and takes the place of all that was chosen;
+    /// what else is said here is laid over it.
+    riyic: Option<RiyicBody>,
 }
 
 /// A version, or the newest.
@@ -139,7 +163,7 @@ impl ConfigurationBody {
 /// Makes a configuration, in its first version.
 #[utoipa::path(post, operation_id = "configuration_create", path = "/configurations", tag = "configurations", request_body = NewConfigurationBody, responses(
     (status = 201, description = "The configuration", body = ConfigurationBody)),
-    extensions(("x-problems" = json!(["name-taken", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["name-taken", "quota-exceeded", "riyic-unavailable"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -151,9 +175,10 @@ pub(super) async fn create(
     let mut check = Check::default();
     let (name, template) = (check.parse("/name", &body.name), check.parse("/template", &body.template));
     let run_list = each(&mut check, "/run_list", &body.run_list);
+    let riyic = body.riyic.and_then(|riyic| riyic.server(&mut check));
     let (name, template) = check.finish(name.zip(template))?;
     let choice = Choice { parameters: body.parameters.0, run_list, attributes: body.attributes.0 };
-    let new = NewConfiguration { name, template, template_version: body.template_version, choice };
+    let new = NewConfiguration { name, template, template_version: body.template_version, choice, riyic };
     let configuration = state.services.configuration_create(&permit, key.as_ref(), new).await?;
     let location = format!("{}/configurations/{}", caller.context.mount, configuration.id);
     Ok(with_location((StatusCode::CREATED, Json(ConfigurationBody::of(&configuration))).into_response(), &location))
@@ -229,7 +254,7 @@ pub(super) async fn node(
 /// anew.
 #[utoipa::path(patch, operation_id = "configuration_update", path = "/configurations/{id}", tag = "configurations", params(("id" = String, Path, description = "The configuration's id")), request_body = ConfigurationChangeBody, responses(
     (status = 200, description = "The configuration in its new version", body = ConfigurationBody)),
-    extensions(("x-problems" = json!(["name-taken"]))))]
+    extensions(("x-problems" = json!(["name-taken", "riyic-unavailable"]))))]
 pub(super) async fn update(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -247,6 +272,7 @@ pub(super) async fn update(
         Some(UpgradeBody::Word(_)) => check.take("/template_version", Err("expected a version, or \"newest\"")),
     };
     let run_list = body.run_list.map(|list| each(&mut check, "/run_list", &list));
+    let riyic = body.riyic.and_then(|riyic| riyic.server(&mut check));
     check.finish(Some(()))?;
     let change = ConfigurationChange {
         name,
@@ -254,6 +280,7 @@ pub(super) async fn update(
         parameters: body.parameters.map(|parameters| parameters.0),
         run_list,
         attributes: body.attributes.map(|attributes| attributes.0),
+        riyic,
         seen: caller.seen.clone(),
     };
     Ok(shown(&state.services.configuration_update(&permit, id, change).await?))

@@ -302,6 +302,10 @@ impl From<ServiceError> for ApiError {
                 Self::new(problems::CONFLICT, "the host that was chosen changed at the same time; ask again")
             }
             ServiceError::Context(error) => error.into(),
+            ServiceError::Riyic(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the configuration service cannot be asked");
+                Self::later(problems::RIYIC_UNAVAILABLE, error.to_string(), 10)
+            }
             ServiceError::Pki(_) | ServiceError::Vault(_) | ServiceError::Random(_) | ServiceError::Render(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Self::internal()

@@ -161,8 +161,13 @@ pub struct JoinBody {
     /// When it stops being good.
     #[schema(value_type = s::Time)]
     pub expires_at: String,
-    /// What to run on the machine, as root.
+    /// What to run on the machine, as root. Where the coordinator gives out the agent, this fetches it and installs Docker where
+    /// that is missing; else the agent has to be there.
     pub command: String,
+    /// The same as user data for cloud-init (`#cloud-config`), for a machine that is only just being ordered. `null` where the
+    /// coordinator does not give out the agent (its setting `agent-binary`).
+    #[schema(example = "#cloud-config\n…")]
+    pub cloud_init: Option<String>,
 }
 
 impl HostBody {
@@ -216,10 +221,16 @@ impl HostBody {
 
 fn join_body(state: &State, join: &Join) -> JoinBody {
     let token = join.token.expose_secret();
+    let coordinator = &state.services.agent_url;
+    let installer = state.services.installer.as_deref();
     JoinBody {
         token: token.to_owned(),
         expires_at: join.expires_at.to_string(),
-        command: format!("dockerforge-agent run --coordinator {} --token {token}", state.services.agent_url),
+        command: match installer {
+            Some(installer) => installer.command(coordinator, token),
+            None => format!("dockerforge-agent run --coordinator {coordinator} --token {token}"),
+        },
+        cloud_init: installer.map(|installer| installer.cloud_init(coordinator, token)),
     }
 }
 

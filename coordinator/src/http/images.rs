@@ -16,10 +16,11 @@ use crate::domain::registry::InRegistry;
 use crate::service::images::{Claim, Filter, NewImage, Placed, Standing};
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
-use dockerforge_protocol::ids::{ConfigurationId, ImageId};
+use dockerforge_protocol::ids::{ConfigurationId, ImageId, JobId};
 use dockerforge_protocol::spec::{ImageRef, ResourceName};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use utoipa::{IntoParams, ToSchema};
 
 /// An image to be made: built from a `configuration`, or from the text of a `dockerfile` without other files, or pulled by
@@ -30,7 +31,8 @@ pub struct NewImageBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'; unique among your images.
     #[schema(value_type = s::Name, example = "blog")]
     name: String,
-    /// The id of the host to make it on; one of your own in `hosts` where absent.
+    /// The id of the host to make it on; one of your own in `hosts` where absent. With a `configuration` of a public template both may
+    /// be absent: it is then built on a host that all users share.
     #[schema(value_type = Option<s::HostId>, example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
     host: Option<String>,
     /// The hosts that it is to be on: `mine` are all your own, `all` also those that everybody shares, or a list of ids of your
@@ -220,7 +222,7 @@ impl ImageBody {
 #[utoipa::path(post, operation_id = "image_create", path = "/images", tag = "images", params(ArchiveQuery),
     request_body(content((NewImageBody = "application/json"), (Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
     (status = 202, description = "The job that makes it", body = JobBody)),
-    extensions(("x-problems" = json!(["name-taken", "host-draining", "invalid-archive", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["name-taken", "host-draining", "nothing-fits", "invalid-archive", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -228,7 +230,10 @@ pub(super) async fn create(
 ) -> Result<Response, ApiError> {
     let permit = caller.may(Write)?;
     let Asked { new, digest, claim } = match media_type(request.headers()).as_deref() {
-        Some("application/json") => from_json(&state, &caller, request).await?,
+        Some("application/json") => match from_json(&state, &caller, request).await? {
+            ControlFlow::Continue(asked) => asked,
+            ControlFlow::Break(job) => return started(&state, &caller, job).await,
+        },
         kind if is_archive(kind) => from_archive(&state, &caller, &permit, request).await?,
         _ => return Err(ApiError::unsupported("send JSON, or an archive as application/x-tar or application/gzip")),
     };
@@ -298,7 +303,8 @@ fn origin(
     }
 }
 
-async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<Asked, ApiError> {
+/// What is asked for, or the job of the same request before.
+async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<ControlFlow<JobId, Asked>, ApiError> {
     let mut check = Check::default();
     for (name, _) in Pairs::from_request(&request)?.0 {
         check.refuse(&name, "parameters come with an archive; JSON says everything in its body");
@@ -309,7 +315,7 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<A
     let name = check.parse("/name", &body.name);
     let host = body.host.as_deref().and_then(|host| check.parse("/host", host));
     let spread = body.hosts.as_ref().map_or(Some(Spread::None), |hosts| spread(&mut check, "/hosts", hosts));
-    if body.host.is_none() && body.hosts.is_none() {
+    if body.host.is_none() && body.hosts.is_none() && body.configuration.is_none() {
         check.refuse("/host", "name the host to make it on, or with `hosts` those that it is to be on");
     }
     let labels = parse_labels(&mut check, &body.labels);
@@ -331,6 +337,10 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<A
         Origin::Reference(reference) => (ImageSource::Reference(reference), None),
         Origin::Configuration(id) => {
             let (permit, version) = (caller.may(Write)?, body.configuration_version);
+            // The configuration may be gone since, or another in what it would come to now.
+            if let Some(job) = state.services.image_asked(&permit, caller.key(digest).as_ref()).await? {
+                return Ok(ControlFlow::Break(job));
+            }
             let made = state.services.configuration_recipe(&permit, id, version, body.no_cache).await?;
             (ImageSource::Dockerfile(made.0), Some(made.1))
         }
@@ -341,7 +351,11 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<A
             (ImageSource::Dockerfile(recipe), Some(claim))
         }
     };
-    Ok(Asked { new: NewImage { name, host, spread, source, labels, public, wait }, digest, claim })
+    Ok(ControlFlow::Continue(Asked {
+        new: NewImage { name, host, spread, source, labels, public, wait },
+        digest,
+        claim,
+    }))
 }
 
 /// Which images.

@@ -210,6 +210,9 @@ problems! {
     UNAVAILABLE = "unavailable", SERVICE_UNAVAILABLE, "The coordinator cannot serve now",
         "The database does not answer, or the coordinator is shutting down.",
         "Try again after `Retry-After`, with the same Idempotency-Key.";
+    RIYIC_UNAVAILABLE = "riyic-unavailable", SERVICE_UNAVAILABLE, "The configuration service cannot be asked now",
+        "The service that configurations are fetched from does not answer, or not as it should. Nothing was changed.",
+        "Try again after `Retry-After`; if it stays so, tell the operator.";
     HOST_OFFLINE = "host-offline", SERVICE_UNAVAILABLE, "The host is offline",
         "The container's host has no connection to the coordinator now.",
         "Try again when the host is online.";

@@ -40,6 +40,10 @@ pub struct Limits {
     pub header: Duration,
     /// The whole life of an enrolment's connection.
     pub enrolment: Duration,
+    /// Machines that fetch the agent at the same time; the next one is hung up on, and asks again.
+    pub installs: usize,
+    /// The whole life of the connection of one.
+    pub install: Duration,
     /// How long a write may make no progress.
     pub write: Duration,
     /// For requests in work when the port closes.
@@ -53,6 +57,8 @@ impl Default for Limits {
             unauthenticated: 1000,
             header: Duration::from_secs(15),
             enrolment: Duration::from_secs(30),
+            installs: 64,
+            install: Duration::from_secs(300),
             write: Duration::from_secs(10),
             drain: Duration::from_secs(5),
         }
@@ -84,6 +90,10 @@ enum ConnectionError {
     NoCertificate,
     #[error("the enrolment took too long")]
     EnrolmentLate,
+    #[error("too many fetch the agent")]
+    Installs,
+    #[error("fetching the agent took too long")]
+    InstallLate,
     #[error("the HTTP conversation failed")]
     Http(#[source] hyper::Error),
 }
@@ -93,6 +103,7 @@ struct Port {
     tls: Arc<ServerTls>,
     router: Router,
     limits: Limits,
+    installs: Semaphore,
     tasks: Tasks,
 }
 
@@ -103,7 +114,8 @@ type Stream = TlsStream<Impatient<TcpStream>>;
 pub async fn serve(listener: TcpListener, tls: Arc<ServerTls>, router: Router, limits: Limits, tasks: Tasks) {
     let places = Arc::new(Semaphore::new(limits.unauthenticated));
     let stop = tasks.token();
-    let port = Arc::new(Port { tls, router, limits, tasks });
+    let installs = Semaphore::new(limits.installs);
+    let port = Arc::new(Port { tls, router, limits, installs, tasks });
     let accepting = async {
         loop {
             // Closed by nobody, so this never fails.
@@ -154,6 +166,13 @@ async fn attend(
             let peer = peer(&stream)?;
             drop(place);
             serve_http(port, stream, conversation, Some(peer), remote).await
+        }
+        Conversation::Install => {
+            // Places of their own: whoever fetches slowly keeps nobody from enrolling.
+            let _fetches = port.installs.try_acquire().map_err(|_| ConnectionError::Installs)?;
+            drop(place);
+            let http = serve_http(port, stream, conversation, None, remote);
+            timeout(port.limits.install, http).await.map_err(|_| ConnectionError::InstallLate)?
         }
         Conversation::Enrol => {
             let http = serve_http(port, stream, conversation, None, remote);

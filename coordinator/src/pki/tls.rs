@@ -1,6 +1,7 @@
-//! The TLS of the agent port. One port carries two conversations, told apart by what the client offers (ALPN,
-//! RFC 7301): an enrolment comes without a certificate, everything else with one of our authority. The hub's listener
-//! asks [`ServerTls::choose`] for each connection.
+//! The TLS of the agent port. One port carries its conversations, told apart by what the client offers (ALPN,
+//! RFC 7301): an enrolment comes without a certificate, everything else with one of our authority. Where the coordinator
+//! gives out the agent, a client that offers nothing may fetch that, and nothing else. The hub's listener asks
+//! [`ServerTls::choose`] for each connection.
 //!
 //! What must hold: TLS 1.3 only; no session is ever resumed, because rustls does not ask the certificate verifier
 //! again on resumption; the port's own certificate is replaced before it ends, without a restart.
@@ -24,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(3600);
 /// What a connection to the agent port is for. The listener puts it into the extensions of each request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Conversation {
+    /// A machine without an agent fetches one.
+    Install,
     /// An enrolment: the client has no certificate yet.
     Enrol,
     /// Anything else: the client has shown a certificate of our authority.
@@ -36,6 +39,7 @@ pub struct ServerTls {
     current: Arc<Current>,
     session: Arc<ServerConfig>,
     enrol: Arc<ServerConfig>,
+    install: Option<Arc<ServerConfig>>,
 }
 
 /// The certificate that the port shows now.
@@ -93,17 +97,31 @@ impl ServerTls {
         let enrol = builder()?.with_no_client_auth().with_cert_resolver(resolver());
         Ok(Self {
             authority,
-            session: Arc::new(finish(session, ALPN_SESSION)),
-            enrol: Arc::new(finish(enrol, ALPN_ENROLL)),
+            session: Arc::new(finish(session, &[ALPN_SESSION])),
+            enrol: Arc::new(finish(enrol, &[ALPN_ENROLL])),
+            install: None,
             current,
         })
     }
 
-    /// What a client's first words ask for, and the configuration that answers them; `None` if it offers neither of our
+    /// The same for a coordinator that gives out the agent.
+    pub fn with_install(mut self) -> Result<Self, PkiError> {
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&self.current.provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(PkiError::Tls)?;
+        let install = builder.with_no_client_auth().with_cert_resolver(Arc::clone(&self.current) as _);
+        self.install = Some(Arc::new(finish(install, &[])));
+        Ok(self)
+    }
+
+    /// What a client's first words ask for, and the configuration that answers them; `None` if it offers none of our
     /// protocols. A client that offers both is held to the stricter one.
     #[must_use]
     pub fn choose(&self, hello: &ClientHello<'_>) -> Option<(Conversation, Arc<ServerConfig>)> {
-        let offered: Vec<&[u8]> = hello.alpn()?.collect();
+        let Some(offered) = hello.alpn() else {
+            return self.install.as_ref().map(|config| (Conversation::Install, Arc::clone(config)));
+        };
+        let offered: Vec<&[u8]> = offered.collect();
         if offered.contains(&ALPN_SESSION) {
             Some((Conversation::Session, Arc::clone(&self.session)))
         } else if offered.contains(&ALPN_ENROLL) {
@@ -140,9 +158,9 @@ impl ServerTls {
     }
 }
 
-/// What both configurations have in common.
-fn finish(mut config: ServerConfig, alpn: &[u8]) -> ServerConfig {
-    config.alpn_protocols = vec![alpn.to_vec()];
+/// What all configurations have in common.
+fn finish(mut config: ServerConfig, alpn: &[&[u8]]) -> ServerConfig {
+    config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     // A resumed session would skip the certificate verifier, and with it everything that happened since.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

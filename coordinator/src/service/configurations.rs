@@ -2,6 +2,7 @@
 //! the schema says is a secret is sealed, and never shown.
 
 use super::idempotency::{self, Key};
+use super::riyic::{blame, choice as choice_of, laid_over};
 use super::templates::{check_additions, reserved_names};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
@@ -13,6 +14,7 @@ use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
 use crate::domain::template::{RunListItem, Template};
 use crate::domain::{Kind, Refusal};
+use crate::riyic::Node;
 pub use crate::store::configurations::Filter;
 use crate::store::{self, Conn};
 use crate::vault::{Vault, VaultError};
@@ -20,6 +22,7 @@ use dockerforge_protocol::ids::{ConfigurationId, TemplateId, UserId};
 use dockerforge_protocol::spec::{Document, ResourceName};
 use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
+use uuid::Uuid;
 
 /// How often a change is worked out anew because another one was faster.
 const ATTEMPTS: usize = 5;
@@ -35,6 +38,8 @@ pub struct NewConfiguration {
     pub template_version: Option<u32>,
     /// What is chosen, with its secrets.
     pub choice: Choice,
+    /// The server of the configuration service whose node is chosen below that.
+    pub riyic: Option<Uuid>,
 }
 
 /// Which version of its template a configuration goes to.
@@ -59,6 +64,8 @@ pub struct ConfigurationChange {
     pub run_list: Option<Vec<RunListItem>>,
     /// A merge patch of the attributes.
     pub attributes: Option<Document>,
+    /// The server of the configuration service whose node is chosen from now on, in place of what was; the rest is laid over it.
+    pub riyic: Option<Uuid>,
     /// From which version.
     pub seen: Precondition,
 }
@@ -123,9 +130,14 @@ impl Services {
             }
         };
         // What was asked before under the same key is not judged anew: its answer is known.
-        let fitted = match &template {
-            Some(template) => Some((fit(template, new.choice.clone())?, template.version)),
-            None => None,
+        let fitted = match (&template, new.riyic) {
+            (Some(template), None) => Some((fit(template, new.choice.clone())?, template.version)),
+            (Some(template), Some(server)) => {
+                let node = self.riyic_node(server).await?;
+                let whole = laid_over(choice_of(template, &node)?, &new.choice)?;
+                Some((fit(template, whole).map_err(|error| blame(error, &new.choice))?, template.version))
+            }
+            (None, _) => None,
         };
         let result = once!({
             let (vault, permit, key) = (self.vault.clone(), permit.clone(), key.cloned());
@@ -203,8 +215,19 @@ impl Services {
         id: ConfigurationId,
         change: ConfigurationChange,
     ) -> Result<Configuration> {
+        let node = match change.riyic {
+            // Whether there is something to change is known before anybody else is asked.
+            Some(server) => {
+                let mut conn = self.store.read().await?;
+                let found = store::configurations::get(&mut conn, permit.user(), id, None).await?;
+                found.ok_or(Refusal::NotFound(Kind::Configuration))?;
+                drop(conn);
+                Some(self.riyic_node(server).await?)
+            }
+            None => None,
+        };
         for _ in 0..ATTEMPTS {
-            let Some(changed) = self.try_update(permit, id, change.clone()).await? else { continue };
+            let Some(changed) = self.try_update(permit, id, change.clone(), node.as_ref()).await? else { continue };
             return Ok(changed);
         }
         Err(Refusal::Changed(Kind::Configuration).into())
@@ -216,6 +239,7 @@ impl Services {
         permit: &Permit<Write>,
         id: ConfigurationId,
         change: ConfigurationChange,
+        node: Option<&Node>,
     ) -> Result<Option<Configuration>> {
         let user = permit.user();
         let mut conn = self.store.read().await?;
@@ -230,17 +254,28 @@ impl Services {
         };
         let secrets = unseal(&mut conn, &self.vault, &before).await?;
         drop(conn);
-        let whole = join(&before.choice.parameters, &secrets);
+        let below = match node {
+            Some(node) => choice_of(&template, node)?,
+            None => Choice { parameters: join(&before.choice.parameters, &secrets), ..before.choice.clone() },
+        };
+        let own = Choice {
+            parameters: change.parameters.clone().unwrap_or_default(),
+            run_list: Vec::new(),
+            attributes: change.attributes.clone().unwrap_or_default(),
+        };
         let patched = |before: &Document, patch: Option<&Document>, pointer: &str| match patch {
             Some(patch) => before.patched(patch).map_err(|error| Refusal::invalid(pointer, error.to_string())),
             None => Ok(before.clone()),
         };
         let choice = Choice {
-            parameters: patched(&whole, change.parameters.as_ref(), "/parameters")?,
-            run_list: change.run_list.unwrap_or_else(|| before.choice.run_list.clone()),
-            attributes: patched(&before.choice.attributes, change.attributes.as_ref(), "/attributes")?,
+            parameters: patched(&below.parameters, change.parameters.as_ref(), "/parameters")?,
+            run_list: change.run_list.unwrap_or(below.run_list),
+            attributes: patched(&below.attributes, change.attributes.as_ref(), "/attributes")?,
         };
-        let fitted = fit(&template, choice)?;
+        let fitted = match node {
+            Some(_) => fit(&template, choice).map_err(|error| blame(error, &own))?,
+            None => fit(&template, choice)?,
+        };
         let next = Configuration {
             name: change.name.unwrap_or_else(|| before.name.clone()),
             template_version: template.version,

@@ -57,6 +57,17 @@ pub async fn is_known(conn: &mut Conn, user: UserId, key: Option<&Key>) -> Resul
     Ok(store::idempotency::get(conn, user, &key.hash).await?.is_some())
 }
 
+/// What a request came to before, if it did.
+pub async fn replay(conn: &mut Conn, user: UserId, key: Option<&Key>, kind: Kind) -> Result<Option<Replay>> {
+    let Some(key) = key else { return Ok(None) };
+    let Some(stored) = store::idempotency::get(conn, user, &key.hash).await? else { return Ok(None) };
+    if stored.fingerprint != key.fingerprint || stored.kind != kind {
+        return Err(Refusal::IdempotencyMismatch.into());
+    }
+    let secret = stored.sealed.and_then(|sealed| key.open(&sealed));
+    Ok(Some(Replay { id: stored.id, secret }))
+}
+
 /// Begins a request in its transaction: what it came to before, or nothing, and then it is noted that it comes to this.
 pub async fn begin(
     conn: &mut Conn,
@@ -68,12 +79,8 @@ pub async fn begin(
     now: Timestamp,
 ) -> Result<Option<Replay>> {
     let Some(key) = key else { return Ok(None) };
-    if let Some(stored) = store::idempotency::get(conn, user, &key.hash).await? {
-        if stored.fingerprint != key.fingerprint || stored.kind != kind {
-            return Err(Refusal::IdempotencyMismatch.into());
-        }
-        let secret = stored.sealed.and_then(|sealed| key.open(&sealed));
-        return Ok(Some(Replay { id: stored.id, secret }));
+    if let Some(replay) = replay(conn, user, Some(key), kind).await? {
+        return Ok(Some(replay));
     }
     let sealed = secret.map(|secret| key.seal(secret).ok_or(VaultError::Random)).transpose()?;
     let stored = store::idempotency::Stored { fingerprint: key.fingerprint.to_vec(), kind, id, sealed };

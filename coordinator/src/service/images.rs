@@ -1,7 +1,7 @@
 //! Images: asking for one in one transaction with its job, seeing where they are, and removing them everywhere.
 
 use super::idempotency::{self, Key};
-use super::{Result, Services, as_seen, copies, once};
+use super::{Result, Services, as_seen, builders, copies, once};
 use crate::access::{Administer, Permit, Read, Write};
 pub use crate::build::archive::ArchiveError;
 pub use crate::build::{Claim, ContextError, Received};
@@ -9,6 +9,7 @@ use crate::domain::host::{Host, HostState};
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, Recipe, Spread, deletable};
 use crate::domain::job::{Ending, Job, JobKind, JobState, Subject};
 use crate::domain::page::{Found, Page};
+use crate::domain::placement::PoolRules;
 use crate::domain::precondition::Precondition;
 use crate::domain::quota::{Amounts, Counted};
 use crate::domain::{Kind, Refusal};
@@ -25,7 +26,7 @@ use jiff::SignedDuration;
 pub struct NewImage {
     /// Its name.
     pub name: ResourceName,
-    /// On which host it is made; on one of those that it is to be on where none is named.
+    /// On which host it is made; on one of those that it is to be on where none is named, or on one that users share.
     pub host: Option<HostId>,
     /// On which others it is to be.
     pub spread: Spread,
@@ -63,15 +64,24 @@ impl Services {
             let detail = "a public image is an administrator's own: act for nobody else";
             return Err(Refusal::invalid("/public", detail).into());
         }
+        let rules = self.pool;
         let result = once!({
             let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
-            self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new).await })).await
+            self.store
+                .write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new, &rules).await }))
+                .await
         });
         let (job, host) = result.map_err(|e| e.naming(&new.name))?;
         if let Some(host) = host {
             self.signals.wake_host(host);
         }
         Ok(job)
+    }
+
+    /// The job that the same request started before, if it did: what it needed then may be gone by now.
+    pub async fn image_asked(&self, permit: &Permit<Write>, key: Option<&Key>) -> Result<Option<JobId>> {
+        let replay = idempotency::replay(&mut self.store.read().await?, permit.user(), key, Kind::Job).await?;
+        Ok(replay.map(|replay| JobId::from_uuid(replay.id)))
     }
 
     /// Whether an image could be made on these hosts, before anything large is received for it. What was asked before under
@@ -87,7 +97,7 @@ impl Services {
         if idempotency::is_known(&mut conn, permit.user(), key).await? {
             return Ok(());
         }
-        choose(&mut conn, permit.user(), host, spread).await.map(drop)
+        choose(&mut conn, permit.user(), &self.pool, host, spread, None).await.map(drop)
     }
 
     /// Ends the claim of a request that is decided: a context that nothing needs then is gone at once.
@@ -184,8 +194,15 @@ async fn shown(
     Ok(hosts.into_iter().map(standing).collect())
 }
 
-/// Which host makes an image, and on which others it is to be.
-async fn choose(conn: &mut Conn, user: UserId, host: Option<HostId>, spread: &Spread) -> Result<(HostId, Vec<HostId>)> {
+/// Which host makes an image, and on which others it is to be. Without `what` it is one that only hosts of one's own make.
+async fn choose(
+    conn: &mut Conn,
+    user: UserId,
+    rules: &PoolRules,
+    host: Option<HostId>,
+    spread: &Spread,
+    what: Option<(ImageId, &ImageSource)>,
+) -> Result<(HostId, Vec<HostId>)> {
     let serves = |host: &Host| host.state != HostState::Deleting && !host.draining && host.agent.is_some();
     let mut on = match spread {
         Spread::None => Vec::new(),
@@ -207,16 +224,22 @@ async fn choose(conn: &mut Conn, user: UserId, host: Option<HostId>, spread: &Sp
             on
         }
     };
-    let maker = match host {
-        Some(host) => named(conn, user, host, "/host").await?.id,
-        None if *spread == Spread::None => {
-            let detail = "name the host to make it on, or with `hosts` those that it is to be on";
-            return Err(Refusal::invalid("/host", detail).into());
-        }
-        None => {
-            let own = || on.iter().filter(|host| host.user == user);
-            let maker = own().find(|host| host.state == HostState::Online).or_else(|| own().next());
-            maker.ok_or_else(|| Refusal::invalid("/hosts", "you have no host of your own that could make it"))?.id
+    let maker = if let Some(host) = host {
+        named(conn, user, host, "/host").await?.id
+    } else {
+        let own = || on.iter().filter(|host| host.user == user);
+        let maker = own().find(|host| host.state == HostState::Online).or_else(|| own().next());
+        match (maker, spread, what) {
+            (Some(maker), ..) => maker.id,
+            (None, Spread::None, Some((id, source))) => {
+                builders::chosen(conn, user, rules, id, source, "/host").await?
+            }
+            (None, Spread::All, Some((id, source))) => {
+                builders::chosen(conn, user, rules, id, source, "/hosts").await?
+            }
+            (None, ..) => {
+                return Err(Refusal::invalid("/hosts", "you have no host of your own that could make it").into());
+            }
         }
     };
     on.retain(|host| host.id != maker);
@@ -244,27 +267,33 @@ async fn create(
     permit: &Permit<Write>,
     key: Option<&Key>,
     new: NewImage,
+    rules: &PoolRules,
 ) -> Result<(JobId, Option<HostId>)> {
     let now = crate::clock::now();
     let (user, job) = (permit.user(), JobId::new());
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
         return Ok((JobId::from_uuid(replay.id), None));
     }
-    let (host, others) = choose(conn, user, new.host, &new.spread).await?;
+    let id = ImageId::new();
+    let (host, others) = choose(conn, user, rules, new.host, &new.spread, Some((id, &new.source))).await?;
     let mut held: Vec<HostId> = others.iter().copied().chain([host]).collect();
     held.sort_unstable();
     for id in held {
         store::hosts::hold(conn, id).await?;
     }
     // What was chosen may have changed until it was held.
-    named(conn, user, host, "/host").await?;
+    if new.host.is_none() && store::hosts::get(conn, user, host).await?.is_none() {
+        builders::take(conn, user, host).await?;
+    } else {
+        named(conn, user, host, "/host").await?;
+    }
     if let ImageSource::Dockerfile(Recipe { made_of: Some(of), .. }) = &new.source {
         store::configurations::hold(conn, of.configuration).await?;
         super::configurations::named(conn, user, of.configuration, Some(of.version)).await?;
     }
     queue::admit(conn, user, |_| Ok(Amounts::of(&[(Counted::Images, 1)]))).await?;
     let image = Image {
-        id: ImageId::new(),
+        id,
         user,
         name: new.name,
         state: ImageState::Pending,
@@ -291,6 +320,7 @@ async fn create(
                 dockerfile: recipe.dockerfile.clone(),
                 build_args: recipe.build_args.clone(),
                 no_cache: recipe.no_cache,
+                limits: builders::limits(conn, rules, host).await?,
             }),
         ),
     };

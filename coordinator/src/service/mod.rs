@@ -2,6 +2,7 @@
 //! Nothing here knows of HTTP; nothing here writes outside a transaction.
 
 pub mod audit;
+mod builders;
 pub mod configurations;
 pub mod containers;
 pub mod converge;
@@ -11,10 +12,12 @@ mod host_access;
 pub mod hosts;
 pub mod idempotency;
 pub mod images;
+pub mod installer;
 pub mod jobs;
 pub mod operations;
 pub mod ops;
 mod placement;
+mod riyic;
 pub mod streams;
 pub mod supplies;
 mod suspension;
@@ -35,6 +38,7 @@ use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
 use crate::registry::Registry;
 use crate::relay::Relay;
+use crate::riyic::{Riyic, RiyicError};
 use crate::store::{Conn, Store};
 pub use crate::store::{Constraint, StoreError};
 use crate::vault::{Vault, VaultError};
@@ -63,6 +67,10 @@ pub struct Services {
     pub pool: PoolRules,
     /// The URL that agents dial.
     pub agent_url: String,
+    /// The agent as it is given to machines that are to become hosts, where the operator gives one.
+    pub installer: Option<Arc<installer::Installer>>,
+    /// The operator's configuration service, where there is one.
+    pub riyic: Option<Arc<Riyic>>,
     /// Finds the streams of a host's live session.
     pub relay: Relay,
     /// How many streams each user has open.
@@ -97,6 +105,9 @@ pub enum ServiceError {
     /// A build context could not be rendered.
     #[error("a configuration could not be rendered")]
     Render(#[from] RenderError),
+    /// The configuration service cannot be asked.
+    #[error(transparent)]
+    Riyic(RiyicError),
     /// No random bytes could be had.
     #[error("the system gave no random bytes")]
     Random(#[source] getrandom::Error),

@@ -146,9 +146,11 @@ fn keys_and_join_commands_stand_on_lines_of_their_own() {
             &json!({"id": HOST, "name": "vps",
             "join": {"token": "dfj1_x", "expires_at": ago(-905), "command": "dockerforge-agent run --token dfj1_x"}}),
         ),
-        line if line == format!("POST /v1/hosts/{HOST}/token") => {
-            answer(201, &json!({"token": "dfj1_y", "expires_at": ago(-905), "command": "agent dfj1_y"}))
-        }
+        line if line == format!("POST /v1/hosts/{HOST}/token") => answer(
+            201,
+            &json!({"token": "dfj1_y", "expires_at": ago(-905), "command": "agent dfj1_y",
+                "cloud_init": "#cloud-config\nruncmd: []\n"}),
+        ),
         line if line == format!("POST /v1/users/{USER}/tokens") => answer(201, &json!({"id": "tok_1", "key": "dfk_t"})),
         _ => names(asked),
     });
@@ -165,6 +167,11 @@ fn keys_and_join_commands_stand_on_lines_of_their_own() {
     );
     assert_eq!(stub.only("POST /v1/hosts").json(), json!({"name": "vps", "labels": {"region": "eu"}}));
     assert!(stub.run(&["host", "token", "vps"]).ended(0).out.contains("\nagent dfj1_y\n"));
+    // For a file, and where there is none it says why.
+    let document = stub.run(&["host", "token", "vps", "--cloud-init"]).ended(0);
+    assert_eq!(document.out, "#cloud-config\nruncmd: []\n");
+    let none = stub.run(&["host", "create", "vps", "--cloud-init"]);
+    assert!(none.code != Some(0) && none.out.is_empty() && none.err.contains("agent-binary"), "{none:?}");
     assert_eq!(stub.run(&["user", "token", "create", "acme", "ci"]).ended(0).out, "token  tok_1\nkey  dfk_t\n");
 }
 

@@ -114,6 +114,10 @@ fn a_change_of_a_configuration_names_what_changes_alone() {
         (&["--run", "a", "--run", "role[b]"], json!({"run_list": ["a", "role[b]"]})),
         (&["--no-run", "--name", "other"], json!({"run_list": [], "name": "other"})),
         (&["--upgrade"], json!({"template_version": "newest"})),
+        (
+            &["--riyic", "6f2f9a3e-8d0c-4a53-9a52-5a3c1f1f7f10"],
+            json!({"riyic": {"server": "6f2f9a3e-8d0c-4a53-9a52-5a3c1f1f7f10"}}),
+        ),
         (&["--upgrade", "4"], json!({"template_version": 4})),
     ] {
         update(more).ended(0);
@@ -122,6 +126,7 @@ fn a_change_of_a_configuration_names_what_changes_alone() {
     for bad in [
         &[][..],
         &["--upgrade", "0"],
+        &["--riyic", "mine"],
         &["--no-run", "--run", "a"],
         &["--set", "x"],
         &["--set", "a=1", "--set", "a.b=1"],

@@ -62,3 +62,11 @@ pub struct Resources {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pids: Option<PidsLimit>,
 }
+
+impl Resources {
+    /// Whether nothing is limited.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}

@@ -16,7 +16,7 @@ use dockerforge_protocol::{
     report::{
         AgentFailure, Attempt, FailureKind, Outcome, Product, Progress, Refusal, ResourceOutcome, ResourceStatus,
     },
-    spec::{ContainerSpec, PortProtocol, RestartPolicy},
+    spec::{ContainerSpec, PortProtocol, Resources, RestartPolicy},
 };
 use std::{collections::BTreeMap, str::FromStr};
 
@@ -150,7 +150,15 @@ fn build(build_args: BTreeMap<String, String>, no_cache: bool) -> Command {
         dockerfile: "docker/Dockerfile".to_owned(),
         build_args,
         no_cache,
+        limits: Resources::default(),
     })
+}
+
+fn limited_build() -> Command {
+    let Command::BuildImage(build) = build(BTreeMap::new(), false) else { unreachable!() };
+    let limits =
+        Resources { cpus: Some(1000.try_into().unwrap()), memory: Some((1 << 30).try_into().unwrap()), pids: None };
+    Command::BuildImage(BuildImage { limits, ..build })
 }
 
 /// Every message that goes down, by the name of its file.
@@ -167,6 +175,7 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         assign("create_container-restart-unless-stopped", restart(RestartPolicy::UnlessStopped)),
         assign("build_image", build(BTreeMap::from([("VERSION".to_owned(), "6.4".to_owned())]), true)),
         assign("build_image-plain", build(BTreeMap::new(), false)),
+        assign("build_image-pool", limited_build()),
         assign(
             "remove_container",
             Command::RemoveContainer(RemoveContainer { container: container('3'), user: user(), volumes: true }),

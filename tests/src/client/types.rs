@@ -60,6 +60,8 @@ pub struct Join {
     pub expires_at: String,
     /// What to paste on the machine.
     pub command: String,
+    /// The same for cloud-init.
+    pub cloud_init: Option<String>,
 }
 
 /// A host.

@@ -246,6 +246,26 @@ async fn a_build_that_cannot_converge_says_why_and_leaves_nothing() {
 }
 
 #[tokio::test]
+async fn a_repeated_build_has_its_first_answer_whatever_became_of_the_configuration() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let agent = cluster.host(&api, "vps").await;
+    let template = page_template(&api).await;
+    let body = json!({"name": "c", "template": template, "parameters": {"title": "x"}, "run_list": ["nowhere"]});
+    let made = api.post("/v1/configurations", &body).await.expect(201).json;
+    let id = made["id"].as_str().unwrap();
+    let ask = async |name: &str| {
+        let body = json!({"name": name, "host": agent.host, "configuration": id});
+        api.call(Method::POST, "/v1/images").header("Idempotency-Key", "once").json(&body).send().await
+    };
+    let first = ask("i").await.accepted();
+    assert_eq!(api.ended(&first.id, 120).await.state, "failed");
+    api.delete(&format!("/v1/configurations/{id}")).await.expect(204);
+    assert_eq!(ask("i").await.accepted().id, first.id);
+    ask("another").await.problem(422, "idempotency-mismatch");
+}
+
+#[tokio::test]
 async fn the_archive_of_a_template_outlives_the_builds_of_it() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;

@@ -16,7 +16,9 @@ use bollard::models::{
 use bollard::query_parameters::BuildImageOptions;
 use dockerforge_protocol::command::labels;
 use dockerforge_protocol::inventory::{ContainerState, DockerInfo, Health, ObservedPort};
-use dockerforge_protocol::spec::{Device, HealthTest, Healthcheck, HostAccess, HostNamespace, PortProtocol, Seconds};
+use dockerforge_protocol::spec::{
+    Device, HealthTest, Healthcheck, HostAccess, HostNamespace, PortProtocol, Resources, Seconds,
+};
 use futures_util::StreamExt;
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -126,6 +128,23 @@ pub(super) fn load_output(item: Result<BuildInfo, Error>) -> Result<Output, Dock
         return Err(server_error(0, detail.message.unwrap_or_default()));
     }
     Ok(Output { text: info.stream.unwrap_or_default(), layer: None, bytes: None })
+}
+
+/// Microseconds of a period of the scheduler, Docker's own default.
+const CPU_PERIOD: i32 = 100_000;
+
+/// The limits of a build as options. No swap is given on top of memory, as for containers.
+pub(super) fn build_limits(limits: &Resources) -> BuildImageOptions {
+    let bounded = |value: u64| i32::try_from(value).unwrap_or(i32::MAX);
+    let memory = limits.memory.map(|memory| bounded(memory.get()));
+    let quota = limits.cpus.map(|cpus| bounded(u64::from(cpus.get()) * u64::from(CPU_PERIOD.unsigned_abs()) / 1000));
+    BuildImageOptions {
+        memory,
+        memswap: memory,
+        cpuperiod: quota.map(|_| CPU_PERIOD),
+        cpuquota: quota,
+        ..Default::default()
+    }
 }
 
 /// A build as a stream that owns its client.
@@ -346,7 +365,7 @@ pub(super) fn container(found: ContainerInspectResponse) -> Container {
 }
 
 /// Docker's time in microseconds since 1970; its year 1 means never.
-fn micros(text: &str) -> Option<i64> {
+pub(super) fn micros(text: &str) -> Option<i64> {
     let time = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     i64::try_from(time.unix_timestamp_nanos() / 1000).ok().filter(|&us| us > 0)
 }

@@ -27,8 +27,14 @@ impl FakeEngine {
                 return Err(DockerError::CacheGone { message: "failed to get digest sha256:0".to_owned() });
             }
             let id = world.id("sha256:");
-            let image =
-                Image { id: id.clone(), size: 2000, tags: Vec::new(), labels: build.labels, layers: Vec::new() };
+            let image = Image {
+                id: id.clone(),
+                size: 2000,
+                tags: Vec::new(),
+                labels: build.labels,
+                layers: Vec::new(),
+                created_at: None,
+            };
             world.images.insert(id.clone(), image);
             world.tag(&id, &build.tag);
             drop(world);

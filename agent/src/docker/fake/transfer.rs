@@ -31,8 +31,14 @@ impl FakeEngine {
         world.blobs.insert(id.clone(), config.into_bytes());
         world.blobs.extend(digests.iter().cloned().zip(layers.iter().map(|layer| layer.to_vec())));
         let size = layers.iter().map(|layer| layer.len() as u64).sum();
-        let image =
-            Image { id: id.clone(), size, tags: vec![tag.to_owned()], labels: LabelMap::new(), layers: digests };
+        let image = Image {
+            id: id.clone(),
+            size,
+            tags: vec![tag.to_owned()],
+            labels: LabelMap::new(),
+            layers: digests,
+            created_at: None,
+        };
         world.images.insert(id.clone(), image);
         id
     }
@@ -91,7 +97,7 @@ impl World {
         let id = digest(&config);
         self.blobs.insert(id.clone(), config);
         let size = layers.iter().filter_map(|layer| self.blobs.get(layer)).map(|blob| blob.len() as u64).sum();
-        let image = Image { id: id.clone(), size, tags: Vec::new(), labels: LabelMap::new(), layers };
+        let image = Image { id: id.clone(), size, tags: Vec::new(), labels: LabelMap::new(), layers, created_at: None };
         self.images.entry(id.clone()).or_insert(image);
         for tag in texts(&manifest[0]["RepoTags"]) {
             self.tag(&id, &tag);

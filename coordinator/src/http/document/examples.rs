@@ -248,7 +248,8 @@ fn resource(schema: &str) -> Option<Value> {
             "expires_at": "2099-01-01T00:00:00Z", "last_used_at": null}),
         "HostBody" => host(),
         "JoinBody" => json!({"token": "dfj_…", "expires_at": THEN,
-            "command": "dockerforge-agent run --coordinator https://coordinator.example.org:7443 --token dfj_…"}),
+            "command": "dockerforge-agent run --coordinator https://coordinator.example.org:7443 --token dfj_…",
+            "cloud_init": null}),
         "TemplateBody" => template(),
         "ConfigurationBody" => {
             json!({"id": CONFIGURATION, "name": "blog", "template": TEMPLATE, "template_version": 1, "version": 2,

@@ -89,6 +89,8 @@ schemas! {
     WebhookId = id("The id of a webhook", ids::WebhookId::PREFIX);
     DeliveryId = id("The id of a delivery", ids::DeliveryId::PREFIX);
     RequestId = id("The id of a request", ids::RequestId::PREFIX);
+    RiyicServer = json!({"type": "string", "format": "uuid", "description": "The UUID of a server in the configuration service",
+        "pattern": "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$", "example": "6f2f9a3e-8d0c-4a53-9a52-5a3c1f1f7f10"});
     EventId = text("The place of an event in the order of all events", "^[0-9]{1,18}$", "4711");
 
     Time = json!({"type": "string", "format": "date-time", "description": "RFC 3339, in UTC",
