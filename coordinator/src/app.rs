@@ -11,6 +11,7 @@ use crate::hub::{self, Hub, HubConfig};
 use crate::metrics::{self, Recorder};
 use crate::pki::{Authority, PkiError, ServerTls};
 use crate::queue::{self, ReaperConfig, Signals};
+use crate::registry::{NoClient, Registry, RegistryError, Remover};
 use crate::riyic::{NoRiyic, Riyic};
 use crate::service::installer::Installer;
 use crate::service::ops::Ops;
@@ -83,6 +84,12 @@ pub enum AppError {
     /// The master key.
     #[error(transparent)]
     Vault(#[from] VaultError),
+    /// The registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// What removes images from the registry.
+    #[error(transparent)]
+    Remover(#[from] NoClient),
     /// The build contexts.
     #[error(transparent)]
     Contexts(#[from] ContextError),
@@ -134,6 +141,12 @@ impl App {
         let authority = Arc::new(Authority::load_or_generate(&config.data_dir, cluster, now)?);
         let contexts = Contexts::new(&config.data_dir.join("contexts"))?;
         let vault = Vault::load_or_generate(&config.data_dir.join("vault.key"))?;
+        let registry = config.registry.as_ref().map(|setting| Registry::open(setting, &config.data_dir, cluster, now));
+        let registry = registry.transpose()?.map(Arc::new);
+        let place = registry.as_ref().map(|registry| registry.place());
+        store
+            .write(move |conn| Box::pin(async move { store::registry::set_place(conn, place.as_ref()).await }))
+            .await?;
         let key = admin_key(config)?;
 
         let api_listener = listen(config.api_listen)?;
@@ -174,6 +187,7 @@ impl App {
             relay: Arc::new(move |host| Some(finder.session(host)?.streams().clone())),
             streams: OpenStreams::new(config.streams_per_user),
             tickets: Tickets::default(),
+            registry: registry.clone(),
         };
         if services.user_bootstrap(&key).await.map_err(AppError::Bootstrap)? {
             tracing::info!("the system user was made; its key is in the admin key file");
@@ -208,6 +222,10 @@ impl App {
         let sender = Sender::new()?;
         let courier = Courier { store: store.clone(), feed: feed.clone(), vault, sender };
         tasks.spawn("webhooks", courier.run(tasks.token()));
+
+        if let Some(registry) = registry {
+            tasks.spawn("registry", Remover::new(store.clone(), registry)?.run(tasks.token()));
+        }
 
         let streams = tasks.child();
         let failures = Arc::default();

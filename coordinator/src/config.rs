@@ -4,11 +4,13 @@
 use crate::domain::placement::PoolRules;
 use crate::domain::quota::{Counted, Limits, MAX_LIMIT, thousandths};
 use crate::domain::rate::Rate;
+use crate::domain::registry::Setting;
 use crate::store::Location;
 use clap::{Args, ValueEnum};
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
 pub use rate::RateSetting;
+pub use registry::RegistryArgs;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -16,6 +18,7 @@ use std::path::PathBuf;
 
 mod pool;
 mod rate;
+mod registry;
 
 /// Flags of `serve`. Each may also come from the environment or the configuration file.
 #[derive(Debug, Clone, Default, Args, Serialize, Deserialize)]
@@ -141,6 +144,10 @@ pub struct ServeArgs {
     #[arg(skip)]
     #[serde(default, skip_serializing)]
     pub quota: QuotaArgs,
+    /// The registry that hosts bring images to and have them from; in the file alone.
+    #[arg(skip)]
+    #[serde(default, skip_serializing)]
+    pub registry: RegistryArgs,
     /// The configuration service; in the file alone.
     #[arg(skip)]
     #[serde(default, skip_serializing)]
@@ -254,6 +261,8 @@ pub struct Config {
     pub log_level: String,
     /// How much each user may have for whom nothing else is set.
     pub quota: Limits,
+    /// The registry that hosts bring images to and have them from.
+    pub registry: Option<Setting>,
     /// The service that configurations can be fetched from.
     pub riyic: Option<RiyicArgs>,
 }
@@ -288,6 +297,9 @@ pub enum ConfigError {
     /// A limit that cannot be.
     #[error("the quota of {0} is out of range")]
     Quota(&'static str),
+    /// A registry that cannot be.
+    #[error("registry: {0}")]
+    Registry(String),
 }
 
 /// 1 GiB.
@@ -362,6 +374,7 @@ impl Config {
             log_format: args.log_format.unwrap_or_default(),
             log_level: args.log_level.unwrap_or_else(|| "info".to_owned()),
             quota: args.quota.limits()?,
+            registry: args.registry.setting().map_err(ConfigError::Registry)?,
             riyic: args.riyic,
             data_dir,
         })

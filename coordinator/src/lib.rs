@@ -15,6 +15,7 @@ pub mod hub;
 pub mod metrics;
 pub mod pki;
 pub mod queue;
+pub mod registry;
 pub mod relay;
 pub mod riyic;
 pub mod service;

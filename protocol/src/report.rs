@@ -127,8 +127,10 @@ pub enum FailureKind {
     SourceUnavailable,
     /// What came of an image is not what its digest says.
     ImageCorrupt,
-    /// The registry refuses the image, or does not answer.
+    /// The registry refuses the image.
     RegistryRefused,
+    /// The registry does not answer.
+    RegistryUnavailable,
     /// The image cannot be removed: containers use it.
     ImageInUse,
     /// The container is not on the host: somebody removed it by hand, or it was never made.
@@ -173,6 +175,7 @@ impl FailureKind {
             | Self::ContextUnavailable
             | Self::SecretsUnavailable
             | Self::SourceUnavailable
+            | Self::RegistryUnavailable
             | Self::Internal => true,
             Self::DockerRefused
             | Self::ImageNotFound
@@ -205,6 +208,7 @@ impl FailureKind {
             Self::SourceUnavailable => "source-unavailable",
             Self::ImageCorrupt => "image-corrupt",
             Self::RegistryRefused => "registry-refused",
+            Self::RegistryUnavailable => "registry-unavailable",
             Self::ImageInUse => "image-in-use",
             Self::ContainerNotFound => "container-not-found",
             Self::ContainerNotRunning => "container-not-running",

@@ -55,8 +55,23 @@ impl Cluster {
         Self::start_with(Backend::Sqlite, agents).await
     }
 
+    /// The same, with a configuration file (TOML).
+    pub async fn start_configured(agents: IpAddr, config: impl FnOnce(&Path) -> String) -> Self {
+        let mut cluster = Self::prepare(Backend::Sqlite, agents).await;
+        let config = config(cluster.folder());
+        fs::write(cluster.config(), config).unwrap();
+        cluster.launch(&[]).await;
+        cluster
+    }
+
     async fn start_with(backend: Backend, agents: IpAddr) -> Self {
-        let mut cluster = Self {
+        let mut cluster = Self::prepare(backend, agents).await;
+        cluster.launch(&[]).await;
+        cluster
+    }
+
+    async fn prepare(backend: Backend, agents: IpAddr) -> Self {
+        Self {
             folder: tempfile::Builder::new().prefix("dockerforge-test-").tempdir().unwrap(),
             database: Database::create(backend).await,
             process: None,
@@ -65,9 +80,12 @@ impl Cluster {
             ops: Port::reserve(),
             traces: Arc::default(),
             secrets: Mutex::default(),
-        };
-        cluster.launch(&[]).await;
-        cluster
+        }
+    }
+
+    /// Its configuration file, if it has one.
+    fn config(&self) -> PathBuf {
+        self.folder.path().join("coordinator.toml")
     }
 
     /// Starts the coordinator with further variables, such as `FAILPOINTS`, and waits until it serves.
@@ -95,6 +113,9 @@ impl Cluster {
             // Tests and benches ask as fast as they can; those of the limit itself set one.
             .env("DOCKERFORGE_RATE_LIMIT", "off")
             .envs(variables.iter().copied());
+        if self.config().exists() {
+            command.arg("--config").arg(self.config());
+        }
         if let Some(url) = &self.database.url {
             command.args(["--database", url]);
         }

@@ -25,5 +25,6 @@ pub mod process;
 pub mod proxy;
 pub mod receiver;
 pub mod recipes;
+pub mod registry;
 pub mod riyic;
 pub mod wait;

@@ -1,7 +1,9 @@
-//! What an image is brought from one Docker Engine to another with. Called by `exports` and by the executor.
+//! What an image is brought from one Docker Engine to another with, or to a registry and from there. Called by `exports` and by
+//! the executor.
 
 use super::{Call, ContextStream, Events, Output};
 use bytes::Bytes;
+use dockerforge_protocol::enrolment::RegistryLogin;
 
 /// The part of a Docker Engine that gives images away and takes them in.
 pub trait Transfer: Send + Sync + 'static {
@@ -13,4 +15,20 @@ pub trait Transfer: Send + Sync + 'static {
     /// Takes images in from such an archive, in which the files of layers that the host has, on the same layers below them, may be
     /// missing. The end of the stream without an error is success.
     fn image_load(&self, archive: ContextStream) -> Call<'_, Events<Output>>;
+    /// Brings an image that has this name on the host to the registry of that name. The end of the stream without an error is
+    /// success; dropping it stops the work.
+    fn image_push<'a>(
+        &'a self,
+        repository: &'a str,
+        tag: &'a str,
+        login: &'a RegistryLogin,
+    ) -> Call<'a, Events<Output>>;
+    /// Pulls from a registry what has this digest there, under `repository@digest`. The end of the stream without an error is
+    /// success.
+    fn image_fetch<'a>(
+        &'a self,
+        repository: &'a str,
+        digest: &'a str,
+        login: &'a RegistryLogin,
+    ) -> Call<'a, Events<Output>>;
 }

@@ -5,7 +5,7 @@
 
 use super::layers::{self, disk, path_of};
 use super::work::{Work, failed};
-use super::{Ended, Reason, failure};
+use super::{Ended, Reason, failure, registry};
 use crate::digest::{hex_of, is_digest};
 use crate::docker::{ContextStream, DockerError, Image};
 use bytes::Bytes;
@@ -51,12 +51,20 @@ pub(super) async fn copy(work: &Work<'_>, command: &CopyImage) -> Result<Product
     work.step("asking where it is", Some(0))?;
     let supplied = work.unless_stopped(work.settings.supplies.image(work.attempt.job)).await?;
     let supplied = supplied.map_err(|error| failed(FailureKind::SourceUnavailable, error.to_string()))?;
-    let image = obtain(work, command.image, &supplied.docker_id, |parts| work.note(parts)).await?;
+    let (image, docker_id) = (command.image, &supplied.docker_id);
+    let found = match supplied.registry.as_ref() {
+        Some(registry) => registry::fetch(work, image, docker_id, registry).await?,
+        None => None,
+    };
+    let found = match found {
+        Some(found) => found,
+        None => obtain(work, image, docker_id, |parts| work.note(parts)).await?,
+    };
     // An earlier attempt may have died after Docker had taken it in.
     if let Some(fetched) = work.noted::<Vec<String>>() {
         layers::remove(work, &fetched).await;
     }
-    Ok(Product::Image { docker_id: image.id, size: image.size })
+    Ok(Product::Image { docker_id: found.id, size: found.size })
 }
 
 /// The image of this id under our name, from other hosts unless it is here. `note` is told of all parts that are fetched, before

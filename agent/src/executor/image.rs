@@ -4,7 +4,7 @@
 use super::steps::Steps;
 use super::work::{Work, failed};
 use super::{Ended, copy, failure};
-use crate::docker::{DockerError, Image, NewBuild};
+use crate::docker::{Call, DockerError, Events, Image, NewBuild, Output};
 use dockerforge_protocol::command::{BuildImage, PullImage, labels, local_tag};
 use dockerforge_protocol::ids::ImageId;
 use dockerforge_protocol::report::{AgentFailure, FailureKind, Product};
@@ -177,7 +177,8 @@ async fn remove_temporary(work: &Work<'_>, image: ImageId) -> Result<(), Ended> 
     Ok(())
 }
 
-async fn untag(work: &Work<'_>, tag: &str) -> Result<(), Ended> {
+/// Takes a name off an image, if it has it.
+pub(super) async fn untag(work: &Work<'_>, tag: &str) -> Result<(), Ended> {
     match work.settings.engine.image_remove(tag).await {
         Ok(()) | Err(DockerError::NotFound { .. }) => Ok(()),
         Err(error) => Err(error.into()),
@@ -303,13 +304,22 @@ async fn elsewhere(work: &Work<'_>, command: &PullImage, refused: AgentFailure) 
 }
 
 async fn run_pull(work: &Work<'_>, command: &PullImage) -> Result<(), Ended> {
-    let words = |error: DockerError| Ended::Failed(failure(&error, FailureKind::ImageNotFound));
+    let words = |error: &DockerError| Ended::Failed(failure(error, FailureKind::ImageNotFound));
     let (name, tag) = (command.reference.name(), command.reference.tag_or_digest().to_owned());
-    let mut output = work.unless_stopped(work.settings.engine.image_pull(&name, &tag)).await?.map_err(words)?;
+    follow_pull(work, work.settings.engine.image_pull(&name, &tag), words).await
+}
+
+/// Sees a pull to its end; `words` makes of Docker's failure what it is to the job.
+pub(super) async fn follow_pull(
+    work: &Work<'_>,
+    pull: Call<'_, Events<Output>>,
+    words: impl Fn(&DockerError) -> Ended,
+) -> Result<(), Ended> {
+    let mut output = work.unless_stopped(pull).await?.map_err(|error| words(&error))?;
     let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     let mut said = Instant::now();
     while let Some(item) = work.unless_stopped(output.next()).await? {
-        let item = item.map_err(words)?;
+        let item = item.map_err(|error| words(&error))?;
         match (item.bytes, item.layer) {
             (Some(bytes), Some(layer)) => {
                 layers.insert(layer, bytes);

@@ -14,6 +14,7 @@ mod layers;
 mod network;
 mod operate;
 mod ports;
+mod registry;
 mod remove;
 mod run;
 mod secrets;
@@ -148,9 +149,14 @@ pub const FAULT_POINTS: &[&str] = &[
     "agent.image.pull.tagged",
     "agent.image.pull.finished-journalled",
     "agent.image.copy.accepted",
+    "agent.image.copy.pulled",
     "agent.image.copy.fetched",
     "agent.image.copy.loaded",
     "agent.image.copy.finished-journalled",
+    "agent.image.push.accepted",
+    "agent.image.push.tagged",
+    "agent.image.push.pushed",
+    "agent.image.push.finished-journalled",
     "agent.image.delete.accepted",
     "agent.image.delete.removed",
     "agent.image.delete.finished-journalled",

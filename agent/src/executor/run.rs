@@ -3,8 +3,8 @@
 
 use super::keys::Keys;
 use super::table::{Held, Reason, State, Stop, Table};
-use super::work::{Work, failed, fault, kind, note_path};
-use super::{Ended, Settings, container, converge, copy, exec, image, network, operate, remove, update};
+use super::work::{Work, fault, kind, note_path};
+use super::{Ended, Settings, container, converge, copy, exec, image, network, operate, registry, remove, update};
 use crate::journal::spool::Spool;
 use crate::journal::{Accepted, Entry, Journal};
 use crate::tasks::Tasks;
@@ -388,7 +388,7 @@ impl Inner {
             Command::BuildImage(c) => image::build(work, c).await,
             Command::PullImage(c) => image::pull(work, c).await,
             Command::CopyImage(c) => copy::copy(work, c).await,
-            Command::PushImage(_) => Err(failed(FailureKind::Unsupported, "this agent knows no registry")),
+            Command::PushImage(c) => registry::push(work, c).await,
             Command::RemoveImage(c) => remove::image(work, c).await,
             Command::RemoveUser(c) => network::remove_user(work, c).await,
         };
@@ -407,7 +407,6 @@ impl Inner {
 
     /// Takes back what an attempt of an earlier life of the agent left and no later job would.
     async fn undo_interrupted(&self, held: &Held) {
-        let Command::PullImage(command) = &held.accepted.command else { return };
         let work = Work {
             settings: &self.settings,
             table: &self.table,
@@ -418,8 +417,15 @@ impl Inner {
             stop: &held.stop,
             kind: kind(&held.accepted.command),
         };
-        if tokio::time::timeout(UNDO, image::undo_pull(&work, command)).await.is_err() {
-            tracing::warn!(job = %work.attempt.job, "what an interrupted pull left could not be taken back in time");
+        let undo = async {
+            match &held.accepted.command {
+                Command::PullImage(command) => image::undo_pull(&work, command).await,
+                Command::CopyImage(_) | Command::PushImage(_) => registry::undo(&work).await,
+                _ => {}
+            }
+        };
+        if tokio::time::timeout(UNDO, undo).await.is_err() {
+            tracing::warn!(job = %work.attempt.job, "what an interrupted job left could not be taken back in time");
         }
     }
 
@@ -440,7 +446,12 @@ impl Inner {
                     true
                 }
                 (Command::CopyImage(_), Err(ended), reason) => {
+                    registry::undo(work).await;
                     copy::undo(work, ended, reason).await;
+                    true
+                }
+                (Command::PushImage(_), Err(_), _) => {
+                    registry::undo(work).await;
                     true
                 }
                 _ => true,

@@ -9,7 +9,7 @@ use dockerforge_agent::journal;
 use dockerforge_agent::policy::Policy;
 use dockerforge_agent::tasks::Tasks;
 use dockerforge_protocol::command::{BuildImage, Command, ContextRef, CreateContainer, local_tag};
-use dockerforge_protocol::enrolment::SuppliedImage;
+use dockerforge_protocol::enrolment::{RegistryLogin, SuppliedImage, SuppliedRegistry};
 use dockerforge_protocol::ids::{ClusterId, ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::message::Assign;
 use dockerforge_protocol::report::{Attempt, Outcome};
@@ -20,8 +20,14 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
+/// By which Docker makes itself known to the registry.
+pub const REGISTRY_TOKEN: &str = "registry-token-that-nobody-sees";
+
 /// Contexts of a few bytes, some secrets, and an image of another host.
 struct Given(Result<&'static str, &'static str>, Values, Option<Elsewhere>);
+
+/// A repository in the registry, and the digest there once it is.
+pub type InRegistry = (String, Option<String>);
 
 /// An image on another host, and what happens on its way from there.
 #[derive(Clone)]
@@ -32,6 +38,8 @@ pub struct Elsewhere {
     pub mishaps: Arc<Mutex<VecDeque<Mishap>>>,
     /// Which parts were asked for, and from where on.
     pub asked: Arc<Mutex<Vec<(String, u64)>>>,
+    /// Where in the registry the coordinator says that it is, if anywhere.
+    pub registry: Arc<Mutex<Option<InRegistry>>>,
 }
 
 /// What may happen to a part of an image on its way.
@@ -49,7 +57,8 @@ impl Elsewhere {
     pub fn with(layers: &[&[u8]]) -> Self {
         let engine = FakeEngine::default();
         let docker_id = engine.add_layered("elsewhere:1", layers);
-        Self { engine, docker_id, mishaps: Arc::default(), asked: Arc::default() }
+        let (mishaps, asked, registry) = Default::default();
+        Self { engine, docker_id, mishaps, asked, registry }
     }
 
     fn blob(&self, digest: &str, from: u64) -> Result<(u64, ContextStream), SupplyError> {
@@ -89,7 +98,14 @@ impl Supplies for Given {
 
     fn image(&self, _: JobId) -> BoxFuture<'_, Result<SuppliedImage, SupplyError>> {
         let known = self.2.as_ref().ok_or_else(|| SupplyError("no such image".to_owned()));
-        let image = known.map(|image| SuppliedImage { docker_id: image.docker_id.clone(), registry: None });
+        let image = known.map(|image| {
+            let registry = image.registry.lock().unwrap().clone().map(|(repository, digest)| SuppliedRegistry {
+                repository,
+                digest,
+                login: RegistryLogin::Token { token: REGISTRY_TOKEN.to_owned() },
+            });
+            SuppliedImage { docker_id: image.docker_id.clone(), registry }
+        });
         std::future::ready(image).boxed()
     }
 

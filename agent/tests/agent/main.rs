@@ -13,6 +13,7 @@ mod host;
 mod images;
 mod operations;
 mod peer;
+mod registry;
 mod secrets;
 mod sessions;
 mod streams;

@@ -1,5 +1,6 @@
 //! An image: built on a host from a Dockerfile and a context, or pulled there by reference.
 
+use super::registry::InRegistry;
 use super::{Kind, Refusal, Timestamp};
 use dockerforge_protocol::command::ContextRef;
 use dockerforge_protocol::ids::{ConfigurationId, ContainerId, HostId, ImageId, JobId, UserId};
@@ -29,6 +30,8 @@ pub struct Image {
     pub revision: u64,
     /// Docker's id of it, as the host that made it told: whatever any other host says, this is the image.
     pub docker_id: Option<String>,
+    /// Where it is in the registry, or was to be.
+    pub registry: Option<InRegistry>,
 }
 
 /// On which hosts an image is to be, beside the one that makes it.

@@ -19,6 +19,7 @@ pub mod placement;
 pub mod precondition;
 pub mod quota;
 pub mod rate;
+pub mod registry;
 pub mod share;
 pub mod template;
 pub mod user;

@@ -12,6 +12,7 @@ use super::upload::is_archive;
 use super::values::{label_filter, labels, parse_labels, wait};
 use crate::access::{Administer, Read, Write};
 use crate::domain::image::{Image, ImageSource, Recipe, Spread};
+use crate::domain::registry::InRegistry;
 use crate::service::images::{Claim, Filter, NewImage, Placed, Standing};
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
@@ -90,6 +91,9 @@ pub struct ImageBody {
     pub labels: BTreeMap<String, String>,
     /// On which hosts it is.
     pub hosts: Vec<PresenceBody>,
+    /// Where it is in the registry, once it is there; for the image's owner.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub registry: Option<InRegistryBody>,
     /// When it was asked for.
     #[schema(value_type = s::Time)]
     pub created_at: String,
@@ -118,6 +122,21 @@ pub struct SourceBody {
     /// SHA-256 of the context in its canonical form.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub context_sha256: Option<String>,
+}
+
+/// An image in the registry that hosts have it from.
+#[derive(Serialize, ToSchema)]
+pub struct InRegistryBody {
+    /// The registry and the name in it.
+    pub repository: String,
+    /// The digest of its manifest, `sha256:…`.
+    pub digest: String,
+}
+
+impl InRegistryBody {
+    fn of(there: &InRegistry) -> Option<Self> {
+        Some(Self { repository: there.repository.clone(), digest: there.digest.clone()? })
+    }
 }
 
 /// An image on a host.
@@ -165,7 +184,7 @@ impl PresenceBody {
 
 impl ImageBody {
     fn of(placed: &Placed) -> Self {
-        let Image { id, name, state, public, source, labels: own, created_at, .. } = &placed.image;
+        let Image { id, name, state, public, source, labels: own, created_at, registry, .. } = &placed.image;
         let source = match source {
             ImageSource::Reference(reference) => SourceBody {
                 kind: "reference",
@@ -192,6 +211,7 @@ impl ImageBody {
             source,
             labels: labels(own),
             hosts: placed.hosts.iter().map(PresenceBody::of).collect(),
+            registry: registry.as_ref().and_then(InRegistryBody::of),
             created_at: created_at.to_string(),
         }
     }

@@ -83,7 +83,7 @@ fn load(
     Authority::from_parts(cluster, key, der.clone(), pem)
 }
 
-fn parse_key(path: &Path, pem: &str) -> Result<KeyPair, PkiError> {
+pub(super) fn parse_key(path: &Path, pem: &str) -> Result<KeyPair, PkiError> {
     KeyPair::from_pem(pem).map_err(|source| PkiError::KeyUnusable { path: path.to_owned(), source })
 }
 
@@ -91,7 +91,7 @@ fn failed<'a>(step: &'static str, path: &'a Path) -> impl FnOnce(std::io::Error)
     move |source| PkiError::File { step, path: path.to_owned(), source }
 }
 
-fn read(path: &Path) -> Result<Option<String>, PkiError> {
+pub(super) fn read(path: &Path) -> Result<Option<String>, PkiError> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(Some(text)),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -99,14 +99,14 @@ fn read(path: &Path) -> Result<Option<String>, PkiError> {
     }
 }
 
-fn refuse_exposed(path: &Path) -> Result<(), PkiError> {
+pub(super) fn refuse_exposed(path: &Path) -> Result<(), PkiError> {
     let mode = std::fs::metadata(path).map_err(failed("read", path))?.permissions().mode() & 0o777;
     let open_to_others = mode & 0o077 != 0;
     if open_to_others { Err(PkiError::KeyExposed { path: path.to_owned(), mode }) } else { Ok(()) }
 }
 
 /// Writes a file whole or not at all, durably.
-fn write(dir: &Path, path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
+pub(super) fn write(dir: &Path, path: &Path, text: &str, mode: u32) -> Result<(), PkiError> {
     let mut new = path.as_os_str().to_owned();
     new.push(".new");
     let new = PathBuf::from(new);

@@ -1,4 +1,4 @@
-//! The cluster's own certificate authority and the TLS of the agent port. `app` loads the [`Authority`] at start and
+//! The cluster's own certificate authority, the TLS of the agent port, and the key of tokens for the registry. `app` loads the [`Authority`] at start and
 //! hands [`ServerTls`] to the hub's listener; enrolment and renewal call [`Authority::issue_agent`].
 //!
 //! What must hold: a certificate says only what the coordinator wrote (nothing of a signing request but its public
@@ -10,10 +10,12 @@ mod authority;
 mod files;
 mod peer;
 mod tls;
+mod tokens;
 
 pub use authority::{Authority, IssuedCertificate, csr_public_key_sha256};
 pub use peer::{Peer, PeerError};
 pub use tls::{Conversation, ServerTls};
+pub use tokens::{CERTIFICATE as TOKEN_CERTIFICATE, TokenKey};
 
 use std::path::PathBuf;
 
@@ -102,6 +104,12 @@ pub enum PkiError {
         /// Which file.
         path: PathBuf,
     },
+    /// The key cannot sign tokens: it is of another kind.
+    #[error("{} holds no key for ECDSA with P-256", .0.display())]
+    TokenKey(PathBuf),
+    /// A token could not be signed.
+    #[error("a token could not be signed: the system gives no random numbers")]
+    Sign,
     /// The TLS library does not take what was made.
     #[error("the TLS configuration of the agent port is refused")]
     Tls(#[source] rustls::Error),

@@ -5,12 +5,14 @@
 mod conductor;
 mod examine;
 mod reaper;
+mod registry;
 mod settle;
 mod signals;
 
 pub use conductor::run as run_conductor;
 pub use examine::examine;
 pub use reaper::{Config as ReaperConfig, run as run_reaper};
+pub use registry::push_first;
 pub use settle::{apply, settle};
 pub use signals::{JobWatch, Signals};
 

@@ -57,6 +57,7 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
             image::made(conn, job, id, ending, now).await?;
         }
         (JobKind::ImageCopy, Subject::Image(id)) => image::copied(conn, job, id, ending, now).await?,
+        (JobKind::ImagePush, Subject::Image(id)) => image::pushed(conn, job, id, ending, now).await?,
         (JobKind::UserRemove, Subject::User(user)) => {
             if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
                 store::placement::remove_tenant(conn, host, user).await?;

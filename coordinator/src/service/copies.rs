@@ -5,10 +5,11 @@ use super::{Result, Services, supplies};
 use crate::domain::image::{Image, ImageOnHost, Way};
 use crate::domain::job::{Job, JobKind, JobState, Subject};
 use crate::queue::{self, Request};
+use crate::registry::Doing;
 use crate::relay::{Event, Lost, Reader};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, CopyImage, PullImage};
-use dockerforge_protocol::enrolment::SuppliedImage;
+use dockerforge_protocol::enrolment::{SuppliedImage, SuppliedRegistry};
 use dockerforge_protocol::ids::{HostId, ImageId, JobId};
 use dockerforge_protocol::stream::{BlobRequest, Piece, StreamEnd, StreamRequest};
 use jiff::SignedDuration;
@@ -55,8 +56,40 @@ impl Services {
         let mut conn = self.store.read().await?;
         let job = supplies::in_work(&mut conn, serial, host, job).await?;
         let Some(id) = job.as_ref().and_then(image_of) else { return Ok(None) };
-        let image = store::images::find(&mut conn, id).await?;
-        Ok(image.and_then(|image| image.docker_id).map(|docker_id| SuppliedImage { docker_id, registry: None }))
+        let Some(image) = store::images::find(&mut conn, id).await? else { return Ok(None) };
+        let Some(docker_id) = image.docker_id.clone() else { return Ok(None) };
+        let doing = match job.and_then(|job| job.command) {
+            Some(Command::PushImage(_)) => Some(Doing::Push),
+            Some(Command::CopyImage(_)) => Some(Doing::Pull),
+            _ => None,
+        };
+        let registry = match doing {
+            Some(doing) => self.right_to(&mut conn, &image, doing, host).await?,
+            None => None,
+        };
+        Ok(Some(SuppliedImage { docker_id, registry }))
+    }
+
+    /// What opens an image's place in the registry to a host, where there is a registry and the host may use it.
+    async fn right_to(
+        &self,
+        conn: &mut Conn,
+        image: &Image,
+        doing: Doing,
+        host: HostId,
+    ) -> Result<Option<SuppliedRegistry>> {
+        let Some(registry) = &self.registry else { return Ok(None) };
+        let place = registry.place();
+        let repository = place.repository(image.id);
+        let there = image.registry.as_ref().filter(|there| there.repository == repository);
+        let digest = there.and_then(|there| there.digest.clone()).filter(|_| doing == Doing::Pull);
+        let asked = store::registry::parties(conn, &[host]).await?;
+        let may = asked.first().is_some_and(|host| place.opening.is_for(host.admin));
+        if there.is_none() || !may || (doing == Doing::Pull && digest.is_none()) {
+            return Ok(None);
+        }
+        let login = registry.login(&repository, doing, &host.to_string(), crate::clock::now())?;
+        Ok(Some(SuppliedRegistry { repository, digest, login }))
     }
 
     /// A part of that image from this byte on, from another host that has it; none where no such host can be reached.
@@ -119,9 +152,15 @@ pub(super) async fn obtain(conn: &mut Conn, image: &Image, way: Way, host: HostI
     if let Some(job) = under_way.filter(|job| job.state != JobState::Cancelling) {
         return Ok(job.id);
     }
+    let copies = way == Way::Copy;
     let request = request(image, way, host, None);
     store::images::set_presence(conn, &ImageOnHost::on_its_way(image.id, host, request.id, now)).await?;
-    Ok(queue::enqueue_following(conn, request, now).await?)
+    let job = queue::enqueue_following(conn, request, now).await?;
+    if copies {
+        let presence = store::images::presence(conn, &[image.id]).await?;
+        queue::push_first(conn, image, &presence, &[(job, host)], now).await?;
+    }
+    Ok(job)
 }
 
 /// Asks for an image on one more host once the job that makes it has ended; counts among what its user may ask.

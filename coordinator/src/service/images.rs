@@ -126,7 +126,7 @@ impl Services {
             store::images::get_visible(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
         let hosts = store::images::presence(&mut conn, &[id]).await?;
         let hosts = shown(&mut conn, permit, std::slice::from_ref(&image), hosts).await?;
-        Ok(Placed { image, hosts })
+        Ok(Placed { image: as_told(image, permit), hosts })
     }
 
     /// A page of images.
@@ -142,7 +142,7 @@ impl Services {
         let all = shown(&mut conn, permit, &images, all).await?;
         let placed = |image: Image| {
             let hosts = all.iter().filter(|standing| standing.presence.image == image.id).cloned().collect();
-            Placed { image, hosts }
+            Placed { image: as_told(image, permit), hosts }
         };
         Ok(found.with(images.into_iter().map(placed).collect()))
     }
@@ -161,6 +161,14 @@ impl Services {
         self.signals.wake_conductor();
         Ok(job)
     }
+}
+
+/// Where it is in the registry is its owner's business.
+fn as_told(mut image: Image, permit: &Permit<Read>) -> Image {
+    if image.user != permit.user() {
+        image.registry = None;
+    }
+    image
 }
 
 /// Where an image is on others' hosts is their owners' business, and how it comes to one its own user's.
@@ -295,6 +303,7 @@ async fn create(
         created_at: now,
         revision: 1,
         docker_id: None,
+        registry: None,
     };
     store::images::insert(conn, &image).await?;
     store::images::set_presence(conn, &ImageOnHost::on_its_way(image.id, host, job, now)).await?;

@@ -39,6 +39,7 @@ use crate::domain::precondition::Precondition;
 use crate::domain::{Kind, Refusal};
 use crate::pki::{Authority, PkiError};
 use crate::queue::{QueueError, Signals};
+use crate::registry::Registry;
 use crate::relay::Relay;
 use crate::riyic::{Riyic, RiyicError};
 use crate::store::{Conn, Store};
@@ -79,6 +80,8 @@ pub struct Services {
     pub streams: streams::OpenStreams,
     /// The tickets for terminals.
     pub tickets: tickets::Tickets,
+    /// The registry that hosts bring images to and have them from.
+    pub registry: Option<Arc<Registry>>,
 }
 
 /// Why a use case did not happen.

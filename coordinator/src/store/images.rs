@@ -2,10 +2,11 @@
 
 use super::pages::{self, Condition, List, Value};
 use super::rows::{document, json, text, time, unsigned, word};
-use super::{Conn, StoreError, is_postgres, labels, micros, on};
+use super::{Conn, StoreError, is_postgres, labels, micros, on, registry};
 use crate::domain::Kind;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, MadeOf, PresenceState, Recipe};
 use crate::domain::page::{Found, Page};
+use crate::domain::registry::InRegistry;
 use dockerforge_protocol::command::ContextRef;
 use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::spec::Labels;
@@ -31,6 +32,8 @@ struct ImageRow {
     configuration_version: Option<i64>,
     revision: i64,
     docker_id: Option<String>,
+    registry_repository: Option<String>,
+    registry_digest: Option<String>,
 }
 
 impl TryFrom<ImageRow> for Image {
@@ -64,6 +67,7 @@ impl TryFrom<ImageRow> for Image {
             created_at: time("images.created_at", row.created_at)?,
             revision: unsigned("images.revision", row.revision)?,
             docker_id: row.docker_id,
+            registry: row.registry_repository.map(|repository| InRegistry { repository, digest: row.registry_digest }),
         })
     }
 }
@@ -98,7 +102,8 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, user_id, name, state, public, reference, context_sha256, context_size, dockerfile, build_args, ",
-            "no_cache, labels, created_at, configuration_id, configuration_version, revision, docker_id FROM images ",
+            "no_cache, labels, created_at, configuration_id, configuration_version, revision, docker_id, ",
+            "registry_repository, registry_digest FROM images ",
             $rest
         )
     };
@@ -189,6 +194,30 @@ pub async fn set_made(conn: &mut Conn, id: ImageId, docker_id: &str) -> Result<(
     Ok(())
 }
 
+/// An image is to be in the registry, under this name; what it was under another is forgotten.
+pub async fn set_repository(conn: &mut Conn, id: ImageId, repository: &str) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE images SET registry_repository = $2, registry_digest = NULL WHERE id = $1")
+        .bind(id.uuid())
+        .bind(repository)
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
+/// An image is in the registry, under this digest.
+pub async fn set_pushed(conn: &mut Conn, id: ImageId, digest: &str) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query(
+        "UPDATE images SET registry_digest = $2 WHERE id = $1 AND registry_repository IS NOT NULL"
+    )
+    .bind(id.uuid())
+    .bind(digest)
+    .execute(c)
+    .await?
+    .rows_affected());
+    Ok(())
+}
+
 /// Which images a list is of.
 #[derive(Debug, Clone, Default)]
 pub struct Filter {
@@ -248,8 +277,9 @@ pub async fn set_state(conn: &mut Conn, id: ImageId, state: ImageState) -> Resul
     Ok(())
 }
 
-/// Removes the row of an image, and where it was.
+/// Removes the row of an image, and where it was; from the registry it goes later.
 pub async fn remove(conn: &mut Conn, id: ImageId) -> Result<(), StoreError> {
+    registry::abandon(conn, id).await?;
     for sql in [
         "DELETE FROM image_hosts WHERE image_id = $1",
         "DELETE FROM labels WHERE resource_id = $1",

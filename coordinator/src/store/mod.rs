@@ -23,6 +23,7 @@ pub mod placement;
 mod postgres;
 pub mod quotas;
 pub mod records;
+pub mod registry;
 pub mod revisions;
 mod rows;
 pub mod secrets;

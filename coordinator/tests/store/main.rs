@@ -15,6 +15,7 @@ mod grants;
 mod lists;
 mod placement;
 mod queue;
+mod registry;
 mod retention;
 mod share;
 mod tenancy;

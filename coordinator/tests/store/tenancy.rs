@@ -27,6 +27,7 @@ pub fn image(owner: UserId, public: bool) -> Image {
         created_at: clock::now(),
         revision: 1,
         docker_id: None,
+        registry: None,
     }
 }
 

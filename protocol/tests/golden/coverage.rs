@@ -92,6 +92,7 @@ variants! {
         FailureKind::ImageInUse => "ImageInUse", FailureKind::BuildFailed => "BuildFailed",
         FailureKind::ConvergeFailed => "ConvergeFailed", FailureKind::SourceUnavailable => "SourceUnavailable",
         FailureKind::ImageCorrupt => "ImageCorrupt", FailureKind::RegistryRefused => "RegistryRefused",
+        FailureKind::RegistryUnavailable => "RegistryUnavailable",
         FailureKind::ContainerNotFound => "ContainerNotFound",
         FailureKind::ContainerNotRunning => "ContainerNotRunning", FailureKind::OutcomeUnknown => "OutcomeUnknown",
         FailureKind::ContextUnavailable => "ContextUnavailable",

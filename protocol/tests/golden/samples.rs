@@ -423,7 +423,7 @@ pub fn from_agent() -> Vec<(String, FromAgent)> {
 }
 
 /// Every way to fail; `coverage` notices when one is missing.
-const FAILURES: [FailureKind; 23] = [
+const FAILURES: [FailureKind; 24] = [
     FailureKind::DockerUnavailable,
     FailureKind::DockerTimeout,
     FailureKind::DockerRefused,
@@ -431,6 +431,7 @@ const FAILURES: [FailureKind; 23] = [
     FailureKind::SourceUnavailable,
     FailureKind::ImageCorrupt,
     FailureKind::RegistryRefused,
+    FailureKind::RegistryUnavailable,
     FailureKind::ImageInUse,
     FailureKind::ContainerNotFound,
     FailureKind::ContainerNotRunning,

@@ -34,7 +34,15 @@ const HOMES: &[(&str, &[&str])] = &[
             "agent/src/main.rs",
         ],
     ),
-    ("reqwest", &["coordinator/src/cli/", "coordinator/src/riyic.rs", "coordinator/src/webhooks/"]),
+    (
+        "reqwest",
+        &[
+            "coordinator/src/cli/",
+            "coordinator/src/registry/client.rs",
+            "coordinator/src/riyic.rs",
+            "coordinator/src/webhooks/",
+        ],
+    ),
     ("indicatif", &["coordinator/src/cli/"]),
     ("figment", &["coordinator/src/config", "agent/src/config", "agent/src/policy.rs"]),
 ];

@@ -44,6 +44,7 @@ mod placement;
 mod pool_builds;
 mod provision;
 mod quotas;
+mod registry;
 mod riyic;
 mod secrets;
 mod specs;

@@ -3,9 +3,10 @@
 use super::world::{gather, missing};
 use super::{FakeEngine, World};
 use crate::docker::transfer::Transfer;
-use crate::docker::{Call, ContextStream, DockerError, Events, Image, LabelMap, Output};
+use crate::docker::{Call, ContextStream, DockerError, Engine, Events, Image, LabelMap, Output};
 use bytes::Bytes;
-use futures_util::FutureExt;
+use dockerforge_protocol::enrolment::RegistryLogin;
+use futures_util::{FutureExt, StreamExt};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -126,5 +127,66 @@ impl Transfer for FakeEngine {
             Ok(Box::pin(futures_util::stream::empty()) as Events<Output>)
         }
         .boxed()
+    }
+
+    fn image_push<'a>(
+        &'a self,
+        repository: &'a str,
+        tag: &'a str,
+        login: &'a RegistryLogin,
+    ) -> Call<'a, Events<Output>> {
+        self.act("image push", repository, move |w| {
+            let name = format!("{repository}:{tag}");
+            w.logins.push(format!("push {}", by(login)));
+            let Some(id) = w.image(&name).map(|image| image.id.clone()) else { return missing(&name) };
+            let digest = digest(id.as_bytes());
+            let end = if let Some(message) = w.registry_says.clone() {
+                Err(DockerError::Refused { status: 0, message })
+            } else {
+                w.registry.insert(format!("{repository}@{digest}"), id);
+                Ok(Output { text: format!("{tag}: digest: {digest} size: 1"), ..Output::default() })
+            };
+            Ok(self.held_back(end))
+        })
+        .boxed()
+    }
+
+    fn image_fetch<'a>(
+        &'a self,
+        repository: &'a str,
+        digest: &'a str,
+        login: &'a RegistryLogin,
+    ) -> Call<'a, Events<Output>> {
+        async move {
+            {
+                let mut world = self.world();
+                world.logins.push(format!("pull {}", by(login)));
+                if let Some(message) = world.registry_says.clone() {
+                    return Err(DockerError::Refused { status: 500, message });
+                }
+            }
+            self.image_pull(repository, digest).await
+        }
+        .boxed()
+    }
+}
+
+impl FakeEngine {
+    /// The one item of a stream, once builds and pulls are not held.
+    fn held_back(&self, end: Result<Output, DockerError>) -> Events<Output> {
+        let mut held = self.held.subscribe();
+        futures_util::stream::once(async move {
+            let _ = held.wait_for(|held| !held).await;
+            end
+        })
+        .boxed()
+    }
+}
+
+fn by(login: &RegistryLogin) -> String {
+    match login {
+        RegistryLogin::Nothing => "nothing".to_owned(),
+        RegistryLogin::Password { name, .. } => format!("name {name}"),
+        RegistryLogin::Token { token } => format!("token {token}"),
     }
 }

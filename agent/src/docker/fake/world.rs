@@ -32,6 +32,10 @@ pub struct World {
     pub containers: BTreeMap<String, (Container, NewContainer, String)>,
     /// What registries have: reference → image id.
     pub registry: BTreeMap<String, String>,
+    /// What registries answer instead of giving or taking anything, in Docker's words.
+    pub registry_says: Option<String>,
+    /// How Docker made itself known to registries: `push` or `pull`, and by what.
+    pub logins: Vec<String>,
     /// The parts of images by their digests: configurations, and layers as Docker would save them.
     pub blobs: BTreeMap<String, Vec<u8>>,
     /// Every call, in order, with what it was about.

@@ -3,8 +3,9 @@
 use super::note;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Ending, Job, JobError, JobKind, JobState, Subject};
+use crate::domain::registry::is_digest;
 use crate::domain::{Kind, Timestamp};
-use crate::queue::{QueueError, Request, enqueue_following};
+use crate::queue::{QueueError, Request, enqueue_following, push_first};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, RemoveImage};
 use dockerforge_protocol::ids::{HostId, ImageId, JobId};
@@ -35,6 +36,7 @@ pub(super) async fn made(
             store::images::set_presence(conn, &presence).await?;
             if known == Some(ImageState::Pending) {
                 store::images::set_made(conn, id, docker_id).await?;
+                push_before_copies(conn, id, now).await?;
             }
             note(conn, job, "image.created", Kind::Image, id.uuid(), now).await
         }
@@ -50,6 +52,38 @@ pub(super) async fn made(
         Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
             drop_copies(conn, job, id, now).await?;
             delete(conn, job, id, host, now).await
+        }
+    }
+}
+
+/// The copies that waited for an image to be made wait until it is in the registry, where there is one.
+async fn push_before_copies(conn: &mut Conn, id: ImageId, now: Timestamp) -> Result<(), QueueError> {
+    let Some(image) = store::images::find(conn, id).await? else { return Ok(()) };
+    let presence = store::images::presence(conn, &[id]).await?;
+    let open = store::jobs::open_about(conn, Subject::Image(id)).await?;
+    let copies = open.iter().filter(|job| job.kind == JobKind::ImageCopy && job.state == JobState::Queued);
+    let copies: Vec<_> = copies.filter_map(|job| Some((job.id, job.host?))).collect();
+    push_first(conn, &image, &presence, &copies, now).await
+}
+
+/// A push to the registry ended. Whatever came of it, the copies that waited for it go on.
+pub(super) async fn pushed(
+    conn: &mut Conn,
+    job: &Job,
+    id: ImageId,
+    ending: &Ending,
+    now: Timestamp,
+) -> Result<(), QueueError> {
+    if store::images::get(conn, job.user, id).await?.is_none() {
+        return Ok(());
+    }
+    match ending {
+        Ending::Succeeded(Product::Pushed { digest }) if is_digest(digest) => {
+            store::images::set_pushed(conn, id, digest).await?;
+            note(conn, job, "image.pushed", Kind::Image, id.uuid(), now).await
+        }
+        Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
+            note(conn, job, "image.not_pushed", Kind::Image, id.uuid(), now).await
         }
     }
 }

@@ -75,8 +75,10 @@ async fn waiting(conn: &mut Conn, host: HostId, lane: Lane, now: Timestamp) -> R
         // A program that runs in a container keeps nobody from stopping it.
         "AND (o.kind <> 'container.exec' OR o.state = 'queued')) AND ",
         not_held_back!(),
-        // What waits for a converge needs what that one makes.
-        " AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.id = q.after_id AND (a.ended_at IS NULL ",
+        // What is to be had from the registry can be had without it, too, where the host that pushes it fell silent; what waits for
+        // a converge needs what that one makes.
+        " AND NOT EXISTS (SELECT 1 FROM jobs a WHERE a.id = q.after_id ",
+        "AND ((a.ended_at IS NULL AND NOT (a.kind = 'image.push' AND a.state = 'unknown')) ",
         "OR (a.kind = 'container.converge' AND a.state <> 'succeeded'))) ",
         "ORDER BY q.id LIMIT 1) FROM waiting w WHERE w.user_id IS NOT NULL"
     );
