@@ -193,6 +193,8 @@ pub struct NewContainer {
     pub ports: Vec<(u16, PortProtocol, u16)>,
     /// Volume name, path in the container, whether read-only.
     pub volumes: Vec<(String, String, bool)>,
+    /// Whether nothing of the image is copied into volumes that are empty, as Docker does otherwise.
+    pub keep_volumes: bool,
     /// Billionths of a processor.
     pub nano_cpus: Option<i64>,
     /// Bytes of memory; no swap on top.

@@ -1,9 +1,9 @@
-//! What an image is brought from one Docker Engine to another with. Called by `exports` and by the executor.
+//! What images and volumes are brought from one Docker Engine to another with. Called by `exports`, `volumes` and the executor.
 
 use super::{Call, ContextStream, Events, Output};
 use bytes::Bytes;
 
-/// The part of a Docker Engine that gives images away and takes them in.
+/// The part of a Docker Engine that gives away what it has, and takes in what others have.
 pub trait Transfer: Send + Sync + 'static {
     /// Docker's ids of all images that are more than a step of another.
     fn image_ids(&self) -> Call<'_, Vec<String>>;
@@ -13,4 +13,9 @@ pub trait Transfer: Send + Sync + 'static {
     /// Takes images in from such an archive, in which the files of layers that the host has, on the same layers below them, may be
     /// missing. The end of the stream without an error is success.
     fn image_load(&self, archive: ContextStream) -> Call<'_, Events<Output>>;
+    /// A folder in a container, whether it runs or not, as an archive (tar) in which all is in one folder of that name. Dropping
+    /// the stream ends it.
+    fn container_pack<'a>(&'a self, id: &'a str, folder: &'a str) -> Call<'a, Events<Bytes>>;
+    /// Unpacks an archive of whatever size into a folder in a container: as long as something comes it has no deadline.
+    fn container_fill<'a>(&'a self, id: &'a str, folder: &'a str, archive: ContextStream) -> Call<'a, ()>;
 }

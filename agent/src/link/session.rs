@@ -9,7 +9,7 @@ use crate::dial::{DialError, connect};
 use crate::identity::IdentityError;
 use crate::streams::{Outgoing, Streams};
 use dockerforge_protocol::codec::{CodecError, MAX_FRAME, decode, encode};
-use dockerforge_protocol::command::IMAGE_COPIES;
+use dockerforge_protocol::command::{CONTAINER_MOVES, IMAGE_COPIES};
 use dockerforge_protocol::enrolment::SESSION_PATH;
 use dockerforge_protocol::handshake::{Hello, Refused, SUPPORTED, Verdict, Welcome};
 use dockerforge_protocol::inventory::Heartbeat;
@@ -152,7 +152,7 @@ async fn open(link: &Link) -> Result<Socket, End> {
 /// What this agent can beside what its version says. In tests it may be an older one.
 fn features() -> Vec<String> {
     fail::fail_point!("agent.link.features", |_| vec![FEATURE.to_owned()]);
-    [FEATURE, HOST_ACCESS_FEATURE, IMAGE_COPIES].map(str::to_owned).to_vec()
+    [FEATURE, HOST_ACCESS_FEATURE, IMAGE_COPIES, CONTAINER_MOVES].map(str::to_owned).to_vec()
 }
 
 async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Result<Welcome, End> {

@@ -1,11 +1,15 @@
 //! [`Transfer`] on a real Docker Engine.
 
-use super::{QUICK, UnixEngine, convert};
+use super::{CLIENT_SECONDS, QUICK, UnixEngine, convert};
 use crate::docker::transfer::Transfer;
 use crate::docker::{Call, ContextStream, Events, Output};
 use bollard::query_parameters as query;
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use std::time::Duration;
+
+/// What is bounded by its job alone, and by what it reads.
+const ENDLESS: Duration = Duration::from_secs(CLIENT_SECONDS);
 
 impl Transfer for UnixEngine {
     fn image_ids(&self) -> Call<'_, Vec<String>> {
@@ -45,6 +49,24 @@ impl Transfer for UnixEngine {
                 }
             }))
         }
+        .boxed()
+    }
+
+    fn container_pack<'a>(&'a self, id: &'a str, folder: &'a str) -> Call<'a, Events<Bytes>> {
+        async move {
+            let client = self.client("container pack").await?;
+            let options = query::DownloadFromContainerOptions { path: folder.to_owned() };
+            let archive = client.download_from_container(id, Some(options));
+            Ok(archive.map(|item| item.map_err(|e| convert::error("container pack", e))).boxed())
+        }
+        .boxed()
+    }
+
+    fn container_fill<'a>(&'a self, id: &'a str, folder: &'a str, archive: ContextStream) -> Call<'a, ()> {
+        let options = query::UploadToContainerOptions { path: folder.to_owned(), ..Default::default() };
+        self.call("container fill", ENDLESS, move |d| async move {
+            d.upload_to_container(id, Some(options), bollard::body_try_stream(archive)).await
+        })
         .boxed()
     }
 }
