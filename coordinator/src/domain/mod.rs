@@ -12,6 +12,7 @@ pub mod host_access;
 pub mod image;
 pub mod job;
 pub mod log_position;
+pub mod moves;
 pub mod page;
 pub mod placement;
 pub mod precondition;

@@ -21,6 +21,7 @@ mod images;
 mod job_log;
 mod jobs;
 pub mod listener;
+mod moves;
 mod operations;
 pub mod ops;
 mod problems;
@@ -149,6 +150,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(operations::restart))
         .routes(routes!(operations::exec))
         .routes(routes!(converge::converge))
+        .routes(routes!(moves::relocate))
         .routes(routes!(streams::logs))
         .routes(routes!(streams::stats))
         .routes(routes!(terminal::open))

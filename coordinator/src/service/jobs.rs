@@ -116,6 +116,10 @@ async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId, seen: &Preco
 /// What the coordinator carries out by means of others goes on, and so does a deletion that has begun, or that cleans up
 /// behind a creation: a container that is half gone cannot be meant to run.
 async fn cancellable(conn: &mut Conn, job: &Job) -> Result<bool> {
+    // A container that moves is where it was until it has arrived.
+    if job.kind == JobKind::ContainerMove {
+        return Ok(true);
+    }
     if job.kind.is_conducted() || job.parent.is_some() {
         return Ok(false);
     }

@@ -11,6 +11,7 @@ pub mod hosts;
 pub mod idempotency;
 pub mod images;
 pub mod jobs;
+pub mod moves;
 pub mod operations;
 pub mod ops;
 mod placement;

@@ -36,6 +36,7 @@ impl Services {
         let Some(job) = in_work(&mut conn, serial, host, job).await? else { return Ok(None) };
         let (id, secrets) = match job.command {
             Some(Command::CreateContainer(create)) => (create.container, create.spec.secrets),
+            Some(Command::ReceiveContainer(receive)) => (receive.create.container, receive.create.spec.secrets),
             Some(Command::RecreateContainer(recreate)) => (recreate.create.container, recreate.create.spec.secrets),
             Some(Command::ExecContainer(exec)) => {
                 let container = store::containers::get(&mut conn, exec.user, exec.container).await?;

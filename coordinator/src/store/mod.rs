@@ -16,6 +16,7 @@ pub mod images;
 pub mod jobs;
 mod labels;
 pub mod logs;
+pub mod moves;
 mod pages;
 pub mod placement;
 mod postgres;
