@@ -108,7 +108,10 @@ impl Carriers {
         let own = format!("df-carrier-{}-", self.life);
         for line in self.engine.container_list(&[self.ours(), labels::CARRIES.to_owned()]).await? {
             if !line.name.starts_with(&own) {
-                tracing::info!(container = line.id, "what an earlier life of the agent carried a volume with is removed");
+                tracing::info!(
+                    container = line.id,
+                    "what an earlier life of the agent carried a volume with is removed"
+                );
                 self.remove(&line.id).await?;
             }
         }

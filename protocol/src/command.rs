@@ -3,8 +3,8 @@
 
 use crate::ids::{ConfigurationId, ContainerId, ImageId, JobId, UserId};
 use crate::spec::{
-    AbsolutePath, ContainerSpec, EnvName, ImageRef, ResourceName, Resources, RestartPolicy, RunAs, argument_problems,
-    env_problems,
+    AbsolutePath, CONTAINER_MOVES, ContainerSpec, EnvName, IMAGE_COPIES, ImageRef, ResourceName, Resources,
+    RestartPolicy, RunAs, argument_problems, env_problems,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -265,9 +265,6 @@ pub struct RemoveContainer {
     pub volumes: bool,
 }
 
-/// The word in a hello by which an agent says that it can take in containers of other hosts, and give its own away.
-pub const CONTAINER_MOVES: &str = "container-moves";
-
 /// See [`Command::ReceiveContainer`]. What is in its volumes is asked of the coordinator while the job is in work
 /// ([`crate::enrolment::VOLUMES_PATH`]).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -337,9 +334,6 @@ pub struct PullImage {
     /// What to pull. An image of that reference that is on the host already is used where the registry has none.
     pub reference: ImageRef,
 }
-
-/// The word in a hello by which an agent says that it can bring images from host to host, and to and from a registry.
-pub const IMAGE_COPIES: &str = "image-copies";
 
 /// See [`Command::CopyImage`]. Where it is to be had, and what its content is, is asked of the coordinator while the job is
 /// in work ([`crate::enrolment::COPIES_PATH`]): when it was enqueued, the image may not have been built yet.

@@ -31,6 +31,8 @@ const PROGRESS: Duration = Duration::from_millis(500);
 const PIECE: usize = 256 * 1024;
 /// A block of a tar archive.
 const BLOCK: u64 = 512;
+/// Bytes at an archive's end: two blocks.
+const END: usize = 1024;
 
 /// What of an image's configuration is read here (Docker image specification 1.2).
 #[derive(Deserialize)]
@@ -173,7 +175,7 @@ async fn load(
         parts.push(Part::File(path));
         parts.push(Part::padding(size));
     }
-    parts.push(Part::Bytes(Bytes::from_static(&[0; 2 * BLOCK as usize])));
+    parts.push(Part::Bytes(Bytes::from_static(&[0; END])));
     let refused = |error: DockerError| Ended::Failed(failure(&error, FailureKind::DockerRefused));
     let mut output = work.unless_stopped(work.settings.engine.image_load(archive(parts))).await?.map_err(refused)?;
     while let Some(item) = work.unless_stopped(output.next()).await? {

@@ -66,6 +66,7 @@ pub(super) async fn fetch(
         };
         vain = if length(&part_of(work, digest)).await > before { 1 } else { vain + 1 };
         if vain >= TRIES {
+            work.progress("waiting for a host that has it", None);
             return Err(failed(FailureKind::SourceUnavailable, why));
         }
         tracing::debug!(job = %work.attempt.job, digest, why, "a part of an image is asked for again");

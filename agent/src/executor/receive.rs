@@ -207,12 +207,7 @@ async fn take_back(work: &Work<'_>, command: &DiscardContainer) -> Result<(), En
 }
 
 /// Removes what was received in vain; whether nothing of it is left. What another attempt goes on with stays.
-pub(super) async fn undo(
-    work: &Work<'_>,
-    command: &ReceiveContainer,
-    ended: &Ended,
-    reason: Option<Reason>,
-) -> bool {
+pub(super) async fn undo(work: &Work<'_>, command: &ReceiveContainer, ended: &Ended, reason: Option<Reason>) -> bool {
     let over = match ended {
         Ended::Failed(failure) => !failure.retryable(),
         Ended::Stopped => matches!(reason, Some(Reason::Cancelled | Reason::Deadline)),
@@ -221,8 +216,7 @@ pub(super) async fn undo(
         return true;
     }
     let create = &command.create;
-    let all =
-        DiscardContainer { container: create.container, user: create.user, received_by: work.attempt.job };
+    let all = DiscardContainer { container: create.container, user: create.user, received_by: work.attempt.job };
     match take_back(work, &all).await {
         Ok(()) => true,
         Err(error) => {

@@ -12,8 +12,8 @@ use dockerforge_protocol::command::{Command, ContextRef, labels};
 use dockerforge_protocol::enrolment::SuppliedImage;
 use dockerforge_protocol::ids::{JobId, UserId};
 use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Progress};
-use futures_util::future::BoxFuture;
 use dockerforge_protocol::spec::VolumeName;
+use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -48,11 +48,7 @@ pub trait Supplies: Send + Sync + 'static {
 
     /// What is in a volume of the container that a job receives, and after it its sum, of the host that the container leaves.
     /// The stream fails where it breaks off.
-    fn volume<'a>(
-        &'a self,
-        job: JobId,
-        volume: &'a VolumeName,
-    ) -> BoxFuture<'a, Result<ContextStream, SupplyError>>;
+    fn volume<'a>(&'a self, job: JobId, volume: &'a VolumeName) -> BoxFuture<'a, Result<ContextStream, SupplyError>>;
 }
 
 /// A node, and which of the texts in it are secrets.

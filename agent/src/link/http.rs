@@ -30,6 +30,8 @@ use std::time::Duration;
 
 /// Until the first byte of the answer.
 const ANSWER: Duration = Duration::from_secs(30);
+/// The same where another host has to save an image first.
+const SAVED: Duration = Duration::from_secs(30 * 60);
 /// Bytes of all secrets of one container, as JSON that escapes every character.
 const MAX_SECRETS: usize = 64 * 6 * MAX_SECRET;
 /// Bytes of a node and its secrets, as JSON in JSON.
@@ -85,7 +87,7 @@ impl Supplies for CoordinatorSupplies {
     ) -> BoxFuture<'a, Result<(u64, ContextStream), SupplyError>> {
         async move {
             let path = format!("{COPIES_PATH}/{job}/{digest}?from={from}");
-            let driven = self.get(&path, "a part of the image").await?;
+            let driven = self.get_within(SAVED, &path, "a part of the image").await?;
             let size = driven.body.size_hint().exact();
             let size = size.ok_or_else(|| SupplyError("a part of the image comes without its size".to_owned()))?;
             Ok((from + size, pieces(driven)))
@@ -93,11 +95,7 @@ impl Supplies for CoordinatorSupplies {
         .boxed()
     }
 
-    fn volume<'a>(
-        &'a self,
-        job: JobId,
-        volume: &'a VolumeName,
-    ) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {
+    fn volume<'a>(&'a self, job: JobId, volume: &'a VolumeName) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {
         async move { Ok(pieces(self.get(&format!("{VOLUMES_PATH}/{job}/{volume}"), "what is in the volume").await?)) }
             .boxed()
     }
@@ -127,6 +125,10 @@ impl CoordinatorSupplies {
 
     /// What the coordinator serves at a path to this host alone; `what` names it in errors.
     async fn get(&self, path: &str, what: &str) -> Result<Driven, SupplyError> {
+        self.get_within(ANSWER, path, what).await
+    }
+
+    async fn get_within(&self, patience: Duration, path: &str, what: &str) -> Result<Driven, SupplyError> {
         let failed =
             |error: &dyn std::error::Error| SupplyError(format!("{what} cannot be fetched: {}", crate::report(error)));
         let name = self.identity.server_name().map_err(|e| failed(&e))?;
@@ -149,7 +151,7 @@ impl CoordinatorSupplies {
                 _ = &mut connection => Ok((answer.await.map_err(|e| failed(&e))?, None)),
             }
         };
-        let (response, connection) = tokio::time::timeout(ANSWER, exchange).await.map_err(|e| failed(&e))??;
+        let (response, connection) = tokio::time::timeout(patience, exchange).await.map_err(|e| failed(&e))??;
         let status = response.status();
         let mut driven = Driven { body: response.into_body(), connection };
         if status == StatusCode::OK {

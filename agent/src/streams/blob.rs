@@ -4,12 +4,12 @@ use super::open::{Ended, refused};
 use super::{Settings, Stream};
 use crate::docker::DockerError;
 use dockerforge_protocol::command::local_tag;
-use dockerforge_protocol::stream::{BlobRequest, MAX_PIECE, Piece, StreamEnd, StreamRefusal};
+use dockerforge_protocol::stream::{BlobRequest, Piece, StreamEnd, StreamRefusal};
 use std::io::SeekFrom;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-/// Bytes in a piece: what holds them has to fit, too.
-const PIECE: usize = MAX_PIECE as usize - 1024;
+/// Bytes in a piece: with what holds them, at most [`dockerforge_protocol::stream::MAX_PIECE`].
+const PIECE: usize = 31 * 1024;
 /// Bytes that are read from the disk at once.
 const READ: usize = 16 * PIECE;
 

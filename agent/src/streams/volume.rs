@@ -28,8 +28,7 @@ pub(super) async fn run(settings: &Settings, stream: &Stream, request: &VolumeRe
         return Err(refuse(format!("the volume {name} is not ours")));
     }
     settings.carriers.sweep(request.container).await.map_err(|error| refused(&error))?;
-    let carried =
-        Carried { container: request.container, image: request.image, volume: name, read_only: true };
+    let carried = Carried { container: request.container, image: request.image, volume: name, read_only: true };
     let carrier = settings.carriers.carry(&carried).await.map_err(|error| refused(&error))?;
     let end = tokio::select! {
         end = give(settings, stream, request, &before, &carrier) => end,

@@ -57,7 +57,8 @@ impl Left {
             Some(Mishap::Altered) => whole[0] ^= 1,
             None => {}
         }
-        let pieces: Vec<_> = whole[..cut].chunks(7).map(|piece| Ok(Bytes::copy_from_slice(piece))).chain(broken).collect();
+        let pieces: Vec<_> =
+            whole[..cut].chunks(7).map(|piece| Ok(Bytes::copy_from_slice(piece))).chain(broken).collect();
         Ok(futures_util::stream::iter(pieces).boxed())
     }
 }
@@ -144,11 +145,7 @@ impl Supplies for Given {
         std::future::ready(known.and_then(|image| image.blob(digest, from))).boxed()
     }
 
-    fn volume<'a>(
-        &'a self,
-        _: JobId,
-        volume: &'a VolumeName,
-    ) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {
+    fn volume<'a>(&'a self, _: JobId, volume: &'a VolumeName) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {
         let known = self.3.as_ref().ok_or_else(|| SupplyError("no such volume".to_owned()));
         std::future::ready(known.and_then(|left| left.volume(volume))).boxed()
     }

@@ -5,13 +5,14 @@ use crate::bench::{Bench, Left, Mishap, Options, container};
 use crate::peer::{Peer, Running};
 use dockerforge_agent::docker::fake::{FakeEngine, Moment};
 use dockerforge_protocol::command::{
-    CONTAINER_MOVES, Command, CreateContainer, DiscardContainer, ReceiveContainer, ResumeContainer, StopContainer,
-    docker_name, local_tag, volume_name,
+    Command, CreateContainer, DiscardContainer, ReceiveContainer, ResumeContainer, StopContainer, docker_name,
+    local_tag, volume_name,
 };
 use dockerforge_protocol::ids::{ContainerId, ImageId, JobId, UserId};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::message::{Assign, FromAgent, ToAgent};
 use dockerforge_protocol::report::{Attempt, FailureKind, Outcome};
+use dockerforge_protocol::spec::CONTAINER_MOVES;
 use dockerforge_protocol::stream::{Piece, StreamEnd, StreamId, StreamRefusal, StreamRequest, VolumeRequest};
 use sha2::{Digest, Sha256};
 
@@ -56,7 +57,12 @@ fn assert_received(bench: &Bench, create: &CreateContainer, when: &str) {
 
 fn assert_nothing(bench: &Bench, when: &str) {
     let world = bench.engine.world();
-    assert!(world.containers.is_empty() && world.volumes.is_empty(), "{when}: {:?} {:?}", world.containers, world.volumes);
+    assert!(
+        world.containers.is_empty() && world.volumes.is_empty(),
+        "{when}: {:?} {:?}",
+        world.containers,
+        world.volumes
+    );
 }
 
 #[tokio::test]
@@ -179,13 +185,19 @@ async fn one_that_is_not_well_here_is_stopped_again() {
 }
 
 /// What comes of a stream until it ends, and how that is.
-async fn read(session: &mut crate::peer::Session, id: StreamId, request: StreamRequest) -> Result<Vec<u8>, StreamRefusal> {
+async fn read(
+    session: &mut crate::peer::Session,
+    id: StreamId,
+    request: StreamRequest,
+) -> Result<Vec<u8>, StreamRefusal> {
     session.send(ToAgent::OpenStream { stream: id, request }).await;
     let mut whole = Vec::new();
     loop {
         match session.next().await {
             Some(FromAgent::StreamRefused { stream, refusal }) if stream == id => return Err(refusal),
-            Some(FromAgent::StreamData { stream, piece: Piece::Bytes { bytes } }) if stream == id => whole.extend(bytes),
+            Some(FromAgent::StreamData { stream, piece: Piece::Bytes { bytes } }) if stream == id => {
+                whole.extend(bytes)
+            }
             Some(FromAgent::StreamEnd { stream, end }) if stream == id => {
                 assert_eq!(end, StreamEnd::Done { exit_code: None });
                 return Ok(whole);

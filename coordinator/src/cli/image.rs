@@ -27,9 +27,9 @@ folders, ! takes back, the last match decides, # comments. A <Dockerfile>.docker
         /// The folder to build from; without one, -f is sent alone
         #[arg(value_name = "PATH", required_unless_present_any = ["dockerfile", "configuration"])]
         path: Option<PathBuf>,
-        /// The host to build on, by name or id
-        #[arg(long)]
-        host: String,
+        /// Where.
+        #[command(flatten)]
+        places: Places,
         /// The Dockerfile, in the folder [default: PATH/Dockerfile]; without a folder - is stdin
         #[arg(long = "file", short = 'f', value_name = "DOCKERFILE")]
         dockerfile: Option<PathBuf>,
@@ -57,9 +57,9 @@ folders, ! takes back, the last match decides, # comments. A <Dockerfile>.docker
         /// What to pull: debian:12, registry.example/team/app@sha256:…
         #[arg(value_parser = args::reference)]
         reference: String,
-        /// The host to pull it to, by name or id
-        #[arg(long)]
-        host: String,
+        /// Where.
+        #[command(flatten)]
+        places: Places,
         /// Follow the job, with its log, until it is over
         #[arg(long)]
         wait: bool,
@@ -85,12 +85,56 @@ folders, ! takes back, the last match decides, # comments. A <Dockerfile>.docker
     },
 }
 
+/// Where an image is made, and where it is to be.
+#[derive(Debug, clap::Args)]
+pub struct Places {
+    /// The host to make it on, by name or id [default: one of --hosts]
+    #[arg(long, required_unless_present = "hosts")]
+    host: Option<String>,
+    /// Where it is to be: all, mine, or a host by name or id; hosts may be repeated
+    #[arg(long, value_name = "all|mine|HOST")]
+    hosts: Vec<String>,
+}
+
+impl Places {
+    /// The ids of what is named, as the API has them: the host, and the words or ids of the others.
+    async fn ids(&self, session: &mut Session) -> Result<(Option<String>, Vec<String>), CliError> {
+        let host = match &self.host {
+            Some(host) => Some(session.id(Kind::Host, host).await?),
+            None => None,
+        };
+        let mut hosts = Vec::with_capacity(self.hosts.len());
+        for named in &self.hosts {
+            let is_word = matches!(named.as_str(), "all" | "mine");
+            hosts.push(if is_word { named.clone() } else { session.id(Kind::Host, named).await? });
+        }
+        if hosts.len() > 1 && hosts.iter().any(|named| matches!(named.as_str(), "all" | "mine")) {
+            return Err(CliError::Usage("--hosts: say all, or mine, or name hosts".to_owned()));
+        }
+        Ok((host, hosts))
+    }
+
+    /// Adds them to a body.
+    async fn add(&self, session: &mut Session, body: &mut Value) -> Result<(), CliError> {
+        let (host, hosts) = self.ids(session).await?;
+        if let Some(host) = host {
+            body["host"] = json!(host);
+        }
+        match hosts.as_slice() {
+            [] => {}
+            [word] if matches!(word.as_str(), "all" | "mine") => body["hosts"] = json!(word),
+            ids => body["hosts"] = json!(ids),
+        }
+        Ok(())
+    }
+}
+
 /// Runs one of them.
 pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<(), CliError> {
     match command {
         ImageCommand::Build {
             name,
-            host,
+            places,
             configuration: Some(configuration),
             configuration_version,
             no_cache,
@@ -98,8 +142,8 @@ pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<
             ..
         } => {
             let configuration = session.id(Kind::Configuration, &configuration).await?;
-            let host = session.id(Kind::Host, &host).await?;
-            let mut body = json!({ "name": name, "host": host, "configuration": configuration });
+            let mut body = json!({ "name": name, "configuration": configuration });
+            places.add(session, &mut body).await?;
             if let Some(version) = configuration_version {
                 body["configuration_version"] = json!(version);
             }
@@ -109,7 +153,7 @@ pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<
             let answer = session.client.post("/images", &body).await?;
             session.accepted(&answer, wait).await
         }
-        ImageCommand::Build { name, path, host, dockerfile, build_args, no_cache, wait, .. } => {
+        ImageCommand::Build { name, path, places, dockerfile, build_args, no_cache, wait, .. } => {
             let context = match (&path, &dockerfile) {
                 (Some(folder), dockerfile) => Context::folder(folder, dockerfile.as_deref())?,
                 (None, Some(dockerfile)) => Context::dockerfile(dockerfile)?,
@@ -119,9 +163,11 @@ pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<
                     ));
                 }
             };
-            let host = session.id(Kind::Host, &host).await?;
-            let mut query =
-                vec![("name", name.to_string()), ("host", host), ("dockerfile", context.dockerfile.clone())];
+            let (host, hosts) = places.ids(session).await?;
+            let mut query = vec![("name", name.to_string())];
+            query.extend(host.map(|host| ("host", host)));
+            query.extend(hosts.into_iter().map(|host| ("hosts", host)));
+            query.push(("dockerfile", context.dockerfile.clone()));
             query.extend(build_args.into_iter().map(|arg| ("build_arg", arg)));
             if no_cache {
                 query.push(("no_cache", "true".to_owned()));
@@ -129,9 +175,9 @@ pub(super) async fn run(command: ImageCommand, session: &mut Session) -> Result<
             let answer = session.client.post_context("/images", &query, &context).await?;
             session.accepted(&answer, wait).await
         }
-        ImageCommand::Pull { name, reference, host, wait } => {
-            let host = session.id(Kind::Host, &host).await?;
-            let body = json!({ "name": name, "host": host, "reference": reference });
+        ImageCommand::Pull { name, reference, places, wait } => {
+            let mut body = json!({ "name": name, "reference": reference });
+            places.add(session, &mut body).await?;
             let answer = session.client.post("/images", &body).await?;
             session.accepted(&answer, wait).await
         }

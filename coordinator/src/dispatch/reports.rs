@@ -259,7 +259,7 @@ async fn inventory_of(
             // An inventory that was read before the image was made does not make it missing.
             (PresenceState::Present, None) if now.duration_since(presence.changed_at) < INVENTORY_RACE => continue,
             (PresenceState::Present, None) => presence.state = PresenceState::Missing,
-            (PresenceState::Missing, Some(seen)) => {
+            (PresenceState::Missing | PresenceState::Failed, Some(seen)) => {
                 presence.state = PresenceState::Present;
                 presence.docker_id = Some(clean_name(&seen.docker_id));
                 presence.size = Some(seen.size);

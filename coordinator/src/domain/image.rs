@@ -2,7 +2,7 @@
 
 use super::{Kind, Refusal, Timestamp};
 use dockerforge_protocol::command::ContextRef;
-use dockerforge_protocol::ids::{ConfigurationId, ContainerId, HostId, ImageId, UserId};
+use dockerforge_protocol::ids::{ConfigurationId, ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::spec::{ImageRef, Labels, ResourceName};
 use std::collections::BTreeMap;
 
@@ -27,16 +27,50 @@ pub struct Image {
     pub created_at: Timestamp,
     /// Grows with each change of what its user may change.
     pub revision: u64,
+    /// Docker's id of it, as the host that made it told: whatever any other host says, this is the image.
+    pub docker_id: Option<String>,
+}
+
+/// On which hosts an image is to be, beside the one that makes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Spread {
+    /// On no other.
+    None,
+    /// On all of its user's own.
+    Mine,
+    /// On all that he may have containers on: his own, and those that all users share.
+    All,
+    /// On these of his own.
+    These(Vec<HostId>),
+}
+
+/// How an image comes to one more host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// By its reference.
+    Pull(ImageRef),
+    /// From another host that has it.
+    Copy,
 }
 
 impl Image {
-    /// What to pull where it is not yet. What was built cannot be had elsewhere.
+    /// How it comes to a host that does not have it, if it does; `presence` is where it is.
     #[must_use]
-    pub fn obtainable(&self) -> Option<&ImageRef> {
-        match &self.source {
-            ImageSource::Reference(reference) if self.state == ImageState::Ready => Some(reference),
-            _ => None,
+    pub fn way_to(&self, host: HostId, presence: &[ImageOnHost]) -> Option<Way> {
+        if self.state != ImageState::Ready {
+            return None;
         }
+        match &self.source {
+            ImageSource::Reference(reference) => Some(Way::Pull(reference.clone())),
+            ImageSource::Dockerfile(_) => self.sources(host, presence).next().is_some().then_some(Way::Copy),
+        }
+    }
+
+    /// The hosts that another one can have it from: what they have is the image, and not only called so.
+    pub fn sources<'a>(&'a self, host: HostId, presence: &'a [ImageOnHost]) -> impl Iterator<Item = &'a ImageOnHost> {
+        let is_it = |p: &&ImageOnHost| p.docker_id.is_some() && p.docker_id == self.docker_id;
+        let there = move |p: &&ImageOnHost| p.image == self.id && p.host != host && p.state == PresenceState::Present;
+        presence.iter().filter(there).filter(is_it)
     }
 }
 
@@ -117,9 +151,20 @@ pub struct ImageOnHost {
     pub size: Option<u64>,
     /// When that was last said.
     pub changed_at: Timestamp,
+    /// The job that brings it there, or was to.
+    pub job: Option<JobId>,
 }
 
-/// `pending → present ⇄ missing`.
+impl ImageOnHost {
+    /// An image that a job brings to a host.
+    #[must_use]
+    pub const fn on_its_way(image: ImageId, host: HostId, job: JobId, now: Timestamp) -> Self {
+        let state = PresenceState::Pending;
+        Self { image, host, state, docker_id: None, size: None, changed_at: now, job: Some(job) }
+    }
+}
+
+/// `pending → present ⇄ missing`, `pending → failed → pending`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PresenceState {
     /// On its way there.
@@ -128,6 +173,8 @@ pub enum PresenceState {
     Present,
     /// It was there; somebody removed it by hand.
     Missing,
+    /// It could not be brought there; its job says why.
+    Failed,
 }
 
 impl PresenceState {
@@ -138,13 +185,14 @@ impl PresenceState {
             Self::Pending => "pending",
             Self::Present => "present",
             Self::Missing => "missing",
+            Self::Failed => "failed",
         }
     }
 
     /// The state a stored word stands for.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::Pending, Self::Present, Self::Missing].into_iter().find(|s| s.as_str() == word)
+        [Self::Pending, Self::Present, Self::Missing, Self::Failed].into_iter().find(|s| s.as_str() == word)
     }
 }
 
@@ -160,7 +208,9 @@ pub fn usable_on(image: &Image, presence: Option<&ImageOnHost>, host: HostId) ->
             "/image",
             format!("{} was removed from {host} by hand; make it there again", image.id),
         )),
-        (ImageState::Ready, None) => Err(Refusal::invalid("/image", format!("{} is not on {host}", image.id))),
+        (ImageState::Ready, None | Some(PresenceState::Failed)) => {
+            Err(Refusal::invalid("/image", format!("{} is not on {host}", image.id)))
+        }
     }
 }
 

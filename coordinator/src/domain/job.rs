@@ -25,6 +25,8 @@ use jiff::SignedDuration;
 
 /// Attempts after which a retryable failure is final.
 pub const MAX_ATTEMPTS: u32 = 5;
+/// How long a job waits before it looks again for a host that has what it is to bring.
+pub const SOURCE_AGAIN: SignedDuration = SignedDuration::from_secs(10);
 /// How long a job may wait for its host where its user says nothing.
 pub const DEFAULT_WAIT: SignedDuration = SignedDuration::from_hours(24);
 /// How long after its deadline a job of an unreachable host is given up as lost.
@@ -294,6 +296,10 @@ pub fn on_finished(job: &Job, attempt: u32, outcome: Outcome, jitter: f64) -> De
         // Who asked for it to stop does not want it tried again.
         Outcome::Failed { failure } if job.state == JobState::Cancelling => {
             Decision::End(Ending::Cancelled { confirmed: job.is_first_attempt() && leaves_nothing(&failure) })
+        }
+        // It waits for another host, as it waits for its own: until its deadline.
+        Outcome::Failed { failure } if failure.kind == FailureKind::SourceUnavailable => {
+            Decision::Requeue { delay: SOURCE_AGAIN, counts: false }
         }
         Outcome::Failed { failure } if failure.retryable() && job.tries() < MAX_ATTEMPTS => {
             Decision::Requeue { delay: retry_delay(job.tries() + 1, jitter), counts: true }

@@ -10,10 +10,10 @@
 //! What must hold: it is meant to run in one place at a time. Until it was told to start on the new host it cannot run there, so
 //! that the way back waits for nobody; from then on the way back begins with its being gone there.
 
+use super::Refusal;
 use super::container::{Container, DesiredState, ObservedState};
 use super::host_access::reaches;
 use super::job::{Job, JobError, JobKind, JobState};
-use super::Refusal;
 use dockerforge_protocol::command::CreateContainer;
 use dockerforge_protocol::ids::{ContainerId, HostId, JobId, UserId};
 use dockerforge_protocol::inventory::ContainerState;
@@ -45,10 +45,8 @@ pub struct Move {
 /// again, is not begun anew elsewhere.
 #[must_use]
 pub fn runs(container: &Container) -> bool {
-    let ended = matches!(
-        container.observed.state,
-        ObservedState::Docker(ContainerState::Exited | ContainerState::Dead)
-    );
+    let ended =
+        matches!(container.observed.state, ObservedState::Docker(ContainerState::Exited | ContainerState::Dead));
     let may_end = matches!(container.spec.restart, RestartPolicy::No | RestartPolicy::OnFailure);
     container.desired == DesiredState::Running && !(ended && may_end)
 }

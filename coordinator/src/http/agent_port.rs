@@ -1,24 +1,26 @@
-//! What the agent port serves beside the websocket: enrolment, and what a host's own jobs need: build contexts,
-//! secrets, what is in volumes of containers that come there.
+//! What the agent port serves beside the websocket: enrolment, and what a host's own jobs need: build contexts, secrets, nodes,
+//! images of other hosts, and what is in volumes of containers that come from there.
 
 use super::State;
 use crate::pki::{Conversation, Peer};
 use crate::service::moves::Withheld;
 use crate::service::streams::{Event, Lost};
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Extension, Path, State as Shared};
+use axum::extract::{ConnectInfo, Extension, Path, Query, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use bytes::Bytes;
 use dockerforge_protocol::enrolment::{
-    CONTEXT_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest, NODE_PATH, SECRETS_PATH, VOLUMES_PATH,
+    CONTEXT_PATH, COPIES_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest, NODE_PATH, SECRETS_PATH,
+    VOLUMES_PATH,
 };
 use dockerforge_protocol::ids::JobId;
 use dockerforge_protocol::spec::VolumeName;
 use dockerforge_protocol::stream::{Piece, StreamEnd};
 use secrecy::ExposeSecret;
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
@@ -34,6 +36,8 @@ pub fn routes(state: State) -> Router {
         .route(&format!("{CONTEXT_PATH}/{{job}}"), get(context))
         .route(&format!("{SECRETS_PATH}/{{job}}"), get(secrets))
         .route(&format!("{NODE_PATH}/{{job}}"), get(node))
+        .route(&format!("{COPIES_PATH}/{{job}}"), get(image))
+        .route(&format!("{COPIES_PATH}/{{job}}/{{digest}}"), get(blob))
         .route(&format!("{VOLUMES_PATH}/{{job}}/{{volume}}"), get(volume))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_ENROLMENT))
         .with_state(state)
@@ -126,6 +130,60 @@ async fn node(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(
     }
 }
 
+/// What image a job of this very host is to bring there, or to the registry.
+async fn image(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
+    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match state.services.job_image(&peer.serial, peer.host, job).await {
+        Ok(Some(image)) => Json(image).into_response(),
+        Ok(None) => StatusCode::NOT_FOUND.into_response(),
+        Err(error) => {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "the image of a job cannot be told");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+/// From which byte on.
+#[derive(Deserialize)]
+struct From {
+    from: u64,
+}
+
+/// A part of that image, from another host that has it.
+async fn blob(
+    Shared(state): Shared<State>,
+    peer: Option<Extension<Peer>>,
+    Path((job, digest)): Path<(String, String)>,
+    Query(From { from }): Query<From>,
+) -> Response {
+    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    match state.services.job_blob(&peer.serial, peer.host, job, digest, from).await {
+        Ok(Some(blob)) => {
+            let left = blob.size.saturating_sub(from);
+            let pieces = futures_util::stream::try_unfold(blob, |blob| async move {
+                blob.next().await.map(|piece| piece.map(|bytes| (bytes, blob))).inspect_err(|error| {
+                    tracing::info!(
+                        error = error as &dyn std::error::Error,
+                        "an image on its way between hosts broke off"
+                    );
+                })
+            });
+            let mut response = Body::from_stream(pieces).into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(left));
+            response
+        }
+        Ok(None) => (StatusCode::NOT_FOUND, "no host that has it can be reached now").into_response(),
+        Err(error) => {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "a part of an image cannot be given");
+            StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
 /// What is in a volume of a container that a job of this very host receives, as it comes from the host that it leaves. One that
 /// breaks off there breaks off here too: it has no last chunk.
 async fn volume(
@@ -133,7 +191,8 @@ async fn volume(
     peer: Option<Extension<Peer>>,
     Path((job, volume)): Path<(String, String)>,
 ) -> Response {
-    let (Some(Extension(peer)), Ok(job), Ok(volume)) = (peer, job.parse::<JobId>(), volume.parse::<VolumeName>()) else {
+    let (Some(Extension(peer)), Ok(job), Ok(volume)) = (peer, job.parse::<JobId>(), volume.parse::<VolumeName>())
+    else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let reader = match state.services.job_volume(&peer.serial, peer.host, job, volume).await {

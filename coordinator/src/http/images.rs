@@ -5,24 +5,21 @@ use super::conditional::tagged;
 use super::document::schemas as s;
 use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, Pairs, media_type, page};
-use super::jobs::{JobBody, started};
+use super::image_uploads::{ArchiveQuery, DOCKERFILE, HostsBody, build_args, from_archive, spread};
+use super::jobs::{JobBody, JobErrorBody, ProgressBody, started};
 use super::respond::{self, Listing};
-use super::upload::{Upload, is_archive};
+use super::upload::is_archive;
 use super::values::{label_filter, labels, parse_labels, wait};
-use crate::access::{Administer, Permit, Read, Write};
-use crate::domain::image::{Image, ImageOnHost, ImageSource, Recipe};
-use crate::service::images::{Claim, ContextError, Filter, NewImage, Placed, Received};
+use crate::access::{Administer, Read, Write};
+use crate::domain::image::{Image, ImageSource, Recipe, Spread};
+use crate::service::images::{Claim, Filter, NewImage, Placed, Standing};
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
-use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId};
-use dockerforge_protocol::spec::{ImageRef, Labels, ResourceName};
+use dockerforge_protocol::ids::{ConfigurationId, ImageId};
+use dockerforge_protocol::spec::{ImageRef, ResourceName};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use utoipa::{IntoParams, ToSchema};
-
-/// Where the Dockerfile is if nothing else is said.
-const DOCKERFILE: &str = "Dockerfile";
 
 /// An image to be made: built from a `configuration`, or from the text of a `dockerfile` without other files, or pulled by
 /// `reference`.
@@ -32,9 +29,13 @@ pub struct NewImageBody {
     /// 1 to 63 characters of a-z, 0-9, '-', '_' or '.'; unique among your images.
     #[schema(value_type = s::Name, example = "blog")]
     name: String,
-    /// The id of the host to make it on.
-    #[schema(value_type = s::HostId, example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
-    host: String,
+    /// The id of the host to make it on; one of your own in `hosts` where absent.
+    #[schema(value_type = Option<s::HostId>, example = "hst_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    host: Option<String>,
+    /// The hosts that it is to be on: `mine` are all your own, `all` also those that everybody shares, or a list of ids of your
+    /// own. It is made on one, and goes from there to the others; a host that is offline gets it when it is back.
+    #[schema(value_type = Option<s::Hosts>)]
+    hosts: Option<HostsBody>,
     /// The id of a configuration to build it from.
     #[schema(value_type = Option<s::ConfigurationId>)]
     configuration: Option<String>,
@@ -63,27 +64,6 @@ pub struct NewImageBody {
     public: bool,
     /// Seconds that it may wait for its host: 1 to 2592000; a day where absent.
     #[schema(value_type = Option<s::Deadline>)]
-    deadline: Option<i64>,
-}
-
-/// What comes with an archive.
-#[derive(IntoParams)]
-#[into_params(parameter_in = Query)]
-#[expect(dead_code, reason = "documents the query, which is read pair by pair because build_arg may be repeated")]
-struct ArchiveQuery {
-    /// With an archive: the image's name.
-    name: Option<String>,
-    /// With an archive: the id of the host to build on.
-    host: Option<String>,
-    /// With an archive: where the Dockerfile is in it; `Dockerfile` where absent.
-    dockerfile: Option<String>,
-    /// With an archive: a build argument, `NAME=value`; may be repeated.
-    build_arg: Option<String>,
-    /// With an archive: whether to leave the build cache alone.
-    no_cache: Option<bool>,
-    /// With an archive: whether every user sees it and may use it; for administrators.
-    public: Option<bool>,
-    /// With an archive: seconds that it may wait for its host.
     deadline: Option<i64>,
 }
 
@@ -144,13 +124,41 @@ pub struct PresenceBody {
     /// Which host.
     #[schema(value_type = s::HostId)]
     pub host: String,
-    /// `pending`, `present`, or `missing` if it was removed by hand.
+    /// `pending` while it is on its way there, `present`, `missing` if it was removed by hand, or `failed`.
     #[schema(value_type = s::PresenceState)]
     pub state: &'static str,
     /// Docker's id of it there.
     pub docker_id: Option<String>,
     /// Its size, bytes.
     pub size: Option<u64>,
+    /// The job that brings it there, or could not; for the image's owner.
+    #[schema(value_type = Option<s::JobId>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub job: Option<String>,
+    /// How far that is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressBody>,
+    /// Why it could not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<JobErrorBody>,
+}
+
+impl PresenceBody {
+    fn of(standing: &Standing) -> Self {
+        let (presence, job) = (&standing.presence, standing.job.as_ref());
+        Self {
+            host: presence.host.to_string(),
+            state: presence.state.as_str(),
+            docker_id: presence.docker_id.clone(),
+            size: presence.size,
+            job: job.map(|job| job.id.to_string()),
+            progress: job
+                .filter(|job| !job.state.is_terminal())
+                .and_then(|job| job.progress.as_ref())
+                .map(ProgressBody::of),
+            error: job.and_then(|job| job.error.as_ref()).map(JobErrorBody::of),
+        }
+    }
 }
 
 impl ImageBody {
@@ -174,12 +182,6 @@ impl ImageBody {
                 context_sha256: Some(recipe.context.sha256.clone()),
             },
         };
-        let presence = |p: &ImageOnHost| PresenceBody {
-            host: p.host.to_string(),
-            state: p.state.as_str(),
-            docker_id: p.docker_id.clone(),
-            size: p.size,
-        };
         Self {
             id: id.to_string(),
             name: name.to_string(),
@@ -187,7 +189,7 @@ impl ImageBody {
             public: *public,
             source,
             labels: labels(own),
-            hosts: placed.hosts.iter().map(presence).collect(),
+            hosts: placed.hosts.iter().map(PresenceBody::of).collect(),
             created_at: created_at.to_string(),
         }
     }
@@ -219,32 +221,12 @@ pub(super) async fn create(
 }
 
 /// What is asked for.
-struct Asked {
-    new: NewImage,
+pub(super) struct Asked {
+    pub(super) new: NewImage,
     /// Of the body, for the Idempotency-Key.
-    digest: [u8; 32],
+    pub(super) digest: [u8; 32],
     /// On the context that came with it.
-    claim: Option<Claim>,
-}
-
-fn build_args(check: &mut Check, args: impl IntoIterator<Item = (String, String)>) -> BTreeMap<String, String> {
-    let mut map = BTreeMap::new();
-    let mut size = 0;
-    for (name, value) in args {
-        size += name.len() + value.len();
-        let pointer = format!("/build_args/{name}");
-        let known = check.parse::<dockerforge_protocol::spec::EnvName>(&pointer, &name);
-        if value.contains('\0') || value.len() > 64 * 1024 {
-            check.refuse(&pointer, "expected at most 64 KiB without NUL characters");
-        }
-        if known.is_some() && map.insert(name, value).is_some() {
-            check.refuse(&pointer, "this argument is given twice");
-        }
-    }
-    if size > 256 * 1024 {
-        check.refuse("/build_args", "expected at most 256 KiB in all");
-    }
-    map
+    pub(super) claim: Option<Claim>,
 }
 
 /// Where an image that is asked for in JSON comes from.
@@ -304,7 +286,12 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<A
     check.finish(Some(()))?;
     let Body { value: body, digest } = Body::<NewImageBody>::from_request(request, state).await?;
     let mut check = Check::default();
-    let (name, host) = (check.parse("/name", &body.name), check.parse("/host", &body.host));
+    let name = check.parse("/name", &body.name);
+    let host = body.host.as_deref().and_then(|host| check.parse("/host", host));
+    let spread = body.hosts.as_ref().map_or(Some(Spread::None), |hosts| spread(&mut check, "/hosts", hosts));
+    if body.host.is_none() && body.hosts.is_none() {
+        check.refuse("/host", "name the host to make it on, or with `hosts` those that it is to be on");
+    }
     let labels = parse_labels(&mut check, &body.labels);
     let wait = wait(&mut check, body.deadline);
     let build_args = build_args(&mut check, body.build_args.0);
@@ -319,7 +306,7 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<A
         }
         Some(_) => {}
     }
-    let (((name, host), labels), from) = check.finish(name.zip(host).zip(labels).zip(from))?;
+    let (((name, spread), labels), from) = check.finish(name.zip(spread).zip(labels).zip(from))?;
     let (source, claim) = match from {
         Origin::Reference(reference) => (ImageSource::Reference(reference), None),
         Origin::Configuration(id) => {
@@ -334,88 +321,7 @@ async fn from_json(state: &State, caller: &Caller, request: Request) -> Result<A
             (ImageSource::Dockerfile(recipe), Some(claim))
         }
     };
-    Ok(Asked { new: NewImage { name, host, source, labels, public, wait }, digest, claim })
-}
-
-async fn from_archive(
-    state: &State,
-    caller: &Caller,
-    permit: &Permit<Write>,
-    request: Request,
-) -> Result<Asked, ApiError> {
-    let query = request.uri().query().unwrap_or_default().to_owned();
-    let pairs = Pairs::from_request(&request)?.0;
-    let given: Vec<String> = pairs.iter().map(|(key, _)| key.clone()).collect();
-    let mut check = Check::default();
-    let (mut name, mut host, mut deadline, mut public) = (None, None, None, false);
-    let (mut dockerfile, mut no_cache, mut args) = (DOCKERFILE.to_owned(), false, Vec::new());
-    for (key, value) in pairs {
-        match key.as_str() {
-            "name" => name = check.parse("name", &value),
-            "host" => host = check.parse::<HostId>("host", &value),
-            "dockerfile" => dockerfile = value,
-            "public" => public = check.parse("public", &value).unwrap_or_default(),
-            "no_cache" => no_cache = check.parse("no_cache", &value).unwrap_or_default(),
-            "deadline" => deadline = check.parse("deadline", &value),
-            "build_arg" => match value.split_once('=') {
-                Some((key, value)) => args.push((key.to_owned(), value.to_owned())),
-                None => check.refuse("build_arg", "expected NAME=value"),
-            },
-            other => check.refuse(other, "there is no such parameter"),
-        }
-    }
-    for parameter in ["name", "host"] {
-        if !given.iter().any(|key| key == parameter) {
-            check.refuse(parameter, "this parameter is needed");
-        }
-    }
-    let wait = wait(&mut check, deadline);
-    let build_args = build_args(&mut check, args);
-    let (name, host) = check.finish(name.zip(host))?;
-    let public = if public { Some(caller.may(Administer)?) } else { None };
-    let received = receive(state, caller, permit, host, request).await?;
-    if !received.summary.has(&dockerfile) {
-        state.services.context_release(received.claim).await;
-        let mut check = Check::default();
-        check.refuse("dockerfile", format!("the archive holds no file {dockerfile:?}"));
-        return check.finish(None);
-    }
-    let digest = Sha256::new().chain_update(&query).chain_update(&received.context.sha256).finalize().into();
-    let source =
-        ImageSource::Dockerfile(Recipe { context: received.context, dockerfile, build_args, no_cache, made_of: None });
-    Ok(Asked {
-        new: NewImage { name, host, source, labels: Labels::default(), public, wait },
-        digest,
-        claim: Some(received.claim),
-    })
-}
-
-/// Takes the archive, unless it is clear beforehand that it is of no use. Where it is not taken to its end, the rest is
-/// taken and dropped beside, so that the answer that says why is heard.
-async fn receive(
-    state: &State,
-    caller: &Caller,
-    permit: &Permit<Write>,
-    host: HostId,
-    request: Request,
-) -> Result<Received, ApiError> {
-    let (parts, body) = request.into_parts();
-    let mut upload = Upload::new(&parts.headers, body);
-    let limits = state.services.upload_limits;
-    let received = async {
-        if upload.size().is_some_and(|size| size > limits.compressed) {
-            return Err(ContextError::TooLarge(limits.compressed).into());
-        }
-        // The key's own request has its answer, whatever its body would be found to be; so which body it is bound to
-        // does not matter here.
-        state.services.image_expect(permit, caller.key([0; 32]).as_ref(), host).await?;
-        Ok::<_, ApiError>(state.services.contexts.receive(&mut upload, limits).await?)
-    };
-    let received = received.await;
-    if received.is_err() {
-        upload.discard(&state.tasks);
-    }
-    received
+    Ok(Asked { new: NewImage { name, host, spread, source, labels, public, wait }, digest, claim })
 }
 
 /// Which images.

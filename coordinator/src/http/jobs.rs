@@ -7,14 +7,14 @@ use super::extract::{Caller, Check, Id, Query, page};
 use super::respond::{self, Listing, with_location};
 use super::{Context, State};
 use crate::access::{Permit, Read, Write};
-use crate::domain::job::{Job, JobKind, JobState, Subject};
+use crate::domain::job::{Job, JobError, JobKind, JobState, Subject};
 use crate::service::jobs::Filter;
 use axum::Json;
 use axum::extract::State as Shared;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use dockerforge_protocol::ids::JobId;
-use dockerforge_protocol::report::{Product, ResourceOutcome};
+use dockerforge_protocol::report::{Product, Progress, ResourceOutcome};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use utoipa::{IntoParams, ToSchema};
@@ -121,6 +121,24 @@ pub struct OutcomeBody {
     pub detail: String,
 }
 
+impl ProgressBody {
+    /// The body of a progress.
+    pub(super) fn of(progress: &Progress) -> Self {
+        Self { step: progress.step.clone(), percent: progress.percent }
+    }
+}
+
+impl JobErrorBody {
+    /// The body of an error.
+    pub(super) fn of(error: &JobError) -> Self {
+        Self {
+            kind: format!("urn:dockerforge:problem:{}", error.kind),
+            title: error.kind.replace('-', " "),
+            detail: error.detail.clone(),
+        }
+    }
+}
+
 impl OutcomeBody {
     fn of(outcome: &ResourceOutcome) -> Self {
         Self { resource: outcome.resource.clone(), status: outcome.status.as_str(), detail: outcome.detail.clone() }
@@ -171,7 +189,7 @@ impl JobBody {
             host: job.host.map(|h| h.to_string()),
             parent: job.parent.map(|p| p.to_string()),
             resource: resource(context, job.subject),
-            progress: job.progress.as_ref().map(|p| ProgressBody { step: p.step.clone(), percent: p.percent }),
+            progress: job.progress.as_ref().map(ProgressBody::of),
             created_at: time(&job.created_at),
             started_at: job.started_at.as_ref().map(time),
             ended_at: job.ended_at.as_ref().map(time),
@@ -191,11 +209,7 @@ impl JobBody {
                     ResultBody { docker_id: Some(docker_id.clone()), size: Some(*size), ..ResultBody::default() }
                 }
             }),
-            error: job.error.as_ref().map(|error| JobErrorBody {
-                kind: format!("urn:dockerforge:problem:{}", error.kind),
-                title: error.kind.replace('-', " "),
-                detail: error.detail.clone(),
-            }),
+            error: job.error.as_ref().map(JobErrorBody::of),
             log: LogBody { size: job.log_size, href: format!("{}/queue/{}/log", context.mount, job.id) },
         }
     }

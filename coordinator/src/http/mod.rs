@@ -17,6 +17,7 @@ mod events;
 mod extract;
 mod host_access;
 mod hosts;
+mod image_uploads;
 mod images;
 mod job_log;
 mod jobs;

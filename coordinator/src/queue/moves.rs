@@ -164,8 +164,7 @@ async fn arrived(
     store::containers::set_observed(conn, of.target, of.container, &observed).await?;
     store::moves::remove(conn, job.id).await?;
     note(conn, of, "container.moved", now).await?;
-    let remove =
-        Command::RemoveContainer(RemoveContainer { container: of.container, user: of.user, volumes: true });
+    let remove = Command::RemoveContainer(RemoveContainer { container: of.container, user: of.user, volumes: true });
     part(conn, of, JobKind::ContainerRemove, of.source, remove, PATIENCE, turn, now).await?;
     end(conn, job, &Ending::Succeeded(Product::Container { docker_id }), turn, now).await
 }

@@ -1,18 +1,19 @@
 //! The end of a job, with its effect on what it is about: one transaction, so that neither is ever there without the
 //! other. Also carries out the decisions of `domain::job` that do not end one.
 
+mod image;
+
 use super::{QueueError, Request, enqueue_following};
 use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, operated};
 use crate::domain::event::Event;
-use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
 use crate::domain::placement::Reserved;
 use crate::domain::user::UserState;
 use crate::domain::{Kind, Timestamp};
 use crate::metrics;
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{Command, RecreateContainer, RemoveContainer, RemoveImage, StartContainer};
-use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
+use dockerforge_protocol::command::{Command, RecreateContainer, RemoveContainer, StartContainer};
+use dockerforge_protocol::ids::{ContainerId, JobId, UserId};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::Product;
 use dockerforge_protocol::spec::ContainerSpec;
@@ -59,8 +60,9 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
         }
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
-            image_made(conn, job, id, ending, now).await?;
+            image::made(conn, job, id, ending, now).await?;
         }
+        (JobKind::ImageCopy, Subject::Image(id)) => image::copied(conn, job, id, ending, now).await?,
         (JobKind::UserRemove, Subject::User(user)) => {
             if let (Ending::Succeeded(_), Some(host)) = (ending, job.host) {
                 store::placement::remove_tenant(conn, host, user).await?;
@@ -244,74 +246,6 @@ async fn container_deleted(
         // It is still meant to be gone; the next DELETE tries again.
         Ending::Failed { .. } => Ok(()),
     }
-}
-
-async fn image_made(
-    conn: &mut Conn,
-    job: &Job,
-    id: ImageId,
-    ending: &Ending,
-    now: Timestamp,
-) -> Result<(), QueueError> {
-    let Some(host) = job.host else { return Ok(()) };
-    let known = store::images::get(conn, job.user, id).await?.map(|image| image.state);
-    match ending {
-        Ending::Succeeded(Product::Image { docker_id, size }) => {
-            let presence = ImageOnHost {
-                image: id,
-                host,
-                state: PresenceState::Present,
-                docker_id: Some(docker_id.clone()),
-                size: Some(*size),
-                changed_at: now,
-            };
-            store::images::set_presence(conn, &presence).await?;
-            if known == Some(ImageState::Pending) {
-                store::images::set_state(conn, id, ImageState::Ready).await?;
-            }
-            note(conn, job, "image.created", Kind::Image, id.uuid(), now).await
-        }
-        // One more host did not get it; on the others it stays. What may be left there goes with the image.
-        Ending::Failed { confirmed, .. } | Ending::Cancelled { confirmed } if known == Some(ImageState::Ready) => {
-            if *confirmed {
-                return Ok(store::images::remove_presence(conn, id, host).await?);
-            }
-            let state = PresenceState::Missing;
-            let presence = ImageOnHost { image: id, host, state, docker_id: None, size: None, changed_at: now };
-            Ok(store::images::set_presence(conn, &presence).await?)
-        }
-        Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
-            store::images::remove(conn, id).await?;
-            note(conn, job, "image.not_created", Kind::Image, id.uuid(), now).await
-        }
-        Ending::Succeeded(_) | Ending::Failed { .. } | Ending::Cancelled { .. } => {
-            delete_image(conn, job, id, host, now).await
-        }
-    }
-}
-
-/// What an interrupted build may have left is taken away like any image.
-async fn delete_image(conn: &mut Conn, job: &Job, id: ImageId, host: HostId, now: Timestamp) -> Result<(), QueueError> {
-    store::images::set_state(conn, id, ImageState::Deleting).await?;
-    let whole = Request {
-        id: JobId::new(),
-        user: job.user,
-        work: None,
-        parent: job.parent,
-        kind: JobKind::ImageDelete,
-        subject: Subject::Image(id),
-        wait: Some(jiff::SignedDuration::from_hours(24 * 30)),
-    };
-    let parent = enqueue_following(conn, whole.clone(), now).await?;
-    let remove = Command::RemoveImage(RemoveImage { image: id, user: job.user });
-    let part = Request {
-        id: JobId::new(),
-        work: Some((host, remove)),
-        parent: Some(parent),
-        kind: JobKind::ImageRemove,
-        ..whole
-    };
-    enqueue_following(conn, part, now).await.map(|_| ())
 }
 
 async fn note(

@@ -1,13 +1,13 @@
 //! Images: asking for one in one transaction with its job, seeing where they are, and removing them everywhere.
 
 use super::idempotency::{self, Key};
-use super::{Result, Services, as_seen, once};
+use super::{Result, Services, as_seen, copies, once};
 use crate::access::{Administer, Permit, Read, Write};
 pub use crate::build::archive::ArchiveError;
 pub use crate::build::{Claim, ContextError, Received};
-use crate::domain::host::HostState;
-use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, Recipe, deletable};
-use crate::domain::job::{JobKind, JobState, Subject};
+use crate::domain::host::{Host, HostState};
+use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, PresenceState, Recipe, Spread, deletable};
+use crate::domain::job::{Ending, Job, JobKind, JobState, Subject};
 use crate::domain::page::{Found, Page};
 use crate::domain::precondition::Precondition;
 use crate::domain::quota::{Amounts, Counted};
@@ -16,7 +16,7 @@ use crate::queue::{self, Request};
 pub use crate::store::images::Filter;
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{BuildImage, Command, PullImage, RemoveImage};
-use dockerforge_protocol::ids::{HostId, ImageId, JobId};
+use dockerforge_protocol::ids::{HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::spec::{Labels, ResourceName};
 use jiff::SignedDuration;
 
@@ -25,8 +25,10 @@ use jiff::SignedDuration;
 pub struct NewImage {
     /// Its name.
     pub name: ResourceName,
-    /// On which host.
-    pub host: HostId,
+    /// On which host it is made; on one of those that it is to be on where none is named.
+    pub host: Option<HostId>,
+    /// On which others it is to be.
+    pub spread: Spread,
     /// Where it comes from.
     pub source: ImageSource,
     /// Its labels.
@@ -42,7 +44,16 @@ pub struct Placed {
     /// The image.
     pub image: Image,
     /// On which hosts, and how.
-    pub hosts: Vec<ImageOnHost>,
+    pub hosts: Vec<Standing>,
+}
+
+/// How an image stands on a host.
+#[derive(Clone)]
+pub struct Standing {
+    /// Whether it is there.
+    pub presence: ImageOnHost,
+    /// The job that brings it there or could not, to whom the image belongs.
+    pub job: Option<Job>,
 }
 
 impl Services {
@@ -52,24 +63,31 @@ impl Services {
             let detail = "a public image is an administrator's own: act for nobody else";
             return Err(Refusal::invalid("/public", detail).into());
         }
-        let host = new.host;
         let result = once!({
             let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
             self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new).await })).await
         });
-        let job = result.map_err(|e| e.naming(&new.name))?;
-        self.signals.wake_host(host);
+        let (job, host) = result.map_err(|e| e.naming(&new.name))?;
+        if let Some(host) = host {
+            self.signals.wake_host(host);
+        }
         Ok(job)
     }
 
-    /// Whether an image could be made on a host, before anything large is received for it. What was asked before under
+    /// Whether an image could be made on these hosts, before anything large is received for it. What was asked before under
     /// the same key is not judged anew: its answer is known.
-    pub async fn image_expect(&self, permit: &Permit<Write>, key: Option<&Key>, host: HostId) -> Result<()> {
+    pub async fn image_expect(
+        &self,
+        permit: &Permit<Write>,
+        key: Option<&Key>,
+        host: Option<HostId>,
+        spread: &Spread,
+    ) -> Result<()> {
         let mut conn = self.store.read().await?;
         if idempotency::is_known(&mut conn, permit.user(), key).await? {
             return Ok(());
         }
-        host_for(&mut conn, permit, host).await
+        choose(&mut conn, permit.user(), host, spread).await.map(drop)
     }
 
     /// Ends the claim of a request that is decided: a context that nothing needs then is gone at once.
@@ -97,7 +115,8 @@ impl Services {
         let image =
             store::images::get_visible(&mut conn, permit.user(), id).await?.ok_or(Refusal::NotFound(Kind::Image))?;
         let hosts = store::images::presence(&mut conn, &[id]).await?;
-        Ok(Placed { hosts: shown(&mut conn, permit, hosts).await?, image })
+        let hosts = shown(&mut conn, permit, std::slice::from_ref(&image), hosts).await?;
+        Ok(Placed { image, hosts })
     }
 
     /// A page of images.
@@ -110,9 +129,9 @@ impl Services {
         let images = std::mem::take(&mut found.items);
         let ids: Vec<ImageId> = images.iter().map(|image| image.id).collect();
         let all = store::images::presence(&mut conn, &ids).await?;
-        let all = shown(&mut conn, permit, all).await?;
+        let all = shown(&mut conn, permit, &images, all).await?;
         let placed = |image: Image| {
-            let hosts = all.iter().filter(|p| p.image == image.id).cloned().collect();
+            let hosts = all.iter().filter(|standing| standing.presence.image == image.id).cloned().collect();
             Placed { image, hosts }
         };
         Ok(found.with(images.into_iter().map(placed).collect()))
@@ -121,43 +140,116 @@ impl Services {
     /// Asks for an image to be gone from everywhere. Asked again while it is on its way out, answers the job that does it.
     pub async fn image_delete(&self, permit: &Permit<Write>, id: ImageId, seen: &Precondition) -> Result<JobId> {
         let (permit, seen) = (permit.clone(), seen.clone());
-        let (job, hosts) =
+        let (job, hosts, changed) =
             self.store.write(move |conn| Box::pin(async move { delete(conn, &permit, id, &seen).await })).await?;
         for host in hosts {
             self.signals.wake_host(host);
+        }
+        for job in changed {
+            self.signals.job_changed(job);
         }
         self.signals.wake_conductor();
         Ok(job)
     }
 }
 
-/// Where an image is on others' hosts is their owners' business.
-async fn shown(conn: &mut Conn, permit: &Permit<Read>, mut hosts: Vec<ImageOnHost>) -> Result<Vec<ImageOnHost>> {
+/// Where an image is on others' hosts is their owners' business, and how it comes to one its own user's.
+async fn shown(
+    conn: &mut Conn,
+    permit: &Permit<Read>,
+    images: &[Image],
+    mut hosts: Vec<ImageOnHost>,
+) -> Result<Vec<Standing>> {
     let mut ids: Vec<HostId> = hosts.iter().map(|presence| presence.host).collect();
     ids.sort_unstable();
     ids.dedup();
     let foreign = store::placement::foreign(conn, permit.user(), &ids).await?;
     hosts.retain(|presence| !foreign.contains(&presence.host));
-    Ok(hosts)
+    let own = |id: ImageId| images.iter().any(|image| image.id == id && image.user == permit.user());
+    let unsettled = |p: &&ImageOnHost| matches!(p.state, PresenceState::Pending | PresenceState::Failed);
+    let ids: Vec<JobId> = hosts.iter().filter(unsettled).filter(|p| own(p.image)).filter_map(|p| p.job).collect();
+    let jobs = store::jobs::some(conn, &ids).await?;
+    let standing = |presence: ImageOnHost| {
+        let job = jobs.iter().find(|job| presence.job == Some(job.id)).cloned();
+        Standing { presence, job }
+    };
+    Ok(hosts.into_iter().map(standing).collect())
 }
 
-async fn host_for(conn: &mut Conn, permit: &Permit<Write>, host: HostId) -> Result<()> {
-    match store::hosts::get(conn, permit.user(), host).await?.map(|h| (h.state, h.draining)) {
-        None => Err(Refusal::invalid("/host", format!("there is no host {host}")).into()),
-        Some((HostState::Deleting, _)) => Err(Refusal::invalid("/host", format!("{host} is being deleted")).into()),
-        Some((_, true)) => Err(Refusal::HostDraining(host).into()),
-        Some(_) => Ok(()),
+/// Which host makes an image, and on which others it is to be.
+async fn choose(conn: &mut Conn, user: UserId, host: Option<HostId>, spread: &Spread) -> Result<(HostId, Vec<HostId>)> {
+    let serves = |host: &Host| host.state != HostState::Deleting && !host.draining && host.agent.is_some();
+    let mut on = match spread {
+        Spread::None => Vec::new(),
+        Spread::These(ids) => {
+            let mut on = Vec::with_capacity(ids.len());
+            for (i, id) in ids.iter().enumerate() {
+                on.push(named(conn, user, *id, &format!("/hosts/{i}")).await?);
+            }
+            on
+        }
+        Spread::Mine | Spread::All => {
+            let mut on = Vec::new();
+            for id in store::hosts::all_of_user(conn, user).await? {
+                on.extend(store::hosts::get(conn, user, id).await?.filter(serves));
+            }
+            if *spread == Spread::All {
+                on.extend(store::hosts::pool(conn).await?.into_iter().filter(serves).filter(|host| host.user != user));
+            }
+            on
+        }
+    };
+    let maker = match host {
+        Some(host) => named(conn, user, host, "/host").await?.id,
+        None if *spread == Spread::None => {
+            let detail = "name the host to make it on, or with `hosts` those that it is to be on";
+            return Err(Refusal::invalid("/host", detail).into());
+        }
+        None => {
+            let own = || on.iter().filter(|host| host.user == user);
+            let maker = own().find(|host| host.state == HostState::Online).or_else(|| own().next());
+            maker.ok_or_else(|| Refusal::invalid("/hosts", "you have no host of your own that could make it"))?.id
+        }
+    };
+    on.retain(|host| host.id != maker);
+    let mut others: Vec<HostId> = on.into_iter().map(|host| host.id).collect();
+    others.sort_unstable();
+    others.dedup();
+    Ok((maker, others))
+}
+
+async fn named(conn: &mut Conn, user: UserId, id: HostId, pointer: &str) -> Result<Host> {
+    let host = store::hosts::get(conn, user, id).await?;
+    let host = host.ok_or_else(|| Refusal::invalid(pointer, format!("there is no host {id}")))?;
+    if host.state == HostState::Deleting {
+        return Err(Refusal::invalid(pointer, format!("{id} is being deleted")).into());
     }
+    if host.draining {
+        return Err(Refusal::HostDraining(id).into());
+    }
+    Ok(host)
 }
 
-async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new: NewImage) -> Result<JobId> {
+/// The job that makes it, and the host that does; no host where it was asked for before.
+async fn create(
+    conn: &mut Conn,
+    permit: &Permit<Write>,
+    key: Option<&Key>,
+    new: NewImage,
+) -> Result<(JobId, Option<HostId>)> {
     let now = crate::clock::now();
     let (user, job) = (permit.user(), JobId::new());
     if let Some(replay) = idempotency::begin(conn, user, key, Kind::Job, job.uuid(), None, now).await? {
-        return Ok(JobId::from_uuid(replay.id));
+        return Ok((JobId::from_uuid(replay.id), None));
     }
-    store::hosts::hold(conn, new.host).await?;
-    host_for(conn, permit, new.host).await?;
+    let (host, others) = choose(conn, user, new.host, &new.spread).await?;
+    let mut held: Vec<HostId> = others.iter().copied().chain([host]).collect();
+    held.sort_unstable();
+    for id in held {
+        store::hosts::hold(conn, id).await?;
+    }
+    // What was chosen may have changed until it was held.
+    named(conn, user, host, "/host").await?;
     if let ImageSource::Dockerfile(Recipe { made_of: Some(of), .. }) = &new.source {
         store::configurations::hold(conn, of.configuration).await?;
         super::configurations::named(conn, user, of.configuration, Some(of.version)).await?;
@@ -173,17 +265,10 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         labels: new.labels,
         created_at: now,
         revision: 1,
+        docker_id: None,
     };
     store::images::insert(conn, &image).await?;
-    let presence = ImageOnHost {
-        image: image.id,
-        host: new.host,
-        state: PresenceState::Pending,
-        docker_id: None,
-        size: None,
-        changed_at: now,
-    };
-    store::images::set_presence(conn, &presence).await?;
+    store::images::set_presence(conn, &ImageOnHost::on_its_way(image.id, host, job, now)).await?;
     let (kind, command) = match &image.source {
         ImageSource::Reference(reference) => {
             (JobKind::ImagePull, Command::PullImage(PullImage { image: image.id, user, reference: reference.clone() }))
@@ -201,11 +286,13 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
         ),
     };
     let subject = Subject::Image(image.id);
-    let request =
-        Request { id: job, user, work: Some((new.host, command)), parent: None, kind, subject, wait: new.wait };
+    let request = Request { id: job, user, work: Some((host, command)), parent: None, kind, subject, wait: new.wait };
     queue::enqueue(conn, request, now).await?;
+    for other in others {
+        copies::follow(conn, &image, other, job, new.wait).await?;
+    }
     store::records::audit(conn, permit.origin(), "image.create", Kind::Image, image.id.uuid(), now).await?;
-    Ok(job)
+    Ok((job, Some(host)))
 }
 
 async fn delete(
@@ -213,7 +300,7 @@ async fn delete(
     permit: &Permit<Write>,
     id: ImageId,
     seen: &Precondition,
-) -> Result<(JobId, Vec<HostId>)> {
+) -> Result<(JobId, Vec<HostId>, Vec<JobId>)> {
     let now = crate::clock::now();
     let user = permit.user();
     as_seen(conn, user, Kind::Image, id.uuid(), seen).await?;
@@ -223,16 +310,27 @@ async fn delete(
     }
     let open = store::jobs::open_about(conn, Subject::Image(id)).await?;
     if let Some(under_way) = open.iter().find(|job| job.kind == JobKind::ImageDelete) {
-        return Ok((under_way.id, Vec::new()));
+        return Ok((under_way.id, Vec::new(), Vec::new()));
     }
     // A creation under way is cancelled by its job, so that nobody deletes by mistake what another is still waiting for.
-    if open.iter().any(|job| job.kind.creates() && job.state != JobState::Cancelling) {
+    let creates = |job: &Job| matches!(job.kind, JobKind::ImageBuild | JobKind::ImagePull);
+    if image.state == ImageState::Pending && open.iter().any(|job| creates(job) && job.state != JobState::Cancelling) {
         return Err(Refusal::ImageNotReady { image: id }.into());
     }
     // First the state, then who uses it: on PostgreSQL a creation holds the image's row until it is committed.
     store::images::set_state(conn, id, ImageState::Deleting).await?;
     let (own, others) = store::containers::using_image(conn, user, id).await?;
     deletable(&image, own, others)?;
+    // What is still on its way somewhere is stopped: its host removes what came of it afterwards.
+    let mut changed = Vec::new();
+    for job in &open {
+        changed.push(job.id);
+        if job.state == JobState::Queued {
+            store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;
+        } else {
+            store::jobs::set_cancelling(conn, job.id, now).await?;
+        }
+    }
     let subject = Subject::Image(id);
     let whole =
         Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::ImageDelete, subject, wait: None };
@@ -254,5 +352,5 @@ async fn delete(
         hosts.push(presence.host);
     }
     store::records::audit(conn, permit.origin(), "image.delete", Kind::Image, id.uuid(), now).await?;
-    Ok((job, hosts))
+    Ok((job, hosts, changed))
 }

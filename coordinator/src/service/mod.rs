@@ -5,6 +5,7 @@ pub mod audit;
 pub mod configurations;
 pub mod containers;
 pub mod converge;
+pub mod copies;
 pub mod enrolment;
 mod host_access;
 pub mod hosts;

@@ -60,7 +60,9 @@ impl Services {
             let first = !std::mem::replace(&mut insist, true);
             self.store
                 .write(move |conn| {
-                    Box::pin(async move { relocate(conn, &relay, &permit, key.as_ref(), id, asked, (&rules, !first)).await })
+                    Box::pin(
+                        async move { relocate(conn, &relay, &permit, key.as_ref(), id, asked, (&rules, !first)).await },
+                    )
                 })
                 .await
         })?;
@@ -198,8 +200,7 @@ async fn relocate(
 fn able(relay: &Relay, of: &Move) -> Result<()> {
     let volume = of.create.spec.volumes.first().map(|mount| mount.volume.clone());
     let Some(volume) = volume.or_else(|| "any".parse().ok()) else { return Ok(()) };
-    let request =
-        VolumeRequest { container: of.container, user: of.user, image: of.create.image, volume };
+    let request = VolumeRequest { container: of.container, user: of.user, image: of.create.image, volume };
     let request = StreamRequest::Volume(request);
     let old = |host: HostId| relay(host).is_some_and(|streams| !streams.know(&request));
     if old(of.source) || old(of.target) { Err(Refusal::AgentTooOld(of.container).into()) } else { Ok(()) }

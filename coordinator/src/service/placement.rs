@@ -3,20 +3,17 @@
 //! several hosts in the order of their ids, so that no two transactions wait for each other.
 
 use super::containers::{NewContainer, fits};
-use super::{Result, ServiceError};
+use super::{Result, ServiceError, copies};
 use crate::domain::container::Container;
 use crate::domain::host::{Host, HostState};
-use crate::domain::image::{Image, ImageOnHost, PresenceState, usable_on};
-use crate::domain::job::{JobKind, JobState, Subject};
+use crate::domain::image::{Image, ImageOnHost, usable_on};
 use crate::domain::placement::{
     Asked, Candidate, Obstacle, Place, PoolRules, Reserved, Wish, decide, explain, obstacles,
 };
 use crate::domain::{Kind, Refusal, Violation};
-use crate::queue::{self, Request};
 use crate::store::{self, Conn};
-use dockerforge_protocol::command::{Command, PullImage};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
-use dockerforge_protocol::spec::{ContainerSpec, ImageRef, Labels};
+use dockerforge_protocol::spec::{ContainerSpec, Labels};
 
 /// What was found for a container.
 pub(super) struct Placed {
@@ -54,48 +51,23 @@ pub(super) async fn place(
 }
 
 /// The image, held, and usable on a host that is held; with the job that brings it there first, if it is not there.
-async fn image_on(conn: &mut Conn, user: UserId, image: ImageId, host: HostId) -> Result<(Image, Option<JobId>)> {
+pub(super) async fn image_on(
+    conn: &mut Conn,
+    user: UserId,
+    image: ImageId,
+    host: HostId,
+) -> Result<(Image, Option<JobId>)> {
     store::images::hold(conn, image).await?;
     let image = visible(conn, user, image).await?;
     let presence = store::images::presence(conn, &[image.id]).await?;
-    match (usable_on(&image, presence.iter().find(|p| p.host == host), host), image.obtainable()) {
+    match (usable_on(&image, presence.iter().find(|p| p.host == host), host), image.way_to(host, &presence)) {
         (Ok(()), _) => Ok((image, None)),
-        (Err(_), Some(reference)) => {
-            let job = obtain(conn, &image, reference.clone(), host).await?;
+        (Err(_), Some(way)) => {
+            let job = copies::obtain(conn, &image, way, host).await?;
             Ok((image, Some(job)))
         }
         (Err(refusal), None) => Err(refusal.into()),
     }
-}
-
-/// The job that pulls an image to one more host: one that is on its way, or a new one. It is the image's owner's.
-async fn obtain(conn: &mut Conn, image: &Image, reference: ImageRef, host: HostId) -> Result<JobId> {
-    let (now, subject) = (crate::clock::now(), Subject::Image(image.id));
-    let open = store::jobs::open_about(conn, subject).await?;
-    let under_way = open.iter().find(|job| job.kind == JobKind::ImagePull && job.host == Some(host));
-    if let Some(job) = under_way.filter(|job| job.state != JobState::Cancelling) {
-        return Ok(job.id);
-    }
-    let presence = ImageOnHost {
-        image: image.id,
-        host,
-        state: PresenceState::Pending,
-        docker_id: None,
-        size: None,
-        changed_at: now,
-    };
-    store::images::set_presence(conn, &presence).await?;
-    let pull = Command::PullImage(PullImage { image: image.id, user: image.user, reference });
-    let request = Request {
-        id: JobId::new(),
-        user: image.user,
-        work: Some((host, pull)),
-        parent: None,
-        kind: JobKind::ImagePull,
-        subject,
-        wait: None,
-    };
-    Ok(queue::enqueue_following(conn, request, now).await?)
 }
 
 async fn visible(conn: &mut Conn, user: UserId, image: ImageId) -> Result<Image> {
@@ -265,7 +237,7 @@ async fn candidates(conn: &mut Conn, hosts: &[Host], image: &Image, spec: &Conta
         let there: Option<&ImageOnHost> = presence.iter().find(|p| p.host == host.id);
         candidates.push(Candidate {
             reserved: reserved.iter().find(|(id, _)| *id == host.id).map(|(_, sum)| *sum).unwrap_or_default(),
-            image: usable_on(image, there, host.id).is_ok() || image.obtainable().is_some(),
+            image: usable_on(image, there, host.id).is_ok() || image.way_to(host.id, &presence).is_some(),
             containers: if by_number { store::containers::on_host(conn, host.id).await? } else { Vec::new() },
             host: host.clone(),
         });

@@ -12,7 +12,7 @@ use crate::domain::host_access::{audited, may_be_on, may_touch, reaches};
 use crate::domain::job::{JobKind, Subject};
 use crate::domain::placement::{PoolRules, Reserved, hardening};
 use crate::domain::precondition::Precondition;
-use crate::domain::{Kind, Refusal, image, quota};
+use crate::domain::{Kind, Refusal, quota};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use crate::vault::Vault;
@@ -98,12 +98,9 @@ async fn change(
     // Nobody knows yet which of the two it will be.
     store::containers::set_reserved(conn, id, Reserved::of(was).larger(Reserved::of(will))).await?;
     let new_image = update.image.filter(|image| *image != container.image);
+    let mut after = None;
     if let Some(new) = new_image {
-        store::images::hold(conn, new).await?;
-        let known = store::images::get_visible(conn, user, new).await?;
-        let known = known.ok_or_else(|| Refusal::invalid("/image", format!("there is no image {new}")))?;
-        let presence = store::images::presence(conn, &[new]).await?;
-        image::usable_on(&known, presence.iter().find(|p| p.host == container.host), container.host)?;
+        (_, after) = placement::image_on(conn, user, new, container.host).await?;
         store::containers::set_next_image(conn, id, Some(new)).await?;
     }
     fits(conn, user, container.host, id, &update.after).await?;
@@ -136,6 +133,9 @@ async fn change(
         wait: update.wait,
     };
     queue::enqueue(conn, request, now).await?;
+    if let Some(after) = after {
+        store::jobs::set_after(conn, job, after).await?;
+    }
     let (origin, uuid) = (permit.origin(), id.uuid());
     store::records::audit_with(conn, origin, "container.update", Kind::Container, uuid, detail.as_deref(), now).await?;
     Ok((job, Some(container.host)))

@@ -7,7 +7,7 @@ use crate::domain::Kind;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, MadeOf, PresenceState, Recipe};
 use crate::domain::page::{Found, Page};
 use dockerforge_protocol::command::ContextRef;
-use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId, UserId};
+use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::spec::Labels;
 use sqlx::QueryBuilder;
 use uuid::Uuid;
@@ -30,6 +30,7 @@ struct ImageRow {
     configuration_id: Option<Uuid>,
     configuration_version: Option<i64>,
     revision: i64,
+    docker_id: Option<String>,
 }
 
 impl TryFrom<ImageRow> for Image {
@@ -62,6 +63,7 @@ impl TryFrom<ImageRow> for Image {
             labels: json("images.labels", &row.labels)?,
             created_at: time("images.created_at", row.created_at)?,
             revision: unsigned("images.revision", row.revision)?,
+            docker_id: row.docker_id,
         })
     }
 }
@@ -74,6 +76,7 @@ struct PresenceRow {
     docker_id: Option<String>,
     size: Option<i64>,
     changed_at: i64,
+    job_id: Option<Uuid>,
 }
 
 impl TryFrom<PresenceRow> for ImageOnHost {
@@ -86,6 +89,7 @@ impl TryFrom<PresenceRow> for ImageOnHost {
             docker_id: row.docker_id,
             size: row.size.map(|size| unsigned("image_hosts.size", size)).transpose()?,
             changed_at: time("image_hosts.changed_at", row.changed_at)?,
+            job: row.job_id.map(JobId::from_uuid),
         })
     }
 }
@@ -94,7 +98,7 @@ macro_rules! select {
     ($rest:literal) => {
         concat!(
             "SELECT id, user_id, name, state, public, reference, context_sha256, context_size, dockerfile, build_args, ",
-            "no_cache, labels, created_at, configuration_id, configuration_version, revision FROM images ",
+            "no_cache, labels, created_at, configuration_id, configuration_version, revision, docker_id FROM images ",
             $rest
         )
     };
@@ -165,6 +169,24 @@ pub async fn get(conn: &mut Conn, user: UserId, id: ImageId) -> Result<Option<Im
         .fetch_optional(c)
         .await?);
     row.map(Image::try_from).transpose()
+}
+
+/// One image, for the coordinator's own work; never for a user's request.
+pub async fn find(conn: &mut Conn, id: ImageId) -> Result<Option<Image>, StoreError> {
+    let row: Option<ImageRow> =
+        on!(conn, |c| sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
+    row.map(Image::try_from).transpose()
+}
+
+/// An image was made: what it is from now on.
+pub async fn set_made(conn: &mut Conn, id: ImageId, docker_id: &str) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE images SET state = 'ready', docker_id = $2 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(docker_id)
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
 }
 
 /// Which images a list is of.
@@ -245,7 +267,7 @@ pub async fn presence(conn: &mut Conn, ids: &[ImageId]) -> Result<Vec<ImageOnHos
     }
     let rows: Vec<PresenceRow> = on!(conn, |c| {
         let mut q = QueryBuilder::new(
-            "SELECT image_id, host_id, state, docker_id, size, changed_at FROM image_hosts WHERE image_id IN (",
+            "SELECT image_id, host_id, state, docker_id, size, changed_at, job_id FROM image_hosts WHERE image_id IN (",
         );
         let mut list = q.separated(", ");
         for id in ids {
@@ -261,7 +283,7 @@ pub async fn presence(conn: &mut Conn, ids: &[ImageId]) -> Result<Vec<ImageOnHos
 pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<ImageOnHost>, StoreError> {
     let rows: Vec<PresenceRow> = on!(conn, |c| {
         sqlx::query_as(
-        "SELECT image_id, host_id, state, docker_id, size, changed_at FROM image_hosts WHERE host_id = $1 ORDER BY image_id"
+        "SELECT image_id, host_id, state, docker_id, size, changed_at, job_id FROM image_hosts WHERE host_id = $1 ORDER BY image_id"
     )
     .bind(host.uuid())
     .fetch_all(c)
@@ -274,8 +296,9 @@ pub async fn on_host(conn: &mut Conn, host: HostId) -> Result<Vec<ImageOnHost>, 
 pub async fn set_presence(conn: &mut Conn, presence: &ImageOnHost) -> Result<(), StoreError> {
     on!(conn, |c| {
         sqlx::query(
-        "INSERT INTO image_hosts (image_id, host_id, state, docker_id, size, changed_at) VALUES ($1, $2, $3, $4, $5, $6) \
-         ON CONFLICT (image_id, host_id) DO UPDATE SET state = $3, docker_id = $4, size = $5, changed_at = $6"
+        "INSERT INTO image_hosts (image_id, host_id, state, docker_id, size, changed_at, job_id) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) \
+         ON CONFLICT (image_id, host_id) DO UPDATE SET state = $3, docker_id = $4, size = $5, changed_at = $6, job_id = $7"
     )
     .bind(presence.image.uuid())
     .bind(presence.host.uuid())
@@ -283,6 +306,7 @@ pub async fn set_presence(conn: &mut Conn, presence: &ImageOnHost) -> Result<(),
     .bind(presence.docker_id.as_deref())
     .bind(presence.size.map(|size| i64::try_from(size).unwrap_or(i64::MAX)))
     .bind(micros(presence.changed_at))
+    .bind(presence.job.map(JobId::uuid))
     .execute(c)
     .await?
     .rows_affected()

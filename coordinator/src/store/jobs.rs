@@ -9,6 +9,7 @@ use crate::domain::job::{Job, JobError, JobKind, JobState, Subject};
 use crate::domain::page::{Found, Page};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::report::{Attempt, Progress};
+use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 #[derive(sqlx::FromRow)]
@@ -66,7 +67,7 @@ macro_rules! select_whole {
 /// What a draining host leaves where it is: jobs that would make something on it.
 macro_rules! not_held_back {
     () => {
-        "(q.kind NOT IN ('container.create', 'image.build', 'image.pull') \
+        "(q.kind NOT IN ('container.create', 'image.build', 'image.pull', 'image.copy') \
          OR NOT EXISTS (SELECT 1 FROM hosts h WHERE h.id = q.host_id AND h.draining = TRUE))"
     };
 }
@@ -159,6 +160,23 @@ pub async fn find(conn: &mut Conn, id: JobId) -> Result<Option<Job>, StoreError>
     let row: Option<JobRow> =
         on!(conn, |c| sqlx::query_as(select!("WHERE id = $1")).bind(id.uuid()).fetch_optional(c).await?);
     row.map(Job::try_from).transpose()
+}
+
+/// Several jobs, for the coordinator's own work; never for a user's request.
+pub async fn some(conn: &mut Conn, ids: &[JobId]) -> Result<Vec<Job>, StoreError> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows: Vec<JobRow> = on!(conn, |c| {
+        let mut q = QueryBuilder::new(select!("WHERE id IN ("));
+        let mut list = q.separated(", ");
+        for id in ids {
+            list.push_bind(id.uuid());
+        }
+        q.push(")");
+        q.build_query_as().fetch_all(c).await?
+    });
+    jobs(rows)
 }
 
 /// One job, held for the rest of the transaction: what is decided from it is still so when it is written. SQLite's one

@@ -37,10 +37,7 @@ impl TryFrom<MoveRow> for Move {
 
 macro_rules! select {
     ($rest:literal) => {
-        concat!(
-            "SELECT job_id, container_id, user_id, source_id, target_id, receive, run, grace FROM moves ",
-            $rest
-        )
+        concat!("SELECT job_id, container_id, user_id, source_id, target_id, receive, run, grace FROM moves ", $rest)
     };
 }
 

@@ -11,7 +11,7 @@ const TOKEN: &str = "tok_01890000000070008000000000000001";
 const WEBHOOK: &str = "whk_01890000000070008000000000000001";
 
 /// Each operation, and a command that asks it.
-const COMMANDS: [(&str, &str); 67] = [
+const COMMANDS: [(&str, &str); 68] = [
     ("user_create", "user create acme"),
     ("user_list", "user ls"),
     ("user_get", "user show acme"),
@@ -43,6 +43,7 @@ const COMMANDS: [(&str, &str); 67] = [
     ("configuration_delete", "configuration rm mine"),
     ("image_create", "image build d12 --host vps --configuration mine"),
     ("image_create", "image pull d12 debian:12 --host vps"),
+    ("image_create", "image pull d12 debian:12 --hosts vps --hosts vps"),
     ("image_create", "image build d12 --host vps -f -"),
     ("image_list", "image ls"),
     ("image_get", "image show blog"),

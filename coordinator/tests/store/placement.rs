@@ -103,6 +103,7 @@ async fn what_is_set_aside_counts_until_it_is_gone(bed: &Bed) {
         labels: Labels::default(),
         created_at: now,
         revision: 1,
+        docker_id: None,
     };
     let resources =
         Resources { cpus: Some(250.try_into().unwrap()), memory: Some(8_388_608.try_into().unwrap()), pids: None };

@@ -26,6 +26,7 @@ pub fn image(owner: UserId, public: bool) -> Image {
         labels: Labels::default(),
         created_at: clock::now(),
         revision: 1,
+        docker_id: None,
     }
 }
 

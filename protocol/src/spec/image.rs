@@ -4,6 +4,9 @@ use super::text_value;
 use oci_spec::distribution::Reference;
 use std::{fmt, str::FromStr};
 
+/// The word in a hello by which an agent says that it can bring images from host to host, and to and from a registry.
+pub const IMAGE_COPIES: &str = "image-copies";
+
 /// A reference to an image in a registry or on a host, normalised: `docker.io/library/debian:12`,
 /// `127.0.0.1:5000/app@sha256:…` (grammar: OCI distribution specification 1.1, and Docker's short names).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -13,15 +13,15 @@ mod resources;
 mod secret;
 
 pub use container::{
-    AbsolutePath, ContainerSpec, EnvName, HostPort, PortMapping, PortProtocol, RestartPolicy, VolumeMount,
-    argument_problems, env_problems,
+    AbsolutePath, CONTAINER_MOVES, ContainerSpec, EnvName, HostPort, PortMapping, PortProtocol, RestartPolicy,
+    VolumeMount, argument_problems, env_problems,
 };
 pub use document::Document;
 pub use host::{
     Bind, Capability, Device, DevicePath, DeviceRights, HOST_ACCESS_FEATURE, HostAccess, HostNamespace, NEVER_MOUNTED,
     RuntimeName, SecurityOption, SysctlName, overlap,
 };
-pub use image::{ImageRef, InvalidImageRef};
+pub use image::{IMAGE_COPIES, ImageRef, InvalidImageRef};
 pub use name::{Label, LabelKey, LabelValue, Labels, ResourceName, VolumeName};
 pub use process::{Check, DnsLabel, HealthTest, Healthcheck, Link, RunAs, Seconds, StopSignal, TmpfsMount};
 pub use resources::{Bytes, MilliCpus, PidsLimit, Resources};

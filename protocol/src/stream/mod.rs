@@ -16,7 +16,7 @@ mod position;
 pub use position::{LogFilter, LogMark, LogPosition};
 
 use crate::ids::{ContainerId, ImageId, UserId};
-use crate::spec::VolumeName;
+use crate::spec::{CONTAINER_MOVES, IMAGE_COPIES, VolumeName};
 use serde::{Deserialize, Serialize};
 
 /// The word in a hello by which an agent says that it has streams.
@@ -45,11 +45,11 @@ pub enum StreamRequest {
     /// A program with a terminal in a container: [`Piece::Bytes`] both ways.
     Terminal(TerminalRequest),
     /// A part of an image, for another host: [`Piece::Begin`], then [`Piece::Bytes`], down from the agent. Asked only of an agent
-    /// whose hello names [`crate::command::IMAGE_COPIES`].
+    /// whose hello names [`IMAGE_COPIES`].
     Blob(BlobRequest),
     /// What is in a volume, for another host: [`Piece::Bytes`] down from the agent. They are an archive (tar) in which all is in
     /// one folder, [`VOLUME_FOLDER`], and after it come the [`VOLUME_SUM`] bytes of its SHA-256: an archive that was cut off
-    /// may look like a whole one. Asked only of an agent whose hello names [`crate::command::CONTAINER_MOVES`].
+    /// may look like a whole one. Asked only of an agent whose hello names [`CONTAINER_MOVES`].
     Volume(VolumeRequest),
 }
 
@@ -103,7 +103,7 @@ pub struct TerminalRequest {
 /// See [`StreamRequest::Blob`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlobRequest {
-    /// Of which image: it has the tag [`crate::command::local_tag`] on the host.
+    /// Of which image: it has our name of it on the host.
     pub image: ImageId,
     /// Docker's id of it, which is the digest of its configuration.
     pub docker_id: String,
@@ -153,8 +153,8 @@ impl StreamRequest {
     pub const fn feature(&self) -> Option<&'static str> {
         match self {
             Self::Logs(_) | Self::Stats(_) | Self::Terminal(_) => None,
-            Self::Blob(_) => Some(crate::command::IMAGE_COPIES),
-            Self::Volume(_) => Some(crate::command::CONTAINER_MOVES),
+            Self::Blob(_) => Some(IMAGE_COPIES),
+            Self::Volume(_) => Some(CONTAINER_MOVES),
         }
     }
 

@@ -136,12 +136,21 @@ pub struct Image {
 pub struct ImageOnHost {
     /// Which host.
     pub host: String,
-    /// pending, present, failed or deleting.
+    /// pending, present, missing or failed.
     pub state: String,
     /// Docker's id.
     pub docker_id: Option<String>,
     /// Bytes.
     pub size: Option<u64>,
+    /// The job that brings it there.
+    #[serde(default)]
+    pub job: Option<String>,
+    /// How far it is.
+    #[serde(default)]
+    pub progress: Option<Value>,
+    /// Why it could not.
+    #[serde(default)]
+    pub error: Option<Value>,
 }
 
 /// A container.

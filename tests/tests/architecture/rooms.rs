@@ -91,7 +91,7 @@ const TABLES: &[Table] = &[
             ("report", &["ids"]),
             ("inventory", &["ids", "spec"]),
             ("handshake", &["ids", "inventory", "report"]),
-            ("stream", &["ids"]),
+            ("stream", &["ids", "spec"]),
             ("message", &["command", "handshake", "inventory", "report", "stream"]),
             ("codec", &[]),
             ("enrolment", &["ids"]),

@@ -16,6 +16,7 @@ mod configurations;
 mod containers;
 mod contract;
 mod converge;
+mod copies;
 mod cors;
 mod delivery;
 mod diagnosis;

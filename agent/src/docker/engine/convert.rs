@@ -10,8 +10,8 @@ use bollard::models::{
     BuildInfo, ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
     ContainerSummaryStateEnum, ContainerUpdateBody, CreateImageInfo, DeviceMapping, EndpointSettings, EventMessage,
     EventMessageTypeEnum, HealthConfig, HealthStatusEnum, HostConfig, HostConfigLogConfig, Mount, MountTmpfsOptions,
-    MountType, MountVolumeOptions, NetworkCreateRequest, NetworkingConfig, PortBinding, PortSummaryTypeEnum, RestartPolicy,
-    RestartPolicyNameEnum, SystemVersion,
+    MountType, MountVolumeOptions, NetworkCreateRequest, NetworkingConfig, PortBinding, PortSummaryTypeEnum,
+    RestartPolicy, RestartPolicyNameEnum, SystemVersion,
 };
 use bollard::query_parameters::BuildImageOptions;
 use dockerforge_protocol::command::labels;

@@ -177,7 +177,11 @@ schemas! {
         "maxLength", 4096);
     Pointers = json!({"type": "array", "items": {"type": "string"}, "description": "JSON pointers (RFC 6901)"});
     OutcomeStatus = words("What became of a resource in a converge", ["changed", "failed"]);
-    PresenceState = words("How an image stands on a host; `missing` if it was removed by hand", ["pending", "present", "missing"]);
+    PresenceState = words("How an image stands on a host: `pending` while it is on its way there, `missing` if it was removed by hand, \
+        `failed` if it could not be brought there", ["pending", "present", "missing", "failed"]);
+    Hosts = json!({"description": "`mine` are all your own hosts, `all` also those that everybody shares, a list your own of these ids",
+        "oneOf": [{"type": "string", "enum": ["all", "mine"]},
+            {"type": "array", "minItems": 1, "maxItems": 100, "uniqueItems": true, "items": {"$ref": "#/components/schemas/HostId"}}]});
     DesiredState = words("What a container is meant to do",
         [Desired::Running.as_str(), Desired::Stopped.as_str(), Desired::Removed.as_str()]);
     ObservedState = words("What a host shows of a container: `pending` before its first report, else as Docker says; `missing` if \
@@ -215,10 +219,11 @@ pub(super) fn together() -> [(&'static str, Vec<(&'static str, Value)>); 2] {
     let configured = json!({"required": ["configuration"], "properties": {
         "configuration": {"type": "string"}, "reference": no, "dockerfile": no, "build_args": {"maxProperties": 0},
     }});
+    let nowhere = json!({"properties": {"host": no, "hosts": no}});
     let two_places = json!({"required": ["host", "placement"],
         "properties": {"host": {"type": "string"}, "placement": {"type": "object"}}});
     [
-        ("NewImageBody", vec![("anyOf", json!([pulled, built, configured]))]),
+        ("NewImageBody", vec![("anyOf", json!([pulled, built, configured])), ("not", nowhere)]),
         ("NewContainerBody", vec![("not", two_places)]),
     ]
 }
@@ -251,6 +256,7 @@ pub(super) fn of_parameter(path: &str, name: &str) -> Option<Value> {
         "after" => of_path().or_else(|| Some(listed("EventId"))),
         "name" => Some(listed("Name")),
         "host" => Some(listed("HostId")),
+        "hosts" => Some(json!({"type": "string", "pattern": "^(all|mine|hst_[0-9a-f]{32})$", "example": "mine"})),
         "image" => Some(listed("ImageId")),
         "template" => Some(listed("TemplateId")),
         "version" => Some(listed("Version")),
