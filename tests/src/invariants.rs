@@ -114,10 +114,11 @@ impl Drop for Ledger {
 pub async fn hold(cluster: &Cluster, api: &Api, ledger: &mut Ledger, seconds: u64) {
     ledger.all_end(api, seconds).await;
     strangers_untouched(ledger).await;
-    for (witness, cluster_id) in cluster.witnesses() {
-        containers_agree(&witness, &cluster_id, api, seconds).await;
-        images_agree(&witness, &cluster_id, api, seconds).await;
-        users_apart(&witness, &cluster_id).await;
+    let witnesses = cluster.witnesses();
+    containers_agree(&witnesses, api, seconds).await;
+    images_agree(&witnesses, api, seconds).await;
+    for (witness, cluster_id) in &witnesses {
+        users_apart(witness, cluster_id).await;
     }
     standing(cluster).await;
 }
@@ -174,9 +175,9 @@ pub async fn strangers_untouched(ledger: &Ledger) {
     }
 }
 
-/// I5, I6, I13: each container that is meant to be there is there once, in the state that is shown; nothing else of ours
-/// is there.
-async fn containers_agree(witness: &Witness, cluster: &str, api: &Api, seconds: u64) {
+/// I5, I6, I13: each container that is meant to be there is there once, on whatever host, in the state that is shown; nothing
+/// else of ours is there.
+async fn containers_agree(witnesses: &[(Witness, String)], api: &Api, seconds: u64) {
     wait::until(
         seconds,
         "I5, I6, I13: Docker has exactly the containers that the API shows, as it shows them",
@@ -185,7 +186,11 @@ async fn containers_agree(witness: &Witness, cluster: &str, api: &Api, seconds: 
             let shown: BTreeMap<String, String> =
                 shown.into_iter().filter(|c| c.desired_state != "removed").map(|c| (c.id, c.observed.state)).collect();
             let mut found = BTreeMap::new();
-            for container in witness.containers(labels::CLUSTER, cluster).await {
+            let mut all = Vec::new();
+            for (witness, cluster) in witnesses {
+                all.extend(witness.containers(labels::CLUSTER, cluster).await);
+            }
+            for container in all {
                 let labelled = container.labels.unwrap_or_default();
                 let id = labelled.get(labels::CONTAINER).cloned().unwrap_or_default();
                 let expected = id.parse().map(docker_name).unwrap_or_default();
@@ -201,7 +206,7 @@ async fn containers_agree(witness: &Witness, cluster: &str, api: &Api, seconds: 
 }
 
 /// Each image that is ready has its tag; no tag of ours or of an unfinished build is there beside.
-async fn images_agree(witness: &Witness, cluster: &str, api: &Api, seconds: u64) {
+async fn images_agree(witnesses: &[(Witness, String)], api: &Api, seconds: u64) {
     wait::until(seconds, "I13: Docker has exactly the images that the API shows as ready", async || {
         let shown: Vec<Image> = api.all("/v1/images").await;
         let ready: BTreeSet<String> = shown
@@ -209,7 +214,10 @@ async fn images_agree(witness: &Witness, cluster: &str, api: &Api, seconds: u64)
             .filter(|image| image.state == "ready" && image.source["kind"] != "reference")
             .map(|image| format!("dockerforge.invalid/{}:latest", image.id))
             .collect();
-        let found: BTreeSet<String> = witness.of_cluster(cluster).await.images.into_iter().collect();
+        let mut found = BTreeSet::new();
+        for (witness, cluster) in witnesses {
+            found.extend(witness.of_cluster(cluster).await.images);
+        }
         wait::check(found == ready, (found, ready))
     })
     .await;

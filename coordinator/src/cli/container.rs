@@ -7,6 +7,7 @@ use super::{
     host_access::HostOptions,
     list::{self, ListOptions, age, named, number, text},
     live,
+    moves::{self, Move},
     resolve::{self, Kind},
     secrets::Secrets,
     session::Session,
@@ -55,6 +56,8 @@ pub enum ContainerCommand {
     Update(Box<Update>),
     /// Bring a container that runs to what its configuration says, without making it anew
     Converge(Converge),
+    /// Bring a container to another host, with what is in its volumes
+    Move(Move),
     /// Show what a container wrote
     Logs(live::Logs),
     /// Show what a container uses
@@ -372,6 +375,7 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
             session.accepted(&answer, wait).await
         }
         ContainerCommand::Converge(options) => converge::run(options, session).await,
+        ContainerCommand::Move(options) => moves::run(options, session).await,
         ContainerCommand::Logs(options) => {
             let id = session.id(Kind::Container, &options.container).await?;
             live::logs(session, &id, &options).await

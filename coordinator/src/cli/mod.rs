@@ -26,6 +26,7 @@ mod image;
 mod job;
 mod list;
 mod live;
+mod moves;
 mod log;
 mod parameters;
 mod problem;

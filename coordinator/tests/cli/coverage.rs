@@ -58,6 +58,8 @@ const COMMANDS: [(&str, &str); 68] = [
     ("container_restart", "container restart web"),
     ("container_exec", "container exec web -- true"),
     ("container_converge", "container converge web"),
+    ("container_move", "container move web --host other"),
+    ("container_move", "container move web --place spread"),
     ("container_logs", "container logs web"),
     ("container_logs", "container logs -f web"),
     ("container_stats", "container stats web"),

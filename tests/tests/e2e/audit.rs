@@ -32,6 +32,7 @@ const CHANGES: [(&str, &str); 30] = [
     ("POST /containers/{id}/restart", "container.restart"),
     ("POST /containers/{id}/exec", "container.exec"),
     ("POST /containers/{id}/converge", "container.converge"),
+    ("POST /containers/{id}/move", "container.move"),
     ("PATCH /containers/{id}", "container.update"),
     ("DELETE /containers/{id}", "container.delete"),
     ("POST /webhooks", "webhook.create"),
@@ -109,6 +110,11 @@ async fn every_change_has_its_line() {
     let path = format!("/v1/hosts/{}", spare.id);
     api.call(Method::PATCH, &path).json(&json!({"labels": {"zone": "a"}})).send().await.expect(200);
     api.post(&format!("/v1/hosts/{}/token", spare.id), &json!({})).await.expect(201);
+    // It waits for a host that never comes, and is cancelled.
+    let moves = json!({"host": spare.id});
+    let moves = api.post(&format!("/v1/containers/{container}/move"), &moves).await.accepted();
+    api.delete(&format!("/v1/queue/{}", moves.id)).await.accepted();
+    api.ended(&moves.id, 30).await;
     let waiting = api.build(&spare.id, "waits", "FROM scratch").await;
     api.delete(&format!("/v1/queue/{}", waiting.id)).await.accepted();
     for path in

@@ -34,6 +34,7 @@ mod jobs;
 mod limits;
 mod lists;
 mod logs;
+mod moves;
 mod operations;
 mod ops;
 mod placement;
