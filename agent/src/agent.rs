@@ -173,8 +173,6 @@ impl Agent {
             ping_every: config.ping_every,
         };
         tasks.spawn("inventory", watcher.run(tasks.token()));
-        let layers = state.path().join("layers");
-        std::fs::create_dir_all(&layers).map_err(|source| StateError::Folder { path: layers.clone(), source })?;
         let carriers = Carriers::new(identity.cluster(), Arc::clone(&self.engine));
         let sweep = tasks.token().run_until_cancelled_owned(sweep(carriers.clone(), observed.up()));
         tasks.spawn("carriers", async move { sweep.await.unwrap_or_default() });
@@ -191,7 +189,7 @@ impl Agent {
             host: identity.host(),
             slots: config.slots,
             spool,
-            layers,
+            layers: state.path().join("layers"),
             spool_limit: config.spool_limit,
             own_paths: std::iter::once(state.path().to_owned()).chain(config.policy.clone()).collect(),
             policy,

@@ -12,7 +12,7 @@ use crate::{
     wait,
 };
 use dockerforge_protocol::command::{docker_name, labels, network_name};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Each state and those that may follow it. A state that is looked at twice may have skipped some in between, so this
 /// is the closure of single steps; `terminal → anything else` is never in it.
@@ -114,11 +114,10 @@ impl Drop for Ledger {
 pub async fn hold(cluster: &Cluster, api: &Api, ledger: &mut Ledger, seconds: u64) {
     ledger.all_end(api, seconds).await;
     strangers_untouched(ledger).await;
-    let witnesses = cluster.witnesses();
-    containers_agree(&witnesses, api, seconds).await;
-    images_agree(&witnesses, api, seconds).await;
-    for (witness, cluster_id) in &witnesses {
-        users_apart(witness, cluster_id).await;
+    containers_agree(cluster, api, seconds).await;
+    images_agree(cluster, api, seconds).await;
+    for (witness, cluster_id) in cluster.witnesses() {
+        users_apart(&witness, &cluster_id).await;
     }
     standing(cluster).await;
 }
@@ -175,9 +174,9 @@ pub async fn strangers_untouched(ledger: &Ledger) {
     }
 }
 
-/// I5, I6, I13: each container that is meant to be there is there once, on whatever host, in the state that is shown; nothing
-/// else of ours is there.
-async fn containers_agree(witnesses: &[(Witness, String)], api: &Api, seconds: u64) {
+/// I5, I6, I13: each container that is meant to be there is there once, on all hosts together, in the state that is shown;
+/// nothing else of ours is there.
+async fn containers_agree(cluster: &Cluster, api: &Api, seconds: u64) {
     wait::until(
         seconds,
         "I5, I6, I13: Docker has exactly the containers that the API shows, as it shows them",
@@ -186,11 +185,11 @@ async fn containers_agree(witnesses: &[(Witness, String)], api: &Api, seconds: u
             let shown: BTreeMap<String, String> =
                 shown.into_iter().filter(|c| c.desired_state != "removed").map(|c| (c.id, c.observed.state)).collect();
             let mut found = BTreeMap::new();
-            let mut all = Vec::new();
-            for (witness, cluster) in witnesses {
-                all.extend(witness.containers(labels::CLUSTER, cluster).await);
+            let mut there = Vec::new();
+            for (witness, id) in cluster.witnesses() {
+                there.extend(witness.containers(labels::CLUSTER, &id).await);
             }
-            for container in all {
+            for container in there {
                 let labelled = container.labels.unwrap_or_default();
                 let id = labelled.get(labels::CONTAINER).cloned().unwrap_or_default();
                 let expected = id.parse().map(docker_name).unwrap_or_default();
@@ -205,18 +204,24 @@ async fn containers_agree(witnesses: &[(Witness, String)], api: &Api, seconds: u
     .await;
 }
 
-/// Each image that is ready has its tag; no tag of ours or of an unfinished build is there beside.
-async fn images_agree(witnesses: &[(Witness, String)], api: &Api, seconds: u64) {
+/// Each image that is ready has its tag on as many hosts as it is shown on; no tag of ours or of an unfinished build is there
+/// beside.
+async fn images_agree(cluster: &Cluster, api: &Api, seconds: u64) {
     wait::until(seconds, "I13: Docker has exactly the images that the API shows as ready", async || {
         let shown: Vec<Image> = api.all("/v1/images").await;
-        let ready: BTreeSet<String> = shown
+        let witnesses = cluster.witnesses();
+        // Several hosts may work on one Docker Engine.
+        let hosts = |image: &Image| image.hosts.iter().filter(|on| on.state == "present").count().min(witnesses.len());
+        let ready: BTreeMap<String, usize> = shown
             .iter()
             .filter(|image| image.state == "ready" && image.source["kind"] != "reference")
-            .map(|image| format!("dockerforge.invalid/{}:latest", image.id))
+            .map(|image| (format!("dockerforge.invalid/{}:latest", image.id), hosts(image)))
             .collect();
-        let mut found = BTreeSet::new();
-        for (witness, cluster) in witnesses {
-            found.extend(witness.of_cluster(cluster).await.images);
+        let mut found: BTreeMap<String, usize> = BTreeMap::new();
+        for (witness, id) in &witnesses {
+            for tag in witness.of_cluster(id).await.images {
+                *found.entry(tag).or_default() += 1;
+            }
         }
         wait::check(found == ready, (found, ready))
     })

@@ -51,12 +51,22 @@ pub(super) async fn copy(work: &Work<'_>, command: &CopyImage) -> Result<Product
     work.step("asking where it is", Some(0))?;
     let supplied = work.unless_stopped(work.settings.supplies.image(work.attempt.job)).await?;
     let supplied = supplied.map_err(|error| failed(FailureKind::SourceUnavailable, error.to_string()))?;
-    let image = obtain(work, command.image, &supplied.docker_id).await?;
+    let image = obtain(work, command.image, &supplied.docker_id, |parts| work.note(parts)).await?;
+    // An earlier attempt may have died after Docker had taken it in.
+    if let Some(fetched) = work.noted::<Vec<String>>() {
+        layers::remove(work, &fetched).await;
+    }
     Ok(Product::Image { docker_id: image.id, size: image.size })
 }
 
-/// The image of this id under our name, from other hosts unless it is here.
-pub(super) async fn obtain(work: &Work<'_>, image: ImageId, docker_id: &str) -> Result<Image, Ended> {
+/// The image of this id under our name, from other hosts unless it is here. `note` is told of all parts that are fetched, before
+/// they are.
+pub(super) async fn obtain(
+    work: &Work<'_>,
+    image: ImageId,
+    docker_id: &str,
+    note: impl Fn(&Vec<String>) -> Result<(), Ended> + Send,
+) -> Result<Image, Ended> {
     let engine = &work.settings.engine;
     let name = local_tag(image);
     if !is_digest(docker_id) {
@@ -75,7 +85,7 @@ pub(super) async fn obtain(work: &Work<'_>, image: ImageId, docker_id: &str) -> 
     }
     layers::sweep(work).await;
     let mut fetched = vec![docker_id.to_owned()];
-    work.note(&fetched)?;
+    note(&fetched)?;
     work.step("fetching the configuration", Some(0))?;
     layers::fetch(work, docker_id, MAX_CONFIG, |_| ()).await?;
     let config = read_config(work, docker_id).await?;
@@ -83,7 +93,7 @@ pub(super) async fn obtain(work: &Work<'_>, image: ImageId, docker_id: &str) -> 
     let missing = &config[there..];
     work.say(&format!("{} of {} layers are here already\n", there, config.len()));
     fetched.extend_from_slice(missing);
-    work.note(&fetched)?;
+    note(&fetched)?;
     let mut files = Vec::with_capacity(missing.len());
     let mut before = 0;
     for (i, layer) in missing.iter().enumerate() {

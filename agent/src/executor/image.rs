@@ -2,11 +2,11 @@
 //! temporary tag), stopping a job stops the work in Docker, and a user's own tags on the host are left as they were.
 
 use super::work::{Work, failed};
-use super::{Ended, failure};
+use super::{Ended, copy, failure};
 use crate::docker::{DockerError, Image, NewBuild};
 use dockerforge_protocol::command::{BuildImage, PullImage, labels, local_tag};
 use dockerforge_protocol::ids::ImageId;
-use dockerforge_protocol::report::{FailureKind, Product};
+use dockerforge_protocol::report::{AgentFailure, FailureKind, Product};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -271,7 +271,7 @@ async fn pull_and_tag(work: &Work<'_>, command: &PullImage, reference: &str) -> 
                     "{}\nthe registry does not give it; the image on the host is used\n",
                     failure.detail
                 )),
-                Err(_) => return Err(failure.into()),
+                Err(_) => return elsewhere(work, command, failure).await,
             }
         }
         Err(ended) => return Err(ended),
@@ -283,6 +283,15 @@ async fn pull_and_tag(work: &Work<'_>, command: &PullImage, reference: &str) -> 
     engine.image_tag(reference, &name).await?;
     work.done("tagged");
     Ok(engine.image_inspect(&name).await?)
+}
+
+/// The image from another host that has it, where there is one: what could be pulled there, or was only there, is the same here.
+/// This job's note is about its reference; what is left of parts that came in vain goes with time.
+async fn elsewhere(work: &Work<'_>, command: &PullImage, refused: AgentFailure) -> Result<Image, Ended> {
+    let supplied = work.unless_stopped(work.settings.supplies.image(work.attempt.job)).await?;
+    let Ok(supplied) = supplied else { return Err(refused.into()) };
+    work.say(&format!("{}\nthe registry does not give it; another host does\n", refused.detail));
+    copy::obtain(work, command.image, &supplied.docker_id, |_| Ok(())).await
 }
 
 async fn run_pull(work: &Work<'_>, command: &PullImage) -> Result<(), Ended> {

@@ -48,6 +48,7 @@ pub(super) async fn fetch(
         seen(there.len());
         return Ok(there.len());
     }
+    tokio::fs::create_dir_all(&work.settings.layers).await.map_err(|error| disk(&error))?;
     let (mut vain, mut corrupt) = (0, 0);
     loop {
         let before = length(&part_of(work, digest)).await;

@@ -446,7 +446,7 @@ impl Inner {
                     image::undo_build(work, c).await;
                     true
                 }
-                (Command::CopyImage(_) | Command::PullImage(_), Err(ended), reason) => {
+                (Command::CopyImage(_), Err(ended), reason) => {
                     copy::undo(work, ended, reason).await;
                     true
                 }

@@ -189,7 +189,6 @@ impl Bench {
         let tasks = Tasks::new();
         tasks.spawn("journal", writer.run());
         let (up, docker_up) = tokio::sync::watch::channel(true);
-        std::fs::create_dir_all(folder.path().join("layers")).unwrap();
         let settings = Settings {
             cluster,
             host: HostId::new(),

@@ -2,7 +2,7 @@
 
 use crate::bench::{Bench, Elsewhere, Mishap, Options};
 use dockerforge_agent::docker::fake::{Moment, digest};
-use dockerforge_protocol::command::{Command, CopyImage, local_tag};
+use dockerforge_protocol::command::{Command, CopyImage, PullImage, local_tag};
 use dockerforge_protocol::ids::{ImageId, JobId, UserId};
 use dockerforge_protocol::report::{FailureKind, Outcome, Product};
 
@@ -141,4 +141,17 @@ async fn whichever_call_fails_the_next_attempt_gives_exactly_one_image() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_its_registry_does_not_give_comes_from_a_host_that_has_it() {
+    let elsewhere = Elsewhere::with(&[BASE, TOP]);
+    let bench = bench(&elsewhere);
+    let image = ImageId::new();
+    let reference = "registry.example/private:1";
+    let pull = PullImage { image, user: UserId::new(), reference: reference.parse().unwrap() };
+    let outcome = bench.run(JobId::new(), 1, &Command::PullImage(pull)).await;
+    assert!(matches!(outcome, Outcome::Succeeded { .. }), "{outcome:?}");
+    assert_eq!(tags(&bench, &elsewhere.docker_id), [local_tag(image)], "its reference names nothing here");
+    assert_eq!(left(&bench), Vec::<String>::new());
 }

@@ -358,7 +358,11 @@ async fn what_cannot_move_is_refused_and_says_why() {
     let mut scene = scene;
     scene.two.kill();
     scene.two.launch(None, &[("FAILPOINTS", "agent.link.features=return")]);
-    scene.two.is_online(30).await;
+    wait::until(30, "its session", async || {
+        let output = scene.two.process().output();
+        wait::check(output.contains("session is live"), output)
+    })
+    .await;
     refused(json!({"host": two}), 409, "agent-too-old", "too old").await;
     let now = api.container(&id).await;
     assert_eq!(

@@ -39,8 +39,7 @@ impl Move {
         let body = json!({"command": ["sh", "-c", "cd /data; chown 7:8 .; echo kept > a; ln -s a b; mkdir c"]});
         let job = api.post(&format!("/v1/containers/{container}/exec"), &body).await.accepted();
         api.succeeded(&job, 30).await;
-        let mut scene =
-            Self { one, two, ledger: Ledger::default(), api, cluster, container, content: BTreeMap::new() };
+        let mut scene = Self { one, two, ledger: Ledger::default(), api, cluster, container, content: BTreeMap::new() };
         scene.content = scene.tree().await;
         assert_eq!(scene.content.len(), 4, "{:?}", scene.content);
         for agent in [&scene.one, &scene.two] {

@@ -164,6 +164,12 @@ impl Scene {
         Self { agent, ledger, cluster, user, api, image }
     }
 
+    /// One more host of the same user, with a Docker Engine of its own.
+    pub async fn further_host(&self) -> Agent {
+        let (_, docker) = env::hosts().into_iter().next().expect("the test bed has further hosts");
+        Agent::online(&self.cluster, &self.api, "further", &docker).await
+    }
+
     /// Everything holds, and both sides still end politely.
     pub async fn end(mut self) {
         self.hold().await;
@@ -264,6 +270,22 @@ impl Scene {
             }
             _ => panic!("{step}: {ended:?}"),
         }
+        self.hold().await;
+    }
+
+    /// A container gets its image from another host first although the agent dies at this step of that.
+    pub async fn image_comes_though_the_agent_dies_at(&mut self, source: &Agent, step: &str) {
+        eprintln!("the agent dies at {step}");
+        let name = step.rsplit('.').next().unwrap();
+        let image = source.image(name, &format!("RUN echo {name} > /name\n{}", env::SLEEPER)).await;
+        self.arm(Side::Agent, step).await;
+        let job = self.api.run(&self.agent.host, name, &image, json!({})).await;
+        self.ledger.see(&job);
+        self.died(Side::Agent, step).await;
+        self.revive(Side::Agent, &[]).await;
+        self.api.succeeded(&job, 60).await;
+        let left = std::fs::read_dir(self.agent.state().join("layers")).map_or(0, Iterator::count);
+        assert_eq!(left, 0, "{step}: parts of the image are left");
         self.hold().await;
     }
 

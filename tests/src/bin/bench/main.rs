@@ -1,6 +1,6 @@
 //! Where we stand beside what limits us, measured in one run on one machine: `make bench`. Ratios hold from machine to
 //! machine, absolute figures do not. Nothing here is a test: no figure makes it fail. Each part ends after a fixed
-//! amount of work. `bench start reads` runs these parts alone: start, reads, jobs, idle.
+//! amount of work. `bench start reads` runs these parts alone: start, reads, pages, jobs, images, idle.
 
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,7 @@
 
 mod fleet;
 mod idle;
+mod images;
 mod jobs;
 mod pages;
 mod reads;
@@ -37,6 +38,9 @@ async fn main() {
     }
     if wants("jobs") {
         jobs::measure(&mut report).await;
+    }
+    if wants("images") {
+        images::measure(&mut report).await;
     }
     if wants("idle") {
         idle::measure(&mut report).await;
