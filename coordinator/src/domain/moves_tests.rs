@@ -7,17 +7,17 @@ use crate::domain::container::Observed;
 use crate::domain::job::Subject;
 use dockerforge_protocol::command::Hardening;
 use dockerforge_protocol::ids::ImageId;
-use dockerforge_protocol::spec::ContainerSpec;
+use dockerforge_protocol::spec::{ContainerSpec, HostAccess, Link, VolumeMount};
 use proptest::prelude::*;
 
-fn container(user: UserId, host: HostId, spec: &str) -> Container {
+fn container(user: UserId, host: HostId, spec: ContainerSpec) -> Container {
     Container {
         id: ContainerId::new(),
         user,
         host,
         image: ImageId::new(),
         name: "web".parse().unwrap(),
-        spec: serde_json::from_str(spec).unwrap(),
+        spec,
         desired: DesiredState::Running,
         observed: Observed::default(),
         created_at: Timestamp::from_second(0).unwrap(),
@@ -28,37 +28,48 @@ fn container(user: UserId, host: HostId, spec: &str) -> Container {
 #[test]
 fn links_volumes_of_others_and_parts_of_the_host_hold_a_container_where_it_is() {
     let (user, here, there) = (UserId::new(), HostId::new(), HostId::new());
-    const DATA: &str = r#"{"volumes":[{"volume":"data","target":"/data"}]}"#;
-    let own = container(user, here, DATA);
-    let other = |host: HostId, spec: &str| container(user, host, spec);
-    let link = |to: ContainerId| format!(r#"{{"links":[{{"container":"{to}","alias":"db"}}]}}"#);
-    assert_eq!(movable(&own, there, &[own.clone(), other(here, "{}"), other(HostId::new(), DATA)]), Ok(()));
-    let linking = other(here, &link(own.id));
+    let data = || {
+        let mount = VolumeMount { volume: "data".parse().unwrap(), target: "/data".parse().unwrap(), read_only: false };
+        ContainerSpec { volumes: vec![mount], ..ContainerSpec::default() }
+    };
+    let own = container(user, here, data());
+    let other = |host: HostId, spec: ContainerSpec| container(user, host, spec);
+    let link = |to: ContainerId| {
+        let link = Link { container: to, alias: "db".parse().unwrap() };
+        ContainerSpec { links: vec![link], ..ContainerSpec::default() }
+    };
+    assert_eq!(
+        movable(&own, there, &[own.clone(), other(here, ContainerSpec::default()), other(HostId::new(), data())]),
+        Ok(())
+    );
+    let linking = other(here, link(own.id));
     assert_eq!(movable(&own, there, std::slice::from_ref(&linking)), Err(Refusal::Linked(vec![linking.id])));
     assert_eq!(movable(&linking, there, &[]), Err(Refusal::Linked(vec![own.id])));
     for host in [here, there] {
-        let sharing = other(host, DATA);
+        let sharing = other(host, data());
         let refused = movable(&own, there, std::slice::from_ref(&sharing));
         assert_eq!(refused, Err(Refusal::VolumeInUse { volume: "data".to_owned(), container: sharing.id }));
         let gone = Container { desired: DesiredState::Removed, ..sharing };
         assert_eq!(movable(&own, there, &[gone]), Ok(()));
     }
-    let bound = other(here, r#"{"host_access":{"privileged":true}}"#);
+    let access = HostAccess { privileged: true, ..HostAccess::default() };
+    let bound = other(here, ContainerSpec { host_access: access, ..ContainerSpec::default() });
     assert_eq!(movable(&bound, there, &[]), Err(Refusal::BoundToHost(bound.id)));
 }
 
 #[test]
 fn what_has_ended_by_itself_is_not_begun_anew_elsewhere() {
-    let with = |spec: &str, desired, state| {
+    let with = |restart, desired, state| {
+        let spec = ContainerSpec { restart, ..ContainerSpec::default() };
         let container = container(UserId::new(), HostId::new(), spec);
         runs(&Container { desired, observed: Observed { state, ..Observed::default() }, ..container })
     };
     let (exited, running) =
         (ObservedState::Docker(ContainerState::Exited), ObservedState::Docker(ContainerState::Running));
-    assert!(!with(r#"{"restart":"no"}"#, DesiredState::Running, exited));
-    assert!(with(r#"{"restart":"no"}"#, DesiredState::Running, running));
-    assert!(with("{}", DesiredState::Running, exited));
-    assert!(!with("{}", DesiredState::Stopped, running));
+    assert!(!with(RestartPolicy::No, DesiredState::Running, exited));
+    assert!(with(RestartPolicy::No, DesiredState::Running, running));
+    assert!(with(RestartPolicy::UnlessStopped, DesiredState::Running, exited));
+    assert!(!with(RestartPolicy::UnlessStopped, DesiredState::Stopped, running));
 }
 
 /// What happens to the parts, and around them.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Each route that changes something, and what the audit calls it.
-const CHANGES: [(&str, &str); 30] = [
+const CHANGES: [(&str, &str); 31] = [
     ("POST /users", "user.create"),
     ("PATCH /users/{id}", "user.update"),
     ("DELETE /users/{id}", "user.delete"),
