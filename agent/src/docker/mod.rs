@@ -172,6 +172,7 @@ pub const HOST_NETWORK: &str = "host";
 
 /// A container to make. Made by the executor alone, from a parsed spec: no field here comes from a user's JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one of Docker's own")]
 pub struct NewContainer {
     /// Its Docker name.
     pub name: String,

@@ -8,12 +8,12 @@ use crate::docker::{Container, DockerError};
 use crate::volumes::Carried;
 use dockerforge_protocol::command::{labels, volume_name};
 use dockerforge_protocol::inventory::ContainerState;
-use dockerforge_protocol::stream::{MAX_PIECE, Piece, StreamEnd, StreamRefusal, VolumeRequest};
+use dockerforge_protocol::stream::{Piece, StreamEnd, StreamRefusal, VolumeRequest};
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
 
-/// Bytes in a piece: what holds them has to fit, too.
-const PIECE: usize = MAX_PIECE as usize - 1024;
+/// Bytes in a piece: with what holds them, at most [`dockerforge_protocol::stream::MAX_PIECE`].
+const PIECE: usize = 31 * 1024;
 
 /// Runs the stream to its end.
 pub(super) async fn run(settings: &Settings, stream: &Stream, request: &VolumeRequest) -> Result<StreamEnd, Ended> {

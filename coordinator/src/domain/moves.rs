@@ -101,10 +101,8 @@ pub struct Facts<'a> {
     pub parts: &'a [Job],
     /// What speaks against going on, beside the parts.
     pub back: Option<Back>,
-    /// Whether its image is still on its way to the new host.
-    pub image_under_way: bool,
-    /// Whether both hosts can work on it now.
-    pub hosts_ready: bool,
+    /// What has to be there before it is stopped, if something is not: its image on the new host, and both hosts.
+    pub waits_for: Option<&'static str>,
     /// Whether it may be started again where it was: it is still to be there, and its user is in service.
     pub may_start: bool,
     /// Whether there is still something of the new host to be taken back.
@@ -149,9 +147,7 @@ pub fn next(of: &Move, facts: &Facts<'_>) -> Step {
         return way_back(of, facts, back, [stop, receive, start, discard, again]);
     }
     match (stop, receive, start) {
-        (None, ..) if facts.image_under_way => Step::Wait("waiting for its image"),
-        (None, ..) if !facts.hosts_ready => Step::Wait("waiting for the hosts"),
-        (None, ..) => Step::Stop,
+        (None, ..) => facts.waits_for.map_or(Step::Stop, Step::Wait),
         (Some(stop), None, _) if is_over(stop) => Step::Receive,
         (Some(_), None, _) => Step::Wait("stopping"),
         (_, Some(receive), _) if !is_over(receive) => Step::Wait("bringing it over"),

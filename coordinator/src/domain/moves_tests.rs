@@ -127,8 +127,7 @@ impl World {
         let facts = Facts {
             parts: &self.parts,
             back: if self.cancelled { Some(Back::Cancelled) } else { gone },
-            image_under_way: false,
-            hosts_ready: true,
+            waits_for: None,
             may_start: true,
             target_exists: self.target_exists,
         };

@@ -70,8 +70,11 @@ pub(super) async fn advance(
     let facts = Facts {
         parts,
         back,
-        image_under_way: matches!(image, Image::UnderWay),
-        hosts_ready: ready(&source) && ready(&target),
+        waits_for: match image {
+            Image::UnderWay => Some("waiting for its image"),
+            _ if !(ready(&source) && ready(&target)) => Some("waiting for the hosts"),
+            _ => None,
+        },
         may_start: wanted && active && source.is_some(),
         target_exists: store::hosts::find(conn, of.target).await?.is_some(),
     };

@@ -117,8 +117,9 @@ async fn every_change_has_its_line() {
     api.ended(&moves.id, 30).await;
     let waiting = api.build(&spare.id, "waits", "FROM scratch").await;
     api.delete(&format!("/v1/queue/{}", waiting.id)).await.accepted();
+    // The image was on its way to the host that never comes.
     for path in
-        [format!("/v1/containers/{container}"), format!("/v1/images/{image}"), format!("/v1/hosts/{}", spare.id)]
+        [format!("/v1/containers/{container}"), format!("/v1/hosts/{}", spare.id), format!("/v1/images/{image}")]
     {
         let job = api.delete(&path).await.accepted();
         api.succeeded(&job, 60).await;
