@@ -97,6 +97,7 @@ fn luck() -> impl Strategy<Value = Luck> {
     ]
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "what is true at a time")]
 struct World {
     of: Move,
     parts: Vec<Job>,
@@ -194,7 +195,7 @@ impl World {
                     (JobKind::ContainerStop, _) if done => self.runs_here = false,
                     // One that failed or was stopped may run all the same.
                     (JobKind::ContainerStart, Some(h)) if h == target && self.target_exists => {
-                        self.may_run_there = true
+                        self.may_run_there = true;
                     }
                     (JobKind::ContainerStart, Some(h)) if h == source && done => self.runs_here = true,
                     // What is not done is tried until it is.

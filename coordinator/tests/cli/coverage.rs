@@ -11,7 +11,7 @@ const TOKEN: &str = "tok_01890000000070008000000000000001";
 const WEBHOOK: &str = "whk_01890000000070008000000000000001";
 
 /// Each operation, and a command that asks it.
-const COMMANDS: [(&str, &str); 68] = [
+const COMMANDS: [(&str, &str); 70] = [
     ("user_create", "user create acme"),
     ("user_list", "user ls"),
     ("user_get", "user show acme"),

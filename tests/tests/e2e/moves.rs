@@ -357,10 +357,12 @@ async fn what_cannot_move_is_refused_and_says_why() {
     api.patch(&format!("/v1/hosts/{two}"), &json!({"draining": false})).await.expect(200);
     let mut scene = scene;
     scene.two.kill();
+    let sessions = |output: &str| output.matches("session is live").count();
+    let before = sessions(&scene.two.process().output());
     scene.two.launch(None, &[("FAILPOINTS", "agent.link.features=return")]);
     wait::until(30, "its session", async || {
         let output = scene.two.process().output();
-        wait::check(output.contains("session is live"), output)
+        wait::check(sessions(&output) > before, output)
     })
     .await;
     refused(json!({"host": two}), 409, "agent-too-old", "too old").await;
@@ -400,12 +402,14 @@ async fn a_container_on_a_shared_host_goes_to_another_one_that_the_strategist_ch
     })
     .await;
 
-    // A suspended user's container is not started anywhere, and goes back where it was.
+    // A suspended user moves nothing.
     let user = cluster.admin().get("/v1/users?name=ana").await.expect(200).json["items"][0]["id"].clone();
     let user = format!("/v1/users/{}", user.as_str().unwrap());
-    admin.patch(&user, &json!({"suspended": true})).await.expect(200);
+    let stopped = admin.patch(&user, &json!({"suspended": true})).await.accepted();
+    admin.succeeded(&stopped, 30).await;
     api.post(&format!("/v1/containers/{id}/move"), &json!({"placement": {}})).await.problem(403, "suspended");
-    admin.patch(&user, &json!({"suspended": false})).await.expect(200);
+    let started = admin.patch(&user, &json!({"suspended": false})).await.accepted();
+    admin.succeeded(&started, 30).await;
     let gone = admin.delete(&user).await.accepted();
     admin.succeeded(&gone, 60).await;
     for agent in [&near, &far] {

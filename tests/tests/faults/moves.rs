@@ -100,8 +100,6 @@ impl Move {
         let first = self.is_at_first().await;
         assert_eq!(first != here, ended.state == "succeeded", "{step}: {ended:?}");
         self.api.observed(&self.container, "running", 20).await;
-        invariants::hold(&self.cluster, &self.api, &mut self.ledger, 60).await;
-        assert_eq!(self.tree().await, self.content, "{step}");
         // What was left behind holds on to nothing.
         for (witness, cluster) in self.cluster.witnesses() {
             wait::until(30, "one volume is left in all", async || {
@@ -111,5 +109,7 @@ impl Move {
             })
             .await;
         }
+        invariants::hold(&self.cluster, &self.api, &mut self.ledger, 60).await;
+        assert_eq!(self.tree().await, self.content, "{step}");
     }
 }
