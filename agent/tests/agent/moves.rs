@@ -196,7 +196,7 @@ async fn read(
         match session.next().await {
             Some(FromAgent::StreamRefused { stream, refusal }) if stream == id => return Err(refusal),
             Some(FromAgent::StreamData { stream, piece: Piece::Bytes { bytes } }) if stream == id => {
-                whole.extend(bytes)
+                whole.extend(bytes);
             }
             Some(FromAgent::StreamEnd { stream, end }) if stream == id => {
                 assert_eq!(end, StreamEnd::Done { exit_code: None });
