@@ -58,7 +58,7 @@ const COMMANDS: [(&str, &str); 70] = [
     ("container_restart", "container restart web"),
     ("container_exec", "container exec web -- true"),
     ("container_converge", "container converge web"),
-    ("container_move", "container move web --host other"),
+    ("container_move", "container move web --host vps"),
     ("container_move", "container move web --place spread"),
     ("container_logs", "container logs web"),
     ("container_logs", "container logs -f web"),
