@@ -16,6 +16,7 @@ use crate::policy::{Policy, PolicyError};
 use crate::state::{StateDir, StateError};
 use crate::streams;
 use crate::tasks::Tasks;
+use crate::volumes::Carriers;
 use dockerforge_protocol::enrolment::JoinToken;
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -25,6 +26,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How long results that are ready may take to be acknowledged at a stop.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// After a look that failed.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How long tasks may take to end.
 const SHUTDOWN: Duration = Duration::from_secs(10);
 
@@ -170,7 +173,11 @@ impl Agent {
             ping_every: config.ping_every,
         };
         tasks.spawn("inventory", watcher.run(tasks.token()));
+        let carriers = Carriers::new(identity.cluster(), Arc::clone(&self.engine));
+        let sweep = tasks.token().run_until_cancelled_owned(sweep(carriers.clone(), observed.up()));
+        tasks.spawn("carriers", async move { sweep.await.unwrap_or_default() });
         let streams = streams::Settings {
+            carriers: carriers.clone(),
             cluster: identity.cluster(),
             engine: Arc::clone(&self.engine),
             exports: Exports::new(state.path(), Arc::clone(&self.engine), tasks.clone()),
@@ -187,6 +194,7 @@ impl Agent {
             own_paths: std::iter::once(state.path().to_owned()).chain(config.policy.clone()).collect(),
             policy,
             engine: Arc::clone(&self.engine),
+            carriers,
             supplies: Arc::new(CoordinatorSupplies {
                 url: config.coordinator.clone(),
                 identity: Arc::clone(&identity),
@@ -224,6 +232,17 @@ impl Agent {
             tracing::warn!(tasks = ?late, "tasks did not end in time");
         }
         Ok(end)
+    }
+}
+
+/// Removes what an earlier life carried volumes with, once Docker answers.
+async fn sweep(carriers: Carriers, mut up: tokio::sync::watch::Receiver<bool>) {
+    while up.wait_for(|up| *up).await.is_ok() {
+        match carriers.sweep_left().await {
+            Ok(()) => return,
+            Err(error) => tracing::debug!(error = crate::report(&error), "what carried volumes could not be swept"),
+        }
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -5,7 +5,7 @@
 //! link ─► executor ─► docker        journal and spool hold what is promised and not yet acknowledged
 //!   ▲        │                      inventory watches Docker beside them
 //!   ├ table ◄┘
-//!   └──── streams ─► docker       logs, figures and terminals for somebody who looks now
+//!   └──── streams ─► docker       logs, figures and terminals for somebody who looks now, images and volumes for other hosts
 //! ```
 
 pub mod config;
@@ -23,6 +23,7 @@ pub mod policy;
 pub mod state;
 pub mod streams;
 pub mod tasks;
+pub mod volumes;
 
 mod agent;
 

@@ -2,7 +2,7 @@
 //! checked by the executor before each job. What must hold: a file that cannot be read stops the start (an owner's limit
 //! is never lost silently), and removal is always allowed.
 
-use dockerforge_protocol::command::{Command, RecreateContainer};
+use dockerforge_protocol::command::{Command, ReceiveContainer, RecreateContainer};
 use dockerforge_protocol::report::{AgentFailure, FailureKind};
 use dockerforge_protocol::spec::{HostAccess, Resources};
 use dockerforge_protocol::stream::StreamRequest;
@@ -48,6 +48,8 @@ pub struct Policy {
     /// Whether images may come from other hosts and our registry, and go there; where nothing is said, unless `allowed_images`
     /// says which may come.
     pub copies: Option<bool>,
+    /// `false` forbids that containers move here, and that what is in volumes is given away.
+    pub moves: Option<bool>,
     /// The most containers of ours on the host, running or not; counted by the executor.
     pub max_containers: Option<usize>,
     /// The most memory that one container may be given, bytes; a container without a limit is refused.
@@ -186,7 +188,12 @@ impl Policy {
                 forbid("allows no images of other hosts".to_owned())
             }
             Command::PushImage(_) if self.copies == Some(false) => forbid("gives no images away".to_owned()),
-            Command::CreateContainer(create) | Command::RecreateContainer(RecreateContainer { create, .. }) => {
+            Command::ReceiveContainer(_) if self.moves == Some(false) => {
+                forbid("takes in no containers of other hosts".to_owned())
+            }
+            Command::CreateContainer(create)
+            | Command::RecreateContainer(RecreateContainer { create, .. })
+            | Command::ReceiveContainer(ReceiveContainer { create }) => {
                 // It would be made and never be what it is to be.
                 if create.converge.is_some() && self.exec == Some(false) {
                     return forbid(
@@ -210,6 +217,8 @@ impl Policy {
             | Command::ExecContainer(_)
             | Command::ConvergeContainer(_)
             | Command::RemoveContainer(_)
+            | Command::ResumeContainer(_)
+            | Command::DiscardContainer(_)
             | Command::CopyImage(_)
             | Command::PushImage(_)
             | Command::RemoveImage(_)
@@ -225,6 +234,7 @@ impl Policy {
             StreamRequest::Logs(_) => (self.logs, "the logs of containers"),
             StreamRequest::Terminal(_) => (self.terminals, "terminals"),
             StreamRequest::Blob(_) => (self.copies, "giving images away"),
+            StreamRequest::Volume(_) => (self.moves, "giving away what is in volumes"),
             StreamRequest::Stats(_) => return Ok(()),
         };
         if allowed == Some(false) { Err(format!("this host's policy forbids {what}")) } else { Ok(()) }

@@ -1,10 +1,10 @@
 //! Everything a coordinator may ask of an agent: a closed enumeration. Each command names its effect (by an id that
 //! becomes a Docker name or label), so that a repeat adopts what is there instead of making a second one.
 
-use crate::ids::{ConfigurationId, ContainerId, ImageId, UserId};
+use crate::ids::{ConfigurationId, ContainerId, ImageId, JobId, UserId};
 use crate::spec::{
-    AbsolutePath, ContainerSpec, EnvName, IMAGE_COPIES, ImageRef, ResourceName, Resources, RestartPolicy, RunAs,
-    argument_problems, env_problems,
+    AbsolutePath, CONTAINER_MOVES, ContainerSpec, EnvName, IMAGE_COPIES, ImageRef, ResourceName, Resources,
+    RestartPolicy, RunAs, argument_problems, env_problems,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -33,6 +33,12 @@ pub enum Command {
     RecreateContainer(RecreateContainer),
     /// Make sure that the container does not exist.
     RemoveContainer(RemoveContainer),
+    /// Make sure that a container of another host is here too, with what is in its volumes there; it is not started.
+    ReceiveContainer(ReceiveContainer),
+    /// Make sure that the container that was received runs, and is well.
+    ResumeContainer(ResumeContainer),
+    /// Make sure that nothing is left of what was received.
+    DiscardContainer(DiscardContainer),
     /// Build an image from a context.
     BuildImage(BuildImage),
     /// Make sure that a referenced image is on the host.
@@ -62,6 +68,9 @@ impl Command {
             Self::UpdateContainer(_) => "update_container",
             Self::RecreateContainer(_) => "recreate_container",
             Self::RemoveContainer(_) => "remove_container",
+            Self::ReceiveContainer(_) => "receive_container",
+            Self::ResumeContainer(_) => "resume_container",
+            Self::DiscardContainer(_) => "discard_container",
             Self::BuildImage(_) => "build_image",
             Self::PullImage(_) => "pull_image",
             Self::CopyImage(_) => "copy_image",
@@ -81,6 +90,8 @@ impl Command {
             }
             Self::BuildImage(build) if !build.limits.is_empty() => vec![BUILD_LIMITS],
             Self::CopyImage(_) | Self::PushImage(_) => vec![IMAGE_COPIES],
+            // What reaches into its host, and has a feature of its own, is not moved.
+            Self::ReceiveContainer(_) | Self::ResumeContainer(_) | Self::DiscardContainer(_) => vec![CONTAINER_MOVES],
             _ => Vec::new(),
         }
     }
@@ -296,6 +307,36 @@ pub struct RemoveContainer {
     pub volumes: bool,
 }
 
+/// See [`Command::ReceiveContainer`]. What is in its volumes is asked of the coordinator while the job is in work
+/// ([`crate::enrolment::VOLUMES_PATH`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReceiveContainer {
+    /// What it is to be.
+    pub create: CreateContainer,
+}
+
+/// See [`Command::ResumeContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ResumeContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// When Docker restarts it, which tells whether one that has ended may have ended well.
+    pub restart: RestartPolicy,
+}
+
+/// See [`Command::DiscardContainer`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiscardContainer {
+    /// Which.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// The job that received it: what another one made stays.
+    pub received_by: JobId,
+}
+
 /// See [`Command::BuildImage`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BuildImage {
@@ -430,4 +471,6 @@ pub mod labels {
     pub const PORTS: &str = "dev.dockerforge.ports";
     /// The volume's name as its user wrote it.
     pub const VOLUME: &str = "dev.dockerforge.volume";
+    /// The container whose volume this one, which never runs, makes accessible for a while.
+    pub const CARRIES: &str = "dev.dockerforge.carries";
 }

@@ -30,6 +30,10 @@ pub const SECRETS_PATH: &str = "/agent/v1/secrets";
 /// ([`SuppliedImage`]), and the image's content, from a host that has it, at `{COPIES_PATH}/{job}/{digest}?from={bytes}`.
 pub const COPIES_PATH: &str = "/agent/v1/copies";
 
+/// What is in a volume of a container that moves is served at `{VOLUMES_PATH}/{job}/{volume}` to the host that has the job in
+/// work which receives the container, from the host that it leaves: see [`crate::stream::StreamRequest::Volume`].
+pub const VOLUMES_PATH: &str = "/agent/v1/volumes";
+
 /// The name in the coordinator's certificate on the agent port. It is the same wherever the coordinator is reached:
 /// the pinned CA issues server certificates to the coordinator alone, so the address need not be in it.
 #[must_use]

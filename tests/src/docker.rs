@@ -14,7 +14,11 @@ use bollard::{
 };
 use dockerforge_protocol::command::labels;
 use futures_util::StreamExt;
-use std::{collections::HashMap, io::Read};
+use std::{
+    collections::{BTreeMap, HashMap},
+    hash::{DefaultHasher, Hash, Hasher},
+    io::Read,
+};
 
 /// One Docker Engine.
 #[derive(Clone)]
@@ -95,6 +99,44 @@ impl Witness {
         let mut entry = archive.entries().unwrap().next().expect("the archive holds the file").unwrap();
         entry.read_to_string(&mut text).unwrap();
         text
+    }
+
+    /// All that is in a folder of a container, whether it runs or not: of each file all that Docker tells, and its content's sum.
+    ///
+    /// # Panics
+    /// If it is not there.
+    pub async fn tree(&self, container: &str, path: &str) -> BTreeMap<String, String> {
+        let options = DownloadFromContainerOptionsBuilder::default().path(path).build();
+        let pieces: Vec<_> = self.docker.download_from_container(container, Some(options)).collect().await;
+        let bytes: Vec<u8> =
+            pieces.into_iter().flat_map(|piece| piece.unwrap_or_else(|e| panic!("{container}:{path}: {e}"))).collect();
+        let mut tree = BTreeMap::new();
+        for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
+            let mut entry = entry.unwrap();
+            let name = entry.path().unwrap().to_string_lossy().into_owned();
+            let mut content = Vec::new();
+            entry.read_to_end(&mut content).unwrap();
+            let (header, link) = (entry.header().clone(), entry.link_name().unwrap());
+            let mut sum = DefaultHasher::new();
+            content.hash(&mut sum);
+            let told = format!(
+                "{:?} {:o} {}:{} at {} {} bytes {:x} {link:?}",
+                header.entry_type(),
+                header.mode().unwrap(),
+                header.uid().unwrap(),
+                header.gid().unwrap(),
+                header.mtime().unwrap(),
+                content.len(),
+                sum.finish(),
+            );
+            tree.insert(name, told);
+        }
+        tree
+    }
+
+    /// Whether there is a volume of this name.
+    pub async fn has_volume(&self, name: &str) -> bool {
+        self.docker.inspect_volume(name).await.is_ok()
     }
 
     /// Whether an image has this tag.

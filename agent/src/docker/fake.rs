@@ -219,6 +219,7 @@ impl Engine for FakeEngine {
             if w.containers.values().any(|(c, ..)| c.volumes.iter().any(|v| v == name)) {
                 return conflict(format!("remove {name}: volume is in use"));
             }
+            w.contents.remove(name);
             w.volumes.remove(name).map_or_else(|| missing(name), |_| Ok(()))
         })
         .boxed()

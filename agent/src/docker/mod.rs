@@ -174,6 +174,7 @@ pub const HOST_NETWORK: &str = "host";
 
 /// A container to make. Made by the executor alone, from a parsed spec: no field here comes from a user's JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is one of Docker's own")]
 pub struct NewContainer {
     /// Its Docker name.
     pub name: String,
@@ -195,6 +196,8 @@ pub struct NewContainer {
     pub ports: Vec<(u16, PortProtocol, u16)>,
     /// Volume name, path in the container, whether read-only.
     pub volumes: Vec<(String, String, bool)>,
+    /// Whether nothing of the image is copied into volumes that are empty, as Docker does otherwise.
+    pub keep_volumes: bool,
     /// Billionths of a processor.
     pub nano_cpus: Option<i64>,
     /// Bytes of memory; no swap on top.

@@ -1,11 +1,11 @@
-//! What an image is brought from one Docker Engine to another with, or to a registry and from there. Called by `exports` and by
-//! the executor.
+//! What images and volumes are brought from one Docker Engine to another with, and images to a registry and from there. Called by
+//! `exports`, `volumes` and the executor.
 
 use super::{Call, ContextStream, Events, Output};
 use bytes::Bytes;
 use dockerforge_protocol::enrolment::RegistryLogin;
 
-/// The part of a Docker Engine that gives images away and takes them in.
+/// The part of a Docker Engine that gives away what it has, and takes in what others have.
 pub trait Transfer: Send + Sync + 'static {
     /// Docker's ids of all images that are more than a step of another.
     fn image_ids(&self) -> Call<'_, Vec<String>>;
@@ -31,4 +31,9 @@ pub trait Transfer: Send + Sync + 'static {
         digest: &'a str,
         login: &'a RegistryLogin,
     ) -> Call<'a, Events<Output>>;
+    /// A folder in a container, whether it runs or not, as an archive (tar) in which all is in one folder of that name. Dropping
+    /// the stream ends it.
+    fn container_pack<'a>(&'a self, id: &'a str, folder: &'a str) -> Call<'a, Events<Bytes>>;
+    /// Unpacks an archive of whatever size into a folder in a container: as long as something comes it has no deadline.
+    fn container_fill<'a>(&'a self, id: &'a str, folder: &'a str, archive: ContextStream) -> Call<'a, ()>;
 }

@@ -47,6 +47,15 @@ pub(super) struct Prepared {
     volumes: Vec<(String, String, bool)>,
     /// What it is given of the host.
     host: HostAccess,
+    /// Whether Docker copies nothing of the image into a volume that is empty.
+    keep_volumes: bool,
+}
+
+impl Prepared {
+    /// The volumes stay as they are, also one that is empty.
+    pub(super) fn with_volumes_as_they_are(self) -> Self {
+        Self { keep_volumes: true, ..self }
+    }
 }
 
 /// What a container is made from.
@@ -95,7 +104,7 @@ pub(super) async fn prepare(work: &Work<'_>, command: &CreateContainer) -> Resul
     }
     work.done("image");
 
-    Ok(Prepared { network, volumes, host })
+    Ok(Prepared { network, volumes, host, keep_volumes: false })
 }
 
 /// Makes sure that the container is there as specified, and runs if it is to; answers Docker's id of it. `before` are the
@@ -149,12 +158,12 @@ fn retryable(ended: &Ended) -> bool {
 }
 
 /// The owner's limit on the number of containers, which only Docker can count.
-async fn within_policy(work: &Work<'_>, command: &CreateContainer) -> Result<(), Ended> {
+pub(super) async fn within_policy(work: &Work<'_>, command: &CreateContainer) -> Result<(), Ended> {
     let Some(max) = work.settings.policy.max_containers else { return Ok(()) };
     let ours = [format!("{}={}", labels::CLUSTER, work.settings.cluster)];
     let there = work.settings.engine.container_list(&ours).await?;
-    let others =
-        there.iter().filter(|c| c.labels.get(labels::CONTAINER) != Some(&command.container.to_string())).count();
+    let others = there.iter().filter_map(|c| c.labels.get(labels::CONTAINER));
+    let others = others.filter(|id| **id != command.container.to_string()).count();
     if others >= max {
         let detail = format!("this host's policy allows at most {max} containers, {others} are there");
         return Err(failed(FailureKind::Policy, detail));
@@ -335,6 +344,7 @@ fn body(work: &Work<'_>, new: &New<'_>, ports: Vec<Published>) -> NewContainer {
         links: spec.links.iter().map(|link| (docker_name(link.container), link.alias.to_string())).collect(),
         ports,
         volumes: prepared.volumes.clone(),
+        keep_volumes: prepared.keep_volumes,
         private: secrets::has_files(spec).then_some(SECRETS_FOLDER),
         nano_cpus: spec.resources.cpus.map(nano_cpus),
         memory: spec.resources.memory.and_then(|memory| i64::try_from(memory.get()).ok()),

@@ -14,6 +14,7 @@ mod layers;
 mod network;
 mod operate;
 mod ports;
+mod receive;
 mod registry;
 mod remove;
 mod run;
@@ -31,6 +32,7 @@ pub use work::{Node, Supplies, SupplyError};
 
 use crate::docker::{DockerError, Engine};
 use crate::policy::Policy;
+use crate::volumes::Carriers;
 use dockerforge_protocol::ids::{ClusterId, HostId};
 use dockerforge_protocol::report::{AgentFailure, FailureKind};
 use std::path::PathBuf;
@@ -56,6 +58,8 @@ pub struct Settings {
     pub own_paths: Vec<PathBuf>,
     /// The Docker Engine.
     pub engine: Arc<dyn Engine>,
+    /// What makes volumes accessible.
+    pub carriers: Carriers,
     /// Where build contexts and secrets come from.
     pub supplies: Arc<dyn Supplies>,
     /// Whether Docker answers, as the inventory's watch sees it.
@@ -138,6 +142,20 @@ pub const FAULT_POINTS: &[&str] = &[
     "agent.container.delete.stopped",
     "agent.container.delete.removed",
     "agent.container.delete.finished-journalled",
+    "agent.container.receive.accepted",
+    "agent.container.receive.emptied",
+    "agent.container.receive.filled",
+    "agent.container.receive.network",
+    "agent.container.receive.volumes",
+    "agent.container.receive.image",
+    "agent.container.receive.created",
+    "agent.container.receive.finished-journalled",
+    "agent.container.resume.accepted",
+    "agent.container.resume.started",
+    "agent.container.resume.finished-journalled",
+    "agent.container.discard.accepted",
+    "agent.container.discard.removed",
+    "agent.container.discard.finished-journalled",
     "agent.image.build.accepted",
     "agent.image.build.context",
     "agent.image.build.building",

@@ -48,6 +48,37 @@ pub(super) async fn ensure_volume(work: &Work<'_>, user: UserId, volume: &Volume
     Ok(name)
 }
 
+/// Makes sure that a named volume of the user is there, made by this job and empty, and answers its Docker name. One that was
+/// there before stays as it is: what is in it is the user's.
+pub(super) async fn fresh_volume(work: &Work<'_>, user: UserId, volume: &VolumeName) -> Result<String, Ended> {
+    let name = volume_name(user, volume);
+    {
+        let _one_at_a_time = work.keys.lock(&name).await;
+        match work.settings.engine.volume_inspect(&name).await {
+            Ok(found)
+                if work.is_ours(&found.labels, user)
+                    && found.labels.get(labels::JOB) == Some(&work.attempt.job.to_string()) =>
+            {
+                match work.settings.engine.volume_remove(&name).await {
+                    Ok(()) | Err(DockerError::NotFound { .. }) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Ok(found) if work.is_ours(&found.labels, user) => {
+                let detail = format!("a volume {volume} of the user's is on the host already, with what is in it");
+                return Err(failed(FailureKind::NameTaken, detail));
+            }
+            Ok(_) => {
+                let detail = format!("a volume named {name} is on the host and is not ours");
+                return Err(failed(FailureKind::NameTaken, detail));
+            }
+            Err(DockerError::NotFound { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    ensure_volume(work, user, volume).await
+}
+
 /// Removes volumes of the user that no container uses.
 pub(super) async fn remove_volumes(work: &Work<'_>, user: UserId, names: &[String]) -> Result<(), Ended> {
     for name in names {

@@ -3,13 +3,16 @@
 
 use super::container::there;
 use super::work::{Work, failed};
-use super::{Ended, container, host};
+use super::{Ended, container, host, update};
 use crate::docker::{Container, DockerError};
-use dockerforge_protocol::command::{StartContainer, StopContainer};
+use dockerforge_protocol::command::{ResumeContainer, StartContainer, StopContainer};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::{FailureKind, Product};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
+
+/// How long a container may take to end by itself where it was not made with a time of its own.
+const GRACE: Duration = Duration::from_secs(10);
 
 /// What a restart found before it changed anything: with a container that started at another time since, it is done.
 /// Times are compared for being equal only, so that a clock that is set meanwhile does no harm.
@@ -24,9 +27,30 @@ pub(super) async fn start(work: &Work<'_>, command: &StartContainer) -> Result<P
     work.done("accepted");
     work.step("looking for the container", Some(10))?;
     let found = there(work, command.container, command.user).await?;
+    // A container that was to move, and stays.
+    work.settings.carriers.sweep(command.container).await?;
     work.step("starting", Some(50))?;
     start_now(work, &found).await?;
     work.done("started");
+    Ok(Product::Container { docker_id: found.id })
+}
+
+/// Makes sure that the container runs that came from another host, and is well. One that is not is stopped again: its old
+/// place is still there.
+pub(super) async fn resume(work: &Work<'_>, command: &ResumeContainer) -> Result<Product, Ended> {
+    work.done("accepted");
+    work.step("looking for the container", Some(10))?;
+    let found = there(work, command.container, command.user).await?;
+    work.step("starting", Some(30))?;
+    start_now(work, &found).await?;
+    work.done("started");
+    work.step("waiting for it to be well", Some(60))?;
+    if let Err(ended) = update::well(work, &found.id, command.restart).await {
+        if matches!(&ended, Ended::Failed(failure) if !failure.retryable()) {
+            work.settings.engine.container_stop(&found.id, found.stop_timeout.unwrap_or(GRACE)).await?;
+        }
+        return Err(ended);
+    }
     Ok(Product::Container { docker_id: found.id })
 }
 

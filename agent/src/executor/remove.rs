@@ -17,6 +17,8 @@ pub(super) async fn container(work: &Work<'_>, command: &RemoveContainer) -> Res
     let engine = &work.settings.engine;
     let (id, user) = (command.container, command.user);
     work.step("looking for the container", Some(10))?;
+    // What is left of a move would hold on to its volumes.
+    work.settings.carriers.sweep(id).await?;
     let kept = container::look(work, &kept_name(id), id, user).await?;
     let current = container::look(work, &docker_name(id), id, user).await?;
     // What is gone already may have been removed by this job before it was interrupted: its volumes stand in the note.

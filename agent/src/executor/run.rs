@@ -4,7 +4,9 @@
 use super::keys::Keys;
 use super::table::{Held, Reason, State, Stop, Table};
 use super::work::{Work, fault, kind, note_path};
-use super::{Ended, Settings, container, converge, copy, exec, image, network, operate, registry, remove, update};
+use super::{
+    Ended, Settings, container, converge, copy, exec, image, network, operate, receive, registry, remove, update,
+};
 use crate::journal::spool::Spool;
 use crate::journal::{Accepted, Entry, Journal};
 use crate::tasks::Tasks;
@@ -365,6 +367,9 @@ impl Inner {
             Command::UpdateContainer(c) => c.container.to_string(),
             Command::RecreateContainer(c) => c.create.container.to_string(),
             Command::RemoveContainer(c) => c.container.to_string(),
+            Command::ReceiveContainer(c) => c.create.container.to_string(),
+            Command::ResumeContainer(c) => c.container.to_string(),
+            Command::DiscardContainer(c) => c.container.to_string(),
             Command::BuildImage(c) => c.image.to_string(),
             Command::PullImage(c) => c.image.to_string(),
             Command::CopyImage(c) => c.image.to_string(),
@@ -385,6 +390,9 @@ impl Inner {
             Command::UpdateContainer(c) => update::update(work, c).await,
             Command::RecreateContainer(c) => update::recreate(work, c).await,
             Command::RemoveContainer(c) => remove::container(work, c).await,
+            Command::ReceiveContainer(c) => receive::receive(work, c).await,
+            Command::ResumeContainer(c) => operate::resume(work, c).await,
+            Command::DiscardContainer(c) => receive::discard(work, c).await,
             Command::BuildImage(c) => image::build(work, c).await,
             Command::PullImage(c) => image::pull(work, c).await,
             Command::CopyImage(c) => copy::copy(work, c).await,
@@ -440,6 +448,7 @@ impl Inner {
                 (Command::RecreateContainer(c), Err(Ended::Stopped), Some(Reason::Cancelled | Reason::Deadline)) => {
                     update::go_back(work, c).await.is_ok()
                 }
+                (Command::ReceiveContainer(c), Err(ended), reason) => receive::undo(work, c, ended, reason).await,
                 (Command::BuildImage(c), Err(_), _) => {
                     // A temporary tag that stays is removed by the next attempt, or with the image.
                     image::undo_build(work, c).await;

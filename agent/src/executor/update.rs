@@ -86,7 +86,7 @@ async fn forward(work: &Work<'_>, command: &RecreateContainer) -> Result<Product
             converge::within(work, &new, &convergence.context).await?;
         }
         work.step("waiting for it to be well", Some(80))?;
-        well(work, &new, command).await?;
+        well(work, &new, create.spec.restart).await?;
     }
     work.done("well");
     // From here on a stop is not heeded: the new one is well, and there is no way back.
@@ -109,9 +109,9 @@ fn is_new(work: &Work<'_>, found: &Container) -> bool {
 
 /// Waits until the new one is well: healthy where something checks it, else running for a while. One that is made to
 /// end may have ended well.
-async fn well(work: &Work<'_>, id: &str, command: &RecreateContainer) -> Result<(), Ended> {
+pub(super) async fn well(work: &Work<'_>, id: &str, restart: RestartPolicy) -> Result<(), Ended> {
     let begun = Instant::now();
-    let ends = matches!(command.create.spec.restart, RestartPolicy::No | RestartPolicy::OnFailure);
+    let ends = matches!(restart, RestartPolicy::No | RestartPolicy::OnFailure);
     loop {
         let found = work.settings.engine.container_inspect(id).await?;
         let early = |detail: String| Err(failed(FailureKind::ExitedEarly, detail));

@@ -12,6 +12,7 @@ use dockerforge_protocol::command::{Command, ContextRef, labels};
 use dockerforge_protocol::enrolment::SuppliedImage;
 use dockerforge_protocol::ids::{JobId, UserId};
 use dockerforge_protocol::report::{AgentFailure, Attempt, FailureKind, Progress};
+use dockerforge_protocol::spec::VolumeName;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 use serde::Serialize;
@@ -44,6 +45,10 @@ pub trait Supplies: Send + Sync + 'static {
         digest: &'a str,
         from: u64,
     ) -> BoxFuture<'a, Result<(u64, ContextStream), SupplyError>>;
+
+    /// What is in a volume of the container that a job receives, and after it its sum, of the host that the container leaves.
+    /// The stream fails where it breaks off.
+    fn volume<'a>(&'a self, job: JobId, volume: &'a VolumeName) -> BoxFuture<'a, Result<ContextStream, SupplyError>>;
 }
 
 /// A node, and which of the texts in it are secrets.
@@ -67,6 +72,9 @@ pub(crate) fn kind(command: &Command) -> &'static str {
         Command::UpdateContainer(_) => "container.limit",
         Command::RecreateContainer(_) => "container.recreate",
         Command::RemoveContainer(_) => "container.delete",
+        Command::ReceiveContainer(_) => "container.receive",
+        Command::ResumeContainer(_) => "container.resume",
+        Command::DiscardContainer(_) => "container.discard",
         Command::BuildImage(_) => "image.build",
         Command::PullImage(_) => "image.pull",
         Command::CopyImage(_) => "image.copy",

@@ -10,10 +10,10 @@ use crate::identity::Identity;
 use bytes::Bytes;
 use dockerforge_protocol::command::ContextRef;
 use dockerforge_protocol::enrolment::{
-    CONTEXT_PATH, COPIES_PATH, NODE_PATH, SECRETS_PATH, SuppliedImage, SuppliedNode,
+    CONTEXT_PATH, COPIES_PATH, NODE_PATH, SECRETS_PATH, SuppliedImage, SuppliedNode, VOLUMES_PATH,
 };
 use dockerforge_protocol::ids::{JobId, SecretId};
-use dockerforge_protocol::spec::MAX_SECRET;
+use dockerforge_protocol::spec::{MAX_SECRET, VolumeName};
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
 use http_body_util::{BodyExt, Empty};
@@ -90,13 +90,21 @@ impl Supplies for CoordinatorSupplies {
             let driven = self.get_within(SAVED, &path, "a part of the image").await?;
             let size = driven.body.size_hint().exact();
             let size = size.ok_or_else(|| SupplyError("a part of the image comes without its size".to_owned()))?;
-            let pieces = futures_util::stream::unfold(driven, |mut driven| async move {
-                driven.next().await.map(|piece| (piece, driven))
-            });
-            Ok((from + size, pieces.boxed()))
+            Ok((from + size, pieces(driven)))
         }
         .boxed()
     }
+
+    fn volume<'a>(&'a self, job: JobId, volume: &'a VolumeName) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {
+        async move { Ok(pieces(self.get(&format!("{VOLUMES_PATH}/{job}/{volume}"), "what is in the volume").await?)) }
+            .boxed()
+    }
+}
+
+/// A body as it comes.
+fn pieces(driven: Driven) -> ContextStream {
+    futures_util::stream::unfold(driven, |mut driven| async move { driven.next().await.map(|piece| (piece, driven)) })
+        .boxed()
 }
 
 impl CoordinatorSupplies {

@@ -15,7 +15,7 @@ use dockerforge_protocol::handshake::{Hello, Refused, SUPPORTED, Verdict, Welcom
 use dockerforge_protocol::inventory::Heartbeat;
 use dockerforge_protocol::message::{FromAgent, ToAgent};
 use dockerforge_protocol::report::{Attempt, Outcome, Refusal};
-use dockerforge_protocol::spec::{HOST_ACCESS_FEATURE, IMAGE_COPIES};
+use dockerforge_protocol::spec::{CONTAINER_MOVES, HOST_ACCESS_FEATURE, IMAGE_COPIES};
 use dockerforge_protocol::stream::{FEATURE, StreamId, StreamRefusal};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
@@ -152,7 +152,9 @@ async fn open(link: &Link) -> Result<Socket, End> {
 /// What this agent can beside what its version says. In tests it may be an older one.
 fn features() -> Vec<String> {
     fail::fail_point!("agent.link.features", |_| vec![FEATURE.to_owned()]);
-    [FEATURE, HOST_ACCESS_FEATURE, IMAGE_COPIES, BUILD_LIMITS, LAUNCH_FEATURE].map(str::to_owned).to_vec()
+    [FEATURE, HOST_ACCESS_FEATURE, IMAGE_COPIES, BUILD_LIMITS, LAUNCH_FEATURE, CONTAINER_MOVES]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 async fn greet(link: &Link, socket: &mut Socket, outbound: &mut Outbound) -> Result<Welcome, End> {

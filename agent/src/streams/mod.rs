@@ -1,4 +1,4 @@
-//! Streams over a session: logs, figures and terminals of containers, for somebody who looks now, and parts of images for
+//! Streams over a session: logs, figures and terminals of containers, for somebody who looks now, and parts of images and volumes for
 //! other hosts. The link makes one [`Streams`] a session, gives it what the coordinator says of streams, and sends what it
 //! says. What must hold: a stream is of a container or an image of ours, the host owner's policy stands above it, no more is buffered than the credit of both sides, and
 //! all of it ends with the session.
@@ -9,11 +9,13 @@ mod logs;
 mod open;
 mod stats;
 mod terminal;
+mod volume;
 
 use crate::docker::Engine;
 use crate::exports::Exports;
 use crate::policy::Policy;
 use crate::tasks::Tasks;
+use crate::volumes::Carriers;
 use dockerforge_protocol::ids::ClusterId;
 use dockerforge_protocol::message::FromAgent;
 use dockerforge_protocol::stream::{Piece, StreamEnd, StreamId, StreamRefusal, StreamRequest, TerminalSize, Window};
@@ -38,6 +40,8 @@ pub struct Settings {
     pub engine: Arc<dyn Engine>,
     /// Images on their way to other hosts.
     pub exports: Exports,
+    /// What makes volumes accessible.
+    pub carriers: Carriers,
     /// What the host's owner allows.
     pub policy: Policy,
     /// What the streams run in.

@@ -1,6 +1,6 @@
 //! From the request to the stream: finds the container, refuses what cannot be, and runs the stream to its end.
 
-use super::{Settings, Stream, blob, logs, stats, terminal};
+use super::{Settings, Stream, blob, logs, stats, terminal, volume};
 use crate::docker::{Container, DockerError};
 use dockerforge_protocol::command::{docker_name, labels};
 use dockerforge_protocol::ids::ContainerId;
@@ -51,13 +51,17 @@ pub(super) async fn run(settings: &Settings, mut stream: Stream, request: Stream
     let end = match &request {
         // A terminal sees to its end by itself: what it started has to be ended too.
         StreamRequest::Terminal(request) => terminal::run(settings, &mut stream, request).await,
+        // So does a volume: what carries it has to go.
+        StreamRequest::Volume(request) => volume::run(settings, &stream, request).await,
         other => {
             let work = async {
                 match other {
                     StreamRequest::Logs(request) => logs::run(settings, &stream, request).await,
                     StreamRequest::Stats(request) => stats::run(settings, &stream, request).await,
                     StreamRequest::Blob(request) => blob::run(settings, &stream, request).await,
-                    StreamRequest::Terminal(_) => Err(Ended::Refused(StreamRefusal::Unsupported)),
+                    StreamRequest::Terminal(_) | StreamRequest::Volume(_) => {
+                        Err(Ended::Refused(StreamRefusal::Unsupported))
+                    }
                 }
             };
             tokio::select! {

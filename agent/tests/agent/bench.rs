@@ -8,13 +8,16 @@ use dockerforge_agent::executor::{Executor, Node, Settings, Supplies, SupplyErro
 use dockerforge_agent::journal;
 use dockerforge_agent::policy::Policy;
 use dockerforge_agent::tasks::Tasks;
+use dockerforge_agent::volumes::Carriers;
 use dockerforge_protocol::command::{BuildImage, Command, ContextRef, CreateContainer, local_tag};
 use dockerforge_protocol::enrolment::{RegistryLogin, SuppliedImage, SuppliedRegistry};
 use dockerforge_protocol::ids::{ClusterId, ContainerId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::message::Assign;
 use dockerforge_protocol::report::{Attempt, Outcome};
+use dockerforge_protocol::spec::VolumeName;
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt};
+use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -24,7 +27,44 @@ use tempfile::TempDir;
 pub const REGISTRY_TOKEN: &str = "registry-token-that-nobody-sees";
 
 /// Contexts of a few bytes, some secrets, and an image of another host.
-struct Given(Result<&'static str, &'static str>, Values, Option<Elsewhere>);
+struct Given(Result<&'static str, &'static str>, Values, Option<Elsewhere>, Option<Left>);
+
+/// What is in each volume on the host that a container leaves, and what happens on its way from there.
+#[derive(Clone, Default)]
+pub struct Left {
+    pub archive: Vec<u8>,
+    /// What happens to the next volumes that are asked for; nothing once they are used up.
+    pub mishaps: Arc<Mutex<VecDeque<Mishap>>>,
+    /// Which volumes were asked for.
+    pub asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Left {
+    pub fn with(archive: &[u8]) -> Self {
+        Self { archive: archive.to_vec(), ..Self::default() }
+    }
+
+    fn volume(&self, volume: &VolumeName) -> Result<ContextStream, SupplyError> {
+        self.asked.lock().unwrap().push(volume.to_string());
+        let mut whole = self.archive.clone();
+        whole.extend_from_slice(&Sha256::digest(&self.archive));
+        let mut cut = whole.len();
+        let mut broken = None;
+        match self.mishaps.lock().unwrap().pop_front() {
+            Some(Mishap::Unreachable) => return Err(SupplyError("the host that it leaves is offline".to_owned())),
+            Some(Mishap::Cut(after)) => {
+                cut = after;
+                broken = Some(Err(std::io::ErrorKind::ConnectionReset.into()));
+            }
+            Some(Mishap::Short(after)) => cut = after,
+            Some(Mishap::Altered) => whole[0] ^= 1,
+            None => {}
+        }
+        let pieces: Vec<_> =
+            whole[..cut].chunks(7).map(|piece| Ok(Bytes::copy_from_slice(piece))).chain(broken).collect();
+        Ok(futures_util::stream::iter(pieces).boxed())
+    }
+}
 
 /// A repository in the registry, and the digest there once it is.
 pub type InRegistry = (String, Option<String>);
@@ -49,6 +89,8 @@ pub enum Mishap {
     Unreachable,
     /// The connection is lost after so many bytes.
     Cut(usize),
+    /// It ends after so many bytes as if that were all.
+    Short(usize),
     /// Something else comes.
     Altered,
 }
@@ -69,7 +111,7 @@ impl Elsewhere {
         let mut cut = whole.len();
         match mishap {
             Some(Mishap::Unreachable) => return Err(SupplyError("no host that has it is online".to_owned())),
-            Some(Mishap::Cut(after)) => cut = (usize::try_from(from).unwrap() + after).min(cut),
+            Some(Mishap::Cut(after) | Mishap::Short(after)) => cut = (usize::try_from(from).unwrap() + after).min(cut),
             Some(Mishap::Altered) => whole.iter_mut().for_each(|byte| *byte ^= 1),
             None => {}
         }
@@ -118,6 +160,11 @@ impl Supplies for Given {
         let known = self.2.as_ref().ok_or_else(|| SupplyError("no such image".to_owned()));
         std::future::ready(known.and_then(|image| image.blob(digest, from))).boxed()
     }
+
+    fn volume<'a>(&'a self, _: JobId, volume: &'a VolumeName) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {
+        let known = self.3.as_ref().ok_or_else(|| SupplyError("no such volume".to_owned()));
+        std::future::ready(known.and_then(|left| left.volume(volume))).boxed()
+    }
 }
 
 /// An executor and its host.
@@ -127,6 +174,7 @@ pub struct Bench {
     pub folder: TempDir,
     pub cluster: ClusterId,
     elsewhere: Option<Elsewhere>,
+    left: Option<Left>,
     tasks: Tasks,
     _up: tokio::sync::watch::Sender<bool>,
 }
@@ -139,6 +187,7 @@ pub struct Options {
     pub latency: Duration,
     pub secrets: Values,
     pub elsewhere: Option<Elsewhere>,
+    pub left: Option<Left>,
 }
 
 impl Bench {
@@ -165,16 +214,18 @@ impl Bench {
             policy: options.policy,
             own_paths: vec![folder.path().to_owned()],
             engine: Arc::new(engine.clone()),
+            carriers: Carriers::new(cluster, Arc::new(engine.clone())),
             layers: folder.path().join("layers"),
             supplies: Arc::new(Given(
                 if options.no_context { Err("gone") } else { Ok("a tar") },
                 options.secrets,
                 options.elsewhere.clone(),
+                options.left.clone(),
             )),
             docker_up,
         };
         let executor = Executor::new(settings, journal, tasks.clone(), entries);
-        Self { engine, executor, folder, cluster, elsewhere: options.elsewhere, tasks, _up: up }
+        Self { engine, executor, folder, cluster, elsewhere: options.elsewhere, left: options.left, tasks, _up: up }
     }
 
     /// Kills this life of the agent and begins the next with the same state and host.
@@ -183,7 +234,7 @@ impl Bench {
         drop(self.executor);
         let late = self.tasks.shutdown(Duration::from_secs(5)).await;
         assert!(late.is_empty(), "{late:?} did not end");
-        let options = Options { elsewhere: self.elsewhere, ..Options::default() };
+        let options = Options { elsewhere: self.elsewhere, left: self.left, ..Options::default() };
         Self::at(self.folder, self.engine, self.cluster, options)
     }
 

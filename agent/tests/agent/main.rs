@@ -11,6 +11,7 @@ mod enrolment;
 mod exec;
 mod host;
 mod images;
+mod moves;
 mod operations;
 mod peer;
 mod registry;

@@ -8,6 +8,7 @@ use super::{
     link::{self, LinkOption},
     list::{self, ListOptions, age, named, number, text},
     live,
+    moves::{self, Move},
     resolve::{self, Kind},
     secrets::Secrets,
     session::Session,
@@ -56,6 +57,8 @@ pub enum ContainerCommand {
     Update(Box<Update>),
     /// Bring a container that runs to what its configuration says, without making it anew
     Converge(Converge),
+    /// Bring a container to another host, with what is in its volumes
+    Move(Move),
     /// Show what a container wrote
     Logs(live::Logs),
     /// Show what a container uses
@@ -388,6 +391,7 @@ pub(super) async fn run(command: ContainerCommand, session: &mut Session) -> Res
             session.accepted(&answer, wait).await
         }
         ContainerCommand::Converge(options) => converge::run(options, session).await,
+        ContainerCommand::Move(options) => moves::run(options, session).await,
         ContainerCommand::Logs(options) => {
             let id = session.id(Kind::Container, &options.container).await?;
             live::logs(session, &id, &options).await

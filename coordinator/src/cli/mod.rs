@@ -28,6 +28,7 @@ mod link;
 mod list;
 mod live;
 mod log;
+mod moves;
 mod parameters;
 mod problem;
 mod progress;

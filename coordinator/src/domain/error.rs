@@ -175,6 +175,26 @@ pub enum Refusal {
     /// Another change of it is not finished.
     #[error("{0} changes this container already; wait for it to end, or cancel it")]
     BeingChanged(JobId),
+    /// It is on its way to another host.
+    #[error("{0} moves this container to another host; wait for it to end, or cancel it")]
+    Moving(JobId),
+    /// Another is on its way to another host, and is not to be linked meanwhile.
+    #[error("{0} is on its way to another host: wait until it is there")]
+    LinkedMoves(ContainerId),
+    /// Containers that are linked are on one host.
+    #[error("it is linked with {}, and linked containers are on one host", list(.0))]
+    Linked(Vec<ContainerId>),
+    /// A volume cannot go, or come, because another container has it.
+    #[error("the volume {volume} is {container}'s too: a volume is on one host, and moves with its only container")]
+    VolumeInUse {
+        /// Which.
+        volume: String,
+        /// Whose it is too.
+        container: ContainerId,
+    },
+    /// What is given parts of its host stays there.
+    #[error("{0} is given parts of its host, which do not move with it")]
+    BoundToHost(ContainerId),
     /// It changed while a change of it was worked out.
     #[error("this {0} was changed at the same time; look again")]
     Changed(Kind),

@@ -14,6 +14,7 @@ pub mod image;
 pub mod job;
 pub mod link;
 pub mod log_position;
+pub mod moves;
 pub mod page;
 pub mod placement;
 pub mod precondition;

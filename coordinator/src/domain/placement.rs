@@ -105,6 +105,8 @@ pub struct Wish {
     pub strategy: Option<Strategy>,
     /// Labels that the host must have.
     pub labels: Labels,
+    /// Which host it is not to be: the one that a container leaves.
+    pub except: Option<HostId>,
 }
 
 /// What is set aside on a host for the containers on it.

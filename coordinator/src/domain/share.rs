@@ -26,7 +26,7 @@ impl Lane {
     pub const fn of(kind: JobKind) -> Self {
         match kind {
             JobKind::ImageBuild => Self::Build,
-            JobKind::ImagePull | JobKind::ImageCopy | JobKind::ImagePush => Self::Pull,
+            JobKind::ImagePull | JobKind::ImageCopy | JobKind::ImagePush | JobKind::ContainerReceive => Self::Pull,
             _ => Self::Other,
         }
     }

@@ -1,22 +1,30 @@
 //! What the agent port serves beside the websocket: the agent itself to machines that have none yet, enrolment, and what a
-//! host's own jobs need: build contexts, secrets, nodes, and images of other hosts.
+//! host's own jobs need: build contexts, secrets, nodes, images of other hosts, and what is in volumes of containers that come from
+//! there.
 
 use super::State;
 use crate::pki::{Conversation, Peer};
 use crate::service::installer::INSTALL_PATH;
+use crate::service::moves::Withheld;
+use crate::service::streams::{Event, Lost};
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Extension, Path, Query, State as Shared};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use dockerforge_protocol::enrolment::{
     CONTEXT_PATH, COPIES_PATH, ENROLL_PATH, EnrolRefusal, EnrolRefused, EnrolRequest, NODE_PATH, SECRETS_PATH,
+    VOLUMES_PATH,
 };
 use dockerforge_protocol::ids::JobId;
+use dockerforge_protocol::spec::VolumeName;
+use dockerforge_protocol::stream::{Piece, StreamEnd};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::io;
 use std::net::SocketAddr;
 use tokio_util::io::ReaderStream;
 
@@ -33,6 +41,7 @@ pub fn routes(state: State) -> Router {
         .route(&format!("{NODE_PATH}/{{job}}"), get(node))
         .route(&format!("{COPIES_PATH}/{{job}}"), get(image))
         .route(&format!("{COPIES_PATH}/{{job}}/{{digest}}"), get(blob))
+        .route(&format!("{VOLUMES_PATH}/{{job}}/{{volume}}"), get(volume))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_ENROLMENT))
         .with_state(state)
 }
@@ -186,4 +195,38 @@ async fn blob(
             StatusCode::SERVICE_UNAVAILABLE.into_response()
         }
     }
+}
+
+/// What is in a volume of a container that a job of this very host receives, as it comes from the host that it leaves. One that
+/// breaks off there breaks off here too: it has no last chunk.
+async fn volume(
+    Shared(state): Shared<State>,
+    peer: Option<Extension<Peer>>,
+    Path((job, volume)): Path<(String, String)>,
+) -> Response {
+    let (Some(Extension(peer)), Ok(job), Ok(volume)) = (peer, job.parse::<JobId>(), volume.parse::<VolumeName>())
+    else {
+        return StatusCode::NOT_FOUND.into_response();
+    };
+    let reader = match state.services.job_volume(&peer.serial, peer.host, job, volume).await {
+        Ok(Ok(reader)) => reader,
+        Ok(Err(Withheld::Unknown)) => return StatusCode::NOT_FOUND.into_response(),
+        Ok(Err(why)) => return (StatusCode::SERVICE_UNAVAILABLE, why.to_string()).into_response(),
+        Err(error) => {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "a volume cannot be given");
+            return StatusCode::SERVICE_UNAVAILABLE.into_response();
+        }
+    };
+    let pieces = futures_util::stream::unfold(Some(reader), |reader| async move {
+        let reader = reader?;
+        let broken = match reader.next().await {
+            Ok(Event::Piece(Piece::Bytes { bytes })) => return Some((Ok(Bytes::from(bytes)), Some(reader))),
+            Ok(Event::End(StreamEnd::Done { .. })) => return None,
+            Ok(Event::End(StreamEnd::Failed { detail })) => io::Error::other(detail),
+            Ok(_) | Err(Lost) => io::ErrorKind::ConnectionAborted.into(),
+        };
+        tracing::info!(%broken, "a volume broke off on its way");
+        Some((Err(broken), None))
+    });
+    Body::from_stream(pieces).into_response()
 }

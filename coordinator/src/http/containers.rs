@@ -262,7 +262,7 @@ impl ContainerBody {
 /// users share, which fits now or not at all: then `errors` names each host (by a number, not by its id), and why not.
 #[utoipa::path(post, operation_id = "container_create", path = "/containers", tag = "containers", request_body = NewContainerBody, responses(
     (status = 202, description = "The job that makes it", body = JobBody)),
-    extensions(("x-problems" = json!(["name-taken", "container-not-running", "port-taken", "image-not-ready", "being-deleted", "host-draining", "nothing-fits", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["name-taken", "container-not-running", "port-taken", "container-moving", "volume-in-use", "image-not-ready", "being-deleted", "host-draining", "nothing-fits", "quota-exceeded"]))))]
 pub(super) async fn create(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -282,7 +282,7 @@ pub(super) async fn create(
 }
 
 /// Where it is to go: exactly one way of saying it, or none.
-fn place(check: &mut Check, host: Option<&str>, wish: Option<&WishBody>) -> Option<Place> {
+pub(super) fn place(check: &mut Check, host: Option<&str>, wish: Option<&WishBody>) -> Option<Place> {
     match (host, wish) {
         (Some(_), Some(_)) => {
             check.refuse("/placement", "expected either host or placement, not both");
@@ -295,7 +295,7 @@ fn place(check: &mut Check, host: Option<&str>, wish: Option<&WishBody>) -> Opti
                 check.take("/placement/strategy", Strategy::parse(word).ok_or("expected spread, binpack or random"))
             });
             let labels = parse_labels_at(check, "/placement/labels", &wish.labels)?;
-            Some(Place::Pool(Wish { strategy: strategy.flatten(), labels }))
+            Some(Place::Pool(Wish { strategy: strategy.flatten(), labels, except: None }))
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct ConvergeBody {
 #[utoipa::path(post, operation_id = "container_converge", path = "/containers/{id}/converge", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body(content = Option<ConvergeBody>, description = "May be absent"), responses(
     (status = 202, description = "The job that does it", body = JobBody)),
-    extensions(("x-problems" = json!(["being-deleted", "container-not-running", "not-configured", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["being-deleted", "container-moving", "container-not-running", "not-configured", "quota-exceeded"]))))]
 pub(super) async fn converge(
     Shared(state): Shared<State>,
     caller: Caller,

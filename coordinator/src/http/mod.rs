@@ -22,6 +22,7 @@ mod images;
 mod job_log;
 mod jobs;
 pub mod listener;
+mod moves;
 mod operations;
 pub mod ops;
 mod problems;
@@ -151,6 +152,7 @@ fn routes() -> OpenApiRouter<State> {
         .routes(routes!(operations::restart))
         .routes(routes!(operations::exec))
         .routes(routes!(converge::converge))
+        .routes(routes!(moves::relocate))
         .routes(routes!(streams::logs))
         .routes(routes!(streams::stats))
         .routes(routes!(terminal::open))

@@ -39,12 +39,10 @@ pub struct StopBody {
     deadline: Option<i64>,
 }
 
-impl StopBody {
-    /// The grace, if one is named and can be.
-    fn grace(&self, check: &mut Check) -> Option<u32> {
-        let grace = u32::try_from(self.grace?).ok().filter(|grace| *grace <= MAX_GRACE);
-        check.take("/grace", grace.ok_or("expected 0 to 300 seconds"))
-    }
+/// The grace, if one is named and can be.
+pub(super) fn grace(check: &mut Check, named: Option<i64>) -> Option<u32> {
+    let grace = u32::try_from(named?).ok().filter(|grace| *grace <= MAX_GRACE);
+    check.take("/grace", grace.ok_or("expected 0 to 300 seconds"))
 }
 
 /// A program to run in a container.
@@ -96,7 +94,7 @@ async fn operate(
 #[utoipa::path(post, operation_id = "container_start", path = "/containers/{id}/start", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body(content = Option<StartBody>, description = "May be absent"), responses(
     (status = 202, description = "The job that does it", body = JobBody)),
-    extensions(("x-problems" = json!(["being-deleted", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["being-deleted", "container-moving", "quota-exceeded"]))))]
 pub(super) async fn start(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -111,7 +109,7 @@ pub(super) async fn start(
 #[utoipa::path(post, operation_id = "container_stop", path = "/containers/{id}/stop", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body(content = Option<StopBody>, description = "May be absent"), responses(
     (status = 202, description = "The job that does it", body = JobBody)),
-    extensions(("x-problems" = json!(["being-deleted", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["being-deleted", "container-moving", "quota-exceeded"]))))]
 pub(super) async fn stop(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -119,7 +117,7 @@ pub(super) async fn stop(
     body: MaybeJson<StopBody>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
-    let operation = Some(Operation::Stop(body.value.grace(&mut check)));
+    let operation = Some(Operation::Stop(grace(&mut check, body.value.grace)));
     operate(&state, &caller, body.digest, id, check, operation, body.value.deadline).await
 }
 
@@ -127,7 +125,7 @@ pub(super) async fn stop(
 #[utoipa::path(post, operation_id = "container_restart", path = "/containers/{id}/restart", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body(content = Option<StopBody>, description = "May be absent"), responses(
     (status = 202, description = "The job that does it", body = JobBody)),
-    extensions(("x-problems" = json!(["being-deleted", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["being-deleted", "container-moving", "quota-exceeded"]))))]
 pub(super) async fn restart(
     Shared(state): Shared<State>,
     caller: Caller,
@@ -135,7 +133,7 @@ pub(super) async fn restart(
     body: MaybeJson<StopBody>,
 ) -> Result<Response, ApiError> {
     let mut check = Check::default();
-    let operation = Some(Operation::Restart(body.value.grace(&mut check)));
+    let operation = Some(Operation::Restart(grace(&mut check, body.value.grace)));
     operate(&state, &caller, body.digest, id, check, operation, body.value.deadline).await
 }
 
@@ -144,7 +142,7 @@ pub(super) async fn restart(
 #[utoipa::path(post, operation_id = "container_exec", path = "/containers/{id}/exec", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body = ExecBody, responses(
     (status = 202, description = "The job that does it", body = JobBody)),
-    extensions(("x-problems" = json!(["container-not-running", "being-deleted", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["container-not-running", "being-deleted", "container-moving", "quota-exceeded"]))))]
 pub(super) async fn exec(
     Shared(state): Shared<State>,
     caller: Caller,

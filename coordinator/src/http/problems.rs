@@ -101,6 +101,18 @@ problems! {
     BEING_CHANGED = "being-changed", CONFLICT, "It is being changed",
         "An earlier change of the container has not ended.",
         "Wait for the job that `detail` names, or cancel it.";
+    CONTAINER_MOVING = "container-moving", CONFLICT, "The container is moving",
+        "The container is on its way to another host, and takes no changes until it is there or stays.",
+        "Wait for the job that `detail` names, or cancel it.";
+    LINKED = "linked", CONFLICT, "The container is linked",
+        "Linked containers are on one host: neither leaves it alone. `detail` names them.",
+        "Take the links off, and link it again where it is then.";
+    VOLUME_IN_USE = "volume-in-use", CONFLICT, "Another container has the volume",
+        "A volume moves with its container, and another one mounts it, here or under the same name where it is to go.",
+        "Delete the other container, or make it anew without the volume.";
+    BOUND_TO_HOST = "bound-to-host", CONFLICT, "The container is bound to its host",
+        "It is given files, devices or more of its host, which another host does not have.",
+        "Change it to one without `host_access` first.";
     BEING_DELETED = "being-deleted", CONFLICT, "It is being deleted",
         "It is on its way out, and takes no more changes.",
         "Make another one.";

@@ -122,7 +122,7 @@ pub struct UpdateBody {
 #[utoipa::path(patch, operation_id = "container_update", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body = UpdateBody, responses(
     (status = 202, description = "The job that does it", body = JobBody)),
-    extensions(("x-problems" = json!(["being-changed", "being-deleted", "container-not-running", "port-taken", "image-not-ready", "nothing-fits", "quota-exceeded"]))))]
+    extensions(("x-problems" = json!(["being-changed", "container-moving", "volume-in-use", "being-deleted", "container-not-running", "port-taken", "image-not-ready", "nothing-fits", "quota-exceeded"]))))]
 pub(super) async fn update(
     Shared(state): Shared<State>,
     caller: Caller,

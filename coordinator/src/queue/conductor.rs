@@ -1,8 +1,8 @@
-//! Carries out the jobs that consist of others: deleting an image, a host, a user; suspending and resuming one. It takes no input: woken or not, it
+//! Carries out the jobs that consist of others: deleting an image, a host, a user; suspending and resuming one; moving a container. It takes no input: woken or not, it
 //! looks at each such job, at its parts and at what is left to do, and does the next thing. What is to be done is
 //! read from the rows every time, so a restart loses nothing.
 
-use super::{QueueError, Request, Signals, enqueue_following, settle};
+use super::{QueueError, Request, Signals, enqueue_following, moves, settle};
 use crate::domain::event::Event;
 use crate::domain::job::{Ending, Job, JobError, JobKind, JobState, Subject};
 use crate::domain::{Kind, Timestamp};
@@ -17,17 +17,19 @@ use tokio_util::sync::CancellationToken;
 /// How often it looks without being woken.
 const POLL: Duration = Duration::from_secs(2);
 /// How long a part may wait for its host: what is to be taken out of service waits for a machine that is away.
-const PATIENCE: SignedDuration = SignedDuration::from_hours(24 * 30);
+pub(super) const PATIENCE: SignedDuration = SignedDuration::from_hours(24 * 30);
 
 /// What one look at a job came to.
 #[derive(Default)]
-struct Turn {
+pub(super) struct Turn {
     /// Hosts that have something to claim now.
-    wake: Vec<HostId>,
+    pub(super) wake: Vec<HostId>,
     /// Hosts whose identity is void from now on.
     revoked: Vec<HostId>,
     /// Jobs that changed.
-    changed: Vec<JobId>,
+    pub(super) changed: Vec<JobId>,
+    /// Whether something has to end first.
+    waits: bool,
 }
 
 /// Looks until told to stop. `revoked` is called with each host whose identity was revoked, after the commit.
@@ -79,6 +81,10 @@ async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, Que
     };
     let parts = store::jobs::parts(conn, id).await?;
     let mut turn = Turn::default();
+    if job.kind == JobKind::ContainerMove {
+        moves::advance(conn, &job, &parts, &mut turn, now).await?;
+        return Ok(turn);
+    }
     if parts.iter().any(|part| !part.state.is_terminal()) {
         if show_progress(conn, &job, &parts).await? {
             turn.changed.push(id);
@@ -98,7 +104,7 @@ async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, Que
         (JobKind::UserDelete, Subject::User(user)) => user_next(conn, &job, user, &parts, &mut turn, now).await?,
         _ => {}
     }
-    if turn.wake.is_empty() && settle(conn, &job, &Ending::Succeeded(Product::Nothing), now).await? {
+    if turn.wake.is_empty() && !turn.waits && settle(conn, &job, &Ending::Succeeded(Product::Nothing), now).await? {
         let (kind, resource, uuid) = match job.subject {
             Subject::Image(id) => ("image.deleted", Kind::Image, id.uuid()),
             Subject::Host(id) => ("host.deleted", Kind::Host, id.uuid()),
@@ -176,6 +182,11 @@ async fn host_next(
     now: Timestamp,
 ) -> Result<(), QueueError> {
     let Some(row) = store::hosts::find(conn, host).await? else { return Ok(()) };
+    // What is on its way from there is saved, and what is on its way there goes back.
+    if store::moves::any_at(conn, host).await? {
+        turn.waits = true;
+        return Ok(());
+    }
     // A host that never had an agent has nothing on it.
     if row.agent.is_some() {
         clear_host(conn, job, host, None, parts, turn, now).await?;
@@ -265,6 +276,11 @@ async fn user_next(
     turn: &mut Turn,
     now: Timestamp,
 ) -> Result<(), QueueError> {
+    // His moves end as soon as he is not in service any more.
+    if !store::moves::of_user(conn, user).await?.is_empty() {
+        turn.waits = true;
+        return Ok(());
+    }
     let own = store::hosts::all_of_user(conn, user).await?;
     let mut hosts = own.clone();
     hosts.extend(store::containers::all_of_user(conn, user).await?.into_iter().map(|c| c.host));

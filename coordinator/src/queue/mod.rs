@@ -4,6 +4,7 @@
 
 mod conductor;
 mod examine;
+mod moves;
 mod reaper;
 mod registry;
 mod settle;

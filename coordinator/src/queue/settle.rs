@@ -149,7 +149,9 @@ async fn container_operated(
     ending: &Ending,
     now: Timestamp,
 ) -> Result<(), QueueError> {
-    let Some(container) = store::containers::get(conn, job.user, id).await? else { return Ok(()) };
+    // One that moves is on its new host only once all of it is done.
+    let found = store::containers::get(conn, job.user, id).await?.filter(|c| Some(c.host) == job.host);
+    let Some(container) = found else { return Ok(()) };
     let (running, event) = match job.kind {
         JobKind::ContainerStop => (false, "container.stopped"),
         JobKind::ContainerRestart => (true, "container.restarted"),

@@ -11,7 +11,7 @@ use crate::domain::container::{Container, DesiredState, Observed, port_conflict}
 use crate::domain::grant::Grant;
 use crate::domain::host::is_silent;
 use crate::domain::host_access::{audited, may_ask, may_be_on};
-use crate::domain::job::{Ending, JobKind, JobState, Subject};
+use crate::domain::job::{Ending, Job, JobKind, JobState, Subject};
 use crate::domain::page::{Found, Page};
 use crate::domain::placement::{Place, PoolRules, hardening};
 use crate::domain::precondition::Precondition;
@@ -160,6 +160,8 @@ impl Services {
             self.signals.job_changed(job);
         }
         self.signals.wake_host(host);
+        // It may have been on its way.
+        self.signals.wake_conductor();
         Ok(job)
     }
 }
@@ -269,6 +271,16 @@ pub(super) async fn fits(
             return Err(Refusal::invalid(format!("/links/{i}/container"), detail).into());
         }
     }
+    // What is on its way is not to be held on to.
+    for of in store::moves::of_user(conn, user).await?.into_iter().filter(|of| of.container != id) {
+        if linked.contains(&of.container) {
+            return Err(Refusal::LinkedMoves(of.container).into());
+        }
+        let shared = spec.volumes.iter().find(|ours| of.create.spec.volumes.iter().any(|m| m.volume == ours.volume));
+        if let Some(mount) = shared.filter(|_| of.source == host || of.target == host) {
+            return Err(Refusal::VolumeInUse { volume: mount.volume.to_string(), container: of.container }.into());
+        }
+    }
     if spec.ports.iter().any(|port| port.host.is_some()) {
         let on_host = store::containers::on_host(conn, host).await?;
         if let Some((port, owner)) = port_conflict(spec, id, &on_host) {
@@ -291,7 +303,8 @@ async fn delete(
     let now = crate::clock::now();
     let user = permit.user();
     as_seen(conn, user, Kind::Container, id.uuid(), seen).await?;
-    let container = store::containers::get(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Container))?;
+    // Held: it may be about to arrive on another host.
+    let container = store::containers::hold(conn, user, id).await?.ok_or(Refusal::NotFound(Kind::Container))?;
     let open = store::jobs::open_about(conn, Subject::Container(id)).await?;
     if let Some(under_way) = open.iter().find(|job| job.kind == JobKind::ContainerDelete) {
         return Ok((under_way.id, container.host, Vec::new()));
@@ -299,7 +312,12 @@ async fn delete(
     store::containers::set_desired(conn, id, DesiredState::Removed).await?;
     let mut changed = Vec::new();
     let mut untouched = false;
-    for job in &open {
+    // What belongs to a move is ended by the move, which knows what has to be taken back.
+    let of_move = |job: &&Job| {
+        let whole = job.parent.and_then(|parent| open.iter().find(|other| other.id == parent));
+        job.kind == JobKind::ContainerRemove || whole.is_some_and(|whole| whole.kind == JobKind::ContainerMove)
+    };
+    for job in open.iter().filter(|job| !of_move(job)) {
         changed.push(job.id);
         if job.state == JobState::Queued && job.is_untouched() {
             // No host has heard of it: it ends here, and with its creation the container.

@@ -117,6 +117,10 @@ async fn cancel(conn: &mut Conn, permit: &Permit<Write>, id: JobId, seen: &Preco
 /// behind a creation: a container that is half gone cannot be meant to run. A converge that others wait for can be cancelled,
 /// and they with it.
 async fn cancellable(conn: &mut Conn, job: &Job) -> Result<bool> {
+    // A container that moves is where it was until it has arrived.
+    if job.kind == JobKind::ContainerMove {
+        return Ok(true);
+    }
     if job.kind.is_conducted() || (job.parent.is_some() && job.kind != JobKind::ContainerConverge) {
         return Ok(false);
     }

@@ -17,6 +17,7 @@ pub mod installer;
 pub mod jobs;
 mod launch;
 mod links;
+pub mod moves;
 pub mod operations;
 pub mod ops;
 mod placement;

@@ -131,6 +131,9 @@ pub(super) async fn begin(conn: &mut Conn, user: UserId, key: Option<&Key>, id: 
     if container.desired == DesiredState::Removed {
         return Err(Refusal::BeingDeleted(Kind::Container).into());
     }
+    if let Some(moves) = store::moves::of_container(conn, id).await? {
+        return Err(Refusal::Moving(moves).into());
+    }
     Ok(Begun::New { container: Box::new(container), job, now })
 }
 

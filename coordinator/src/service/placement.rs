@@ -132,6 +132,7 @@ async fn chosen(
         }
         pool = store::hosts::pool(conn).await?;
     }
+    pool.retain(|host| Some(host.id) != wish.except);
     limit(rules, &mut new.spec)?;
     if pool.iter().any(|host| host.user != user) {
         given_ports(&new.spec)?;

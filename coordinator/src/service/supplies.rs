@@ -34,9 +34,12 @@ impl Services {
         let mut conn = self.store.read().await?;
         let Some(job) = in_work(&mut conn, serial, host, job).await? else { return Ok(None) };
         match job.command {
-            Some(Command::CreateContainer(_) | Command::RecreateContainer(_) | Command::ExecContainer(_)) => {
-                Ok(Some(of_job(&mut conn, &self.vault, &job).await?))
-            }
+            Some(
+                Command::CreateContainer(_)
+                | Command::ReceiveContainer(_)
+                | Command::RecreateContainer(_)
+                | Command::ExecContainer(_),
+            ) => Ok(Some(of_job(&mut conn, &self.vault, &job).await?)),
             _ => Ok(None),
         }
     }

@@ -60,7 +60,11 @@ pub(super) async fn set(
     let job = queue::enqueue_following(conn, whole, now).await?;
     let mut hosts = Vec::new();
     let containers = store::containers::all_of_user(conn, user.id).await?;
-    for container in containers.iter().filter(|container| container.desired == DesiredState::Running) {
+    // One that moves is stopped already; when it is over it is started or not, as its user is then.
+    let moving = store::moves::of_user(conn, user.id).await?;
+    let moves = |container: &&Container| moving.iter().any(|of| of.container == container.id);
+    let meant_to_run = containers.iter().filter(|container| container.desired == DesiredState::Running);
+    for container in meant_to_run.filter(|container| !moves(container)) {
         queue::enqueue_following(conn, part(container, job, suspended), now).await?;
         hosts.push(container.host);
     }

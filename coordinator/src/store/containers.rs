@@ -279,6 +279,17 @@ pub async fn set_spec(
     set_reserved(conn, id, Reserved::of(spec)).await
 }
 
+/// Says where a container is from now on.
+pub async fn set_host(conn: &mut Conn, id: ContainerId, host: HostId) -> Result<(), StoreError> {
+    on!(conn, |c| sqlx::query("UPDATE containers SET host_id = $2, revision = revision + 1 WHERE id = $1")
+        .bind(id.uuid())
+        .bind(host.uuid())
+        .execute(c)
+        .await?
+        .rows_affected());
+    Ok(())
+}
+
 /// Says what is set aside for a container from now on.
 pub async fn set_reserved(conn: &mut Conn, id: ContainerId, reserved: Reserved) -> Result<(), StoreError> {
     on!(conn, |c| sqlx::query("UPDATE containers SET cpus = $2, memory = $3 WHERE id = $1")

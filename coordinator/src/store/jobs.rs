@@ -259,6 +259,17 @@ pub async fn waiting_for(conn: &mut Conn, user: UserId, id: JobId) -> Result<Vec
     jobs(rows)
 }
 
+/// The job that has to end before this one, if there is one and it is not forgotten.
+pub async fn after(conn: &mut Conn, id: JobId) -> Result<Option<Job>, StoreError> {
+    let row: Option<JobRow> = on!(conn, |c| sqlx::query_as(select!(
+        "WHERE id = (SELECT whole.after_id FROM jobs whole WHERE whole.id = $1)"
+    ))
+    .bind(id.uuid())
+    .fetch_optional(c)
+    .await?);
+    row.map(Job::try_from).transpose()
+}
+
 /// Whether a host has jobs that wait for it alone.
 pub async fn any_queued(conn: &mut Conn, host: HostId) -> Result<bool, StoreError> {
     Ok(on!(conn, |c| sqlx::query(concat!(

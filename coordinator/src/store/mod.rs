@@ -18,6 +18,7 @@ pub mod jobs;
 mod labels;
 pub mod links;
 pub mod logs;
+pub mod moves;
 mod pages;
 pub mod placement;
 mod postgres;

@@ -24,21 +24,26 @@ pub async fn hold(conn: &mut Conn, id: HostId) -> Result<(), StoreError> {
 }
 
 /// What is set aside on each of these hosts. A container counts until it is known to be gone, also while it is on its way
-/// out: it may still run.
+/// out: it may still run. One that moves counts on both of its hosts.
 pub async fn reserved(conn: &mut Conn, hosts: &[HostId]) -> Result<Vec<(HostId, Reserved)>, StoreError> {
     if hosts.is_empty() {
         return Ok(Vec::new());
     }
     let rows: Vec<(Uuid, i64, i64, i64)> = on!(conn, |c| {
         let mut q = QueryBuilder::new(
-            "SELECT host_id, CAST(SUM(cpus) AS BIGINT), CAST(SUM(memory) AS BIGINT), COUNT(*) \
-             FROM containers WHERE host_id IN (",
+            "SELECT host_id, CAST(SUM(cpus) AS BIGINT), CAST(SUM(memory) AS BIGINT), COUNT(*) FROM (\
+             SELECT host_id, cpus, memory FROM containers WHERE host_id IN (",
         );
         let mut list = q.separated(", ");
         for id in hosts {
             list.push_bind(id.uuid());
         }
-        q.push(") GROUP BY host_id");
+        q.push(") UNION ALL SELECT target_id, cpus, memory FROM moves WHERE target_id IN (");
+        let mut list = q.separated(", ");
+        for id in hosts {
+            list.push_bind(id.uuid());
+        }
+        q.push(")) AS held GROUP BY host_id");
         q.build_query_as().fetch_all(c).await?
     });
     rows.into_iter()

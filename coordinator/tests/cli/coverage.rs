@@ -11,7 +11,7 @@ const TOKEN: &str = "tok_01890000000070008000000000000001";
 const WEBHOOK: &str = "whk_01890000000070008000000000000001";
 
 /// Each operation, and a command that asks it.
-const COMMANDS: [(&str, &str); 68] = [
+const COMMANDS: [(&str, &str); 70] = [
     ("user_create", "user create acme"),
     ("user_list", "user ls"),
     ("user_get", "user show acme"),
@@ -58,6 +58,8 @@ const COMMANDS: [(&str, &str); 68] = [
     ("container_restart", "container restart web"),
     ("container_exec", "container exec web -- true"),
     ("container_converge", "container converge web"),
+    ("container_move", "container move web --host vps"),
+    ("container_move", "container move web --place spread"),
     ("container_logs", "container logs web"),
     ("container_logs", "container logs -f web"),
     ("container_stats", "container stats web"),

@@ -13,6 +13,9 @@ use std::{
     str::FromStr,
 };
 
+/// The word in a hello by which an agent says that it can take in containers of other hosts, and give its own away.
+pub const CONTAINER_MOVES: &str = "container-moves";
+
 /// The name of an environment variable: a letter or `_`, then letters, digits and `_`; at most 256 bytes
 /// (IEEE Std 1003.1, 8.1).
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,8 +13,8 @@ mod resources;
 mod secret;
 
 pub use container::{
-    AbsolutePath, ContainerSpec, EnvName, HostPort, PortMapping, PortProtocol, RestartPolicy, VolumeMount,
-    argument_problems, env_problems,
+    AbsolutePath, CONTAINER_MOVES, ContainerSpec, EnvName, HostPort, PortMapping, PortProtocol, RestartPolicy,
+    VolumeMount, argument_problems, env_problems,
 };
 pub use document::Document;
 pub use host::{

@@ -1,5 +1,5 @@
 //! Streams over a session: a container's log, its figures, a terminal in it, for somebody who looks now, and parts of an
-//! image for another host. They are not jobs: nothing of them is kept, and they end with the session. A coordinator asks for one only of an agent whose hello
+//! image and volumes for another host. They are not jobs: nothing of them is kept, and they end with the session. A coordinator asks for one only of an agent whose hello
 //! names [`FEATURE`].
 //!
 //! ```text
@@ -15,8 +15,8 @@ mod position;
 
 pub use position::{LogFilter, LogMark, LogPosition};
 
-use crate::ids::{ContainerId, ImageId};
-use crate::spec::IMAGE_COPIES;
+use crate::ids::{ContainerId, ImageId, UserId};
+use crate::spec::{CONTAINER_MOVES, IMAGE_COPIES, VolumeName};
 use serde::{Deserialize, Serialize};
 
 /// The word in a hello by which an agent says that it has streams.
@@ -47,7 +47,16 @@ pub enum StreamRequest {
     /// A part of an image, for another host: [`Piece::Begin`], then [`Piece::Bytes`], down from the agent. Asked only of an agent
     /// whose hello names [`IMAGE_COPIES`].
     Blob(BlobRequest),
+    /// What is in a volume, for another host: [`Piece::Bytes`] down from the agent. They are an archive (tar) in which all is in
+    /// one folder, [`VOLUME_FOLDER`], and after it come the [`VOLUME_SUM`] bytes of its SHA-256: an archive that was cut off
+    /// may look like a whole one. Asked only of an agent whose hello names [`CONTAINER_MOVES`].
+    Volume(VolumeRequest),
 }
+
+/// The folder in an archive of a volume: with it, the volume's own owner and mode are carried too.
+pub const VOLUME_FOLDER: &str = "volume";
+/// Bytes that follow an archive of a volume.
+pub const VOLUME_SUM: usize = 32;
 
 /// See [`StreamRequest::Logs`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,6 +113,19 @@ pub struct BlobRequest {
     pub from: u64,
 }
 
+/// See [`StreamRequest::Volume`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeRequest {
+    /// Of which container, which mounts it and does not run.
+    pub container: ContainerId,
+    /// Whose it is.
+    pub user: UserId,
+    /// Of which image the container is.
+    pub image: ImageId,
+    /// Which volume.
+    pub volume: VolumeName,
+}
+
 /// How large a terminal is, characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TerminalSize {
@@ -122,6 +144,7 @@ impl StreamRequest {
             Self::Stats(_) => "stats",
             Self::Terminal(_) => "terminal",
             Self::Blob(_) => "blob",
+            Self::Volume(_) => "volume",
         }
     }
 
@@ -131,6 +154,7 @@ impl StreamRequest {
         match self {
             Self::Logs(_) | Self::Stats(_) | Self::Terminal(_) => None,
             Self::Blob(_) => Some(IMAGE_COPIES),
+            Self::Volume(_) => Some(CONTAINER_MOVES),
         }
     }
 
@@ -139,7 +163,7 @@ impl StreamRequest {
     pub const fn window(&self) -> u64 {
         match self {
             Self::Logs(_) | Self::Stats(_) | Self::Terminal(_) => WINDOW,
-            Self::Blob(_) => BULK_WINDOW,
+            Self::Blob(_) | Self::Volume(_) => BULK_WINDOW,
         }
     }
 }

@@ -42,7 +42,7 @@ variants! {
     ];
     wanted(StreamRequest) = [
         StreamRequest::Logs(_) => "Logs", StreamRequest::Stats(_) => "Stats", StreamRequest::Terminal(_) => "Terminal",
-        StreamRequest::Blob(_) => "Blob",
+        StreamRequest::Blob(_) => "Blob", StreamRequest::Volume(_) => "Volume",
     ];
     not_opened(StreamRefusal) = [
         StreamRefusal::NoImage => "NoImage", StreamRefusal::NoContainer => "NoContainer", StreamRefusal::NotRunning => "NotRunning",
@@ -66,6 +66,8 @@ variants! {
         Command::BuildImage(_) => "BuildImage", Command::PullImage(_) => "PullImage",
         Command::CopyImage(_) => "CopyImage", Command::PushImage(_) => "PushImage",
         Command::RemoveImage(_) => "RemoveImage", Command::RemoveUser(_) => "RemoveUser",
+        Command::ReceiveContainer(_) => "ReceiveContainer", Command::ResumeContainer(_) => "ResumeContainer",
+        Command::DiscardContainer(_) => "DiscardContainer",
     ];
     verdict(Verdict) = [
         Verdict::Continue { .. } => "Continue", Verdict::Cancel { .. } => "Cancel", Verdict::Forget => "Forget",

@@ -2,9 +2,9 @@
 
 use dockerforge_protocol::{
     command::{
-        BuildImage, Command, ContextRef, ConvergeContainer, Convergence, CopyImage, CreateContainer, ExecContainer,
-        Hardening, PullImage, PushImage, RecreateContainer, RemoveContainer, RemoveImage, RemoveUser, StartContainer,
-        StopContainer, UpdateContainer,
+        BuildImage, Command, ContextRef, ConvergeContainer, Convergence, CopyImage, CreateContainer, DiscardContainer,
+        ExecContainer, Hardening, PullImage, PushImage, ReceiveContainer, RecreateContainer, RemoveContainer,
+        RemoveImage, RemoveUser, ResumeContainer, StartContainer, StopContainer, UpdateContainer,
     },
     handshake::{HeldJob, HeldState, Hello, JobVerdict, Refused, RefusedReason, Verdict, Welcome},
     ids::{ClusterId, ConfigurationId, ContainerId, HostId, ImageId, InstanceId, JobId, UserId},
@@ -148,6 +148,11 @@ fn recreate() -> Command {
     Command::RecreateContainer(RecreateContainer { create, run: true, grace_s: 10 })
 }
 
+fn receive() -> Command {
+    let Command::CreateContainer(create) = create(full_spec()) else { panic!("a creation is made here") };
+    Command::ReceiveContainer(ReceiveContainer { create })
+}
+
 fn stop(grace_s: u32) -> StopContainer {
     StopContainer { container: container('3'), user: user(), grace_s }
 }
@@ -213,6 +218,23 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
             }),
         ),
         assign("recreate_container", recreate()),
+        assign("receive_container", receive()),
+        assign(
+            "resume_container",
+            Command::ResumeContainer(ResumeContainer {
+                container: container('3'),
+                user: user(),
+                restart: RestartPolicy::OnFailure,
+            }),
+        ),
+        assign(
+            "discard_container",
+            Command::DiscardContainer(DiscardContainer {
+                container: container('3'),
+                user: user(),
+                received_by: attempt().job,
+            }),
+        ),
         assign("start_container", Command::StartContainer(StartContainer { container: container('3'), user: user() })),
         assign("stop_container", Command::StopContainer(stop(10))),
         assign("restart_container", Command::RestartContainer(stop(300))),

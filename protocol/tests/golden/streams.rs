@@ -1,11 +1,11 @@
 //! The messages of streams: one for every variant, with fixed ids.
 
 use dockerforge_protocol::{
-    ids::{ContainerId, ImageId},
+    ids::{ContainerId, ImageId, UserId},
     message::{FromAgent, ToAgent},
     stream::{
         BlobRequest, Line, LogMark, LogPosition, LogsRequest, Piece, Sample, Source, StatsRequest, StreamEnd, StreamId,
-        StreamRefusal, StreamRequest, TerminalRequest, TerminalSize,
+        StreamRefusal, StreamRequest, TerminalRequest, TerminalSize, VolumeRequest,
     },
 };
 
@@ -37,6 +37,12 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         digest: format!("sha256:{}", "6".repeat(64)),
         from: 131_072,
     };
+    let volume = VolumeRequest {
+        container: container(),
+        user: format!("{}_{}", UserId::PREFIX, "1".repeat(32)).parse().unwrap(),
+        image: format!("{}_{}", ImageId::PREFIX, "4".repeat(32)).parse().unwrap(),
+        volume: "data".parse().unwrap(),
+    };
     let plain = TerminalRequest { user: None, ..terminal.clone() };
     vec![
         open("logs", StreamRequest::Logs(logs)),
@@ -46,6 +52,7 @@ pub fn to_agent() -> Vec<(String, ToAgent)> {
         open("terminal", StreamRequest::Terminal(terminal)),
         open("terminal-plain", StreamRequest::Terminal(plain)),
         open("blob", StreamRequest::Blob(blob)),
+        open("volume", StreamRequest::Volume(volume)),
         ("stream_data".to_owned(), ToAgent::StreamData { stream: STREAM, piece: bytes() }),
         ("stream_credit".to_owned(), ToAgent::StreamCredit { stream: STREAM, more: 65_600 }),
         ("resize_terminal".to_owned(), ToAgent::ResizeTerminal { stream: STREAM, size: SIZE }),

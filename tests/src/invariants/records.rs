@@ -9,7 +9,7 @@ use crate::{
 use std::collections::BTreeMap;
 
 /// The invariant, and a query for whatever breaks it. `{id:x}` stands for the column x, an id, as text.
-const BREACHES: [(&str, &str); 9] = [
+const BREACHES: [(&str, &str); 11] = [
     (
         "I2, I8: a job that has ended, ended once",
         "SELECT {id:j.id} FROM jobs j WHERE j.ended_at IS NOT NULL AND 1 <> (SELECT COUNT(*) FROM events e \
@@ -40,8 +40,19 @@ const BREACHES: [(&str, &str); 9] = [
         "SELECT {id:j.id} FROM jobs j JOIN containers c ON c.id = j.subject_id WHERE j.user_id <> c.user_id",
     ),
     (
-        "I15: a job about a container is done on the container's host",
-        "SELECT {id:j.id} FROM jobs j JOIN containers c ON c.id = j.subject_id WHERE j.host_id <> c.host_id",
+        "I15: a job about a container that never moved is done on the container's host",
+        "SELECT {id:j.id} FROM jobs j JOIN containers c ON c.id = j.subject_id WHERE j.host_id <> c.host_id \
+         AND NOT EXISTS (SELECT 1 FROM jobs m WHERE m.subject_id = c.id AND m.kind = 'container.move')",
+    ),
+    (
+        "I15: what was asked last of a container that moved is done where it is, or belongs to the move",
+        "SELECT {id:j.id} FROM jobs j JOIN containers c ON c.id = j.subject_id \
+         WHERE j.host_id <> c.host_id AND j.ended_at IS NULL AND j.kind <> 'container.exec' AND NOT EXISTS \
+         (SELECT 1 FROM jobs m WHERE m.id = j.parent_id AND m.kind = 'container.move')",
+    ),
+    (
+        "I5: a container is on its way as long as the job that moves it",
+        "SELECT {id:m.job_id} FROM moves m JOIN jobs j ON j.id = m.job_id WHERE j.ended_at IS NOT NULL",
     ),
     (
         "I15: an image is on hosts of its own user's, or on those that users share, or is for all",

@@ -60,6 +60,7 @@ container_stop            key  key   expired key     suspended scope    202     
 container_restart         key  key   expired key     suspended scope    202      absent   absent   202
 container_exec            key  key   expired key     suspended scope    202      absent   absent   202
 container_converge        key  key   expired key     suspended scope    202      absent   absent   202
+container_move            key  key   expired key     suspended scope    202      absent   absent   202
 container_logs            key  key   expired key     suspended 200      200      absent   absent   200
 container_stats           key  key   expired key     suspended 200      200      absent   absent   200
 container_terminal        key  key   expired key     suspended scope    upgrade  absent   absent   upgrade

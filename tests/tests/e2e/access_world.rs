@@ -201,6 +201,7 @@ fn body_of(ask: &Asked<'_>, things: &Things, waiting: &str) -> Option<Value> {
         }
         "image_create" => json!({"name": name(), "host": waiting, "reference": "busybox:1"}),
         "container_create" => json!({"name": name(), "image": things.image, "host": things.host}),
+        "container_move" => json!({"host": waiting}),
         "container_exec" => json!({"command": ["true"]}),
         "webhook_create" => json!({"url": "https://panel.example/"}),
         _ => return None,
@@ -336,6 +337,12 @@ impl World {
                 things.container = job.resource_id();
                 self.jobs.push(job);
             }
+            // What is still being made does not move.
+            "container_move" => {
+                let job = self.owner().run(&things.host, &name(), &things.image, json!({})).await;
+                things.container = self.owner().succeeded(&job, 60).await;
+                self.jobs.push(job);
+            }
             _ => return things,
         }
         self.note(things.clone());
@@ -362,7 +369,7 @@ impl World {
 
     /// I14: an answer holds no id and no name of the owner's but those that were asked for.
     pub fn nothing_of_hers(&self, answer: &Answer, ask: &Asked<'_>, things: &Things) {
-        let named = if ask.operation == "image_create" { self.waiting.as_str() } else { "" };
+        let named = if matches!(ask.operation, "image_create" | "container_move") { self.waiting.as_str() } else { "" };
         let asked = format!("{}{:?}{named}", things.path(ask), things.ids());
         let theirs = self.known.iter().map(String::as_str).filter(|id| !asked.contains(id)).chain([MARK]);
         for id in theirs {

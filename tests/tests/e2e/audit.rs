@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
 /// Each route that changes something, and what the audit calls it.
-const CHANGES: [(&str, &str); 30] = [
+const CHANGES: [(&str, &str); 31] = [
     ("POST /users", "user.create"),
     ("PATCH /users/{id}", "user.update"),
     ("DELETE /users/{id}", "user.delete"),
@@ -32,6 +32,7 @@ const CHANGES: [(&str, &str); 30] = [
     ("POST /containers/{id}/restart", "container.restart"),
     ("POST /containers/{id}/exec", "container.exec"),
     ("POST /containers/{id}/converge", "container.converge"),
+    ("POST /containers/{id}/move", "container.move"),
     ("PATCH /containers/{id}", "container.update"),
     ("DELETE /containers/{id}", "container.delete"),
     ("POST /webhooks", "webhook.create"),
@@ -109,10 +110,16 @@ async fn every_change_has_its_line() {
     let path = format!("/v1/hosts/{}", spare.id);
     api.call(Method::PATCH, &path).json(&json!({"labels": {"zone": "a"}})).send().await.expect(200);
     api.post(&format!("/v1/hosts/{}/token", spare.id), &json!({})).await.expect(201);
+    // It waits for a host that never comes, and is cancelled.
+    let moves = json!({"host": spare.id});
+    let moves = api.post(&format!("/v1/containers/{container}/move"), &moves).await.accepted();
+    api.delete(&format!("/v1/queue/{}", moves.id)).await.accepted();
+    api.ended(&moves.id, 30).await;
     let waiting = api.build(&spare.id, "waits", "FROM scratch").await;
     api.delete(&format!("/v1/queue/{}", waiting.id)).await.accepted();
+    // The image was on its way to the host that never comes.
     for path in
-        [format!("/v1/containers/{container}"), format!("/v1/images/{image}"), format!("/v1/hosts/{}", spare.id)]
+        [format!("/v1/containers/{container}"), format!("/v1/hosts/{}", spare.id), format!("/v1/images/{image}")]
     {
         let job = api.delete(&path).await.accepted();
         api.succeeded(&job, 60).await;

@@ -163,6 +163,8 @@ async fn every_example_of_a_body_is_accepted() {
     let mut agent = cluster.host(&api, "vps").await;
     let image = agent.image("base", env::SLEEPER).await;
     let container = agent.container("running", &image, json!({})).await;
+    let moves = agent.container("moves", &image, json!({})).await;
+    let (elsewhere, _) = api.create_host("elsewhere").await;
     // The examples of configurations are of the example of a template.
     let examples =
         &document["paths"]["/v1/templates"]["post"]["requestBody"]["content"]["application/json"]["examples"];
@@ -201,6 +203,7 @@ async fn every_example_of_a_body_is_accepted() {
         (&api, "post", "/v1/images", "/v1/images".to_owned()),
         (&api, "post", "/v1/containers/{id}/converge", format!("/v1/containers/{converged}/converge")),
         (&api, "post", "/v1/containers", "/v1/containers".to_owned()),
+        (&api, "post", "/v1/containers/{id}/move", format!("/v1/containers/{moves}/move")),
         (&api, "post", "/v1/containers/{id}/exec", format!("{container}/exec")),
         (&api, "post", "/v1/containers/{id}/start", format!("{container}/start")),
         (&api, "post", "/v1/containers/{id}/restart", format!("{container}/restart")),
@@ -209,6 +212,8 @@ async fn every_example_of_a_body_is_accepted() {
         (&api, "patch", "/v1/webhooks/{id}", hook),
         (&api, "patch", "/v1/hosts/{id}", host_path),
     ] {
+        // It moves to another host.
+        let ids = if path.ends_with("/move") { vec![elsewhere.id.as_str()] } else { ids.to_vec() };
         accepted(&document, api, method, path, &at, &ids).await;
     }
     // One change at a time.

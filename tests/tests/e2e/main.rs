@@ -38,6 +38,7 @@ mod limits;
 mod links;
 mod lists;
 mod logs;
+mod moves;
 mod operations;
 mod ops;
 mod placement;

@@ -9,6 +9,8 @@
     reason = "a test may; the lint spares only the functions marked as tests"
 )]
 
+mod moves;
+mod pulled;
 mod registry;
 mod scene;
 
@@ -107,6 +109,31 @@ async fn an_image_comes_from_another_host_wherever_the_agent_dies() {
     scene.end().await;
 }
 
+/// The steps of both hosts' agents in a move.
+const OF_A_MOVE: [&str; 2] = ["agent.container.receive", "agent.container.resume"];
+
+#[tokio::test]
+async fn a_container_moves_whole_or_stays_whole_wherever_an_agent_dies() {
+    let mut scene = moves::Move::set().await;
+    let own = ["agent.container.stop", "agent.container.delete"];
+    for (i, step) in dockerforge_agent::FAULT_POINTS.iter().enumerate() {
+        let of_old_host = own.iter().any(|of| step.starts_with(of)) && (i % 2 == 0 || env::full_fault_matrix());
+        if of_old_host || OF_A_MOVE.iter().any(|of| step.starts_with(of)) {
+            scene.agent_dies_at(step).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_container_moves_whole_or_stays_whole_whenever_the_coordinator_dies() {
+    let mut scene = moves::Move::set().await;
+    let pauses: &[u128] =
+        if env::full_fault_matrix() { &[0, 100, 200, 400, 600, 800, 1200, 1600] } else { &[50, 500, 1100] };
+    for pause in pauses {
+        scene.coordinator_dies_after(*pause).await;
+    }
+}
+
 #[test]
 fn every_step_that_the_sides_name_is_hit_by_some_run() {
     let hit: Vec<&str> = Work::ALL.into_iter().flat_map(|work| steps(Side::Agent, work)).collect();
@@ -115,6 +142,8 @@ fn every_step_that_the_sides_name_is_hit_by_some_run() {
         .filter(|step| !hit.contains(*step) && !step.starts_with("agent.user.delete"))
         .filter(|step| !step.starts_with("agent.container.exec") && !step.starts_with("agent.image.copy"))
         .filter(|step| !registry::is_step(step))
+        // What is discarded is so in the tests of moves that fail, and at each of its calls in the agent's own.
+        .filter(|step| !step.starts_with("agent.container.discard") && !OF_A_MOVE.iter().any(|of| step.starts_with(of)))
         .collect();
     assert!(missed.is_empty(), "{missed:?}");
 }

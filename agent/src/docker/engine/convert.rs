@@ -10,8 +10,8 @@ use bollard::models::{
     BuildInfo, ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum, ContainerSummary,
     ContainerSummaryStateEnum, ContainerUpdateBody, CreateImageInfo, DeviceMapping, EndpointSettings, EventMessage,
     EventMessageTypeEnum, HealthConfig, HealthStatusEnum, HostConfig, HostConfigLogConfig, Mount, MountTmpfsOptions,
-    MountType, NetworkCreateRequest, NetworkingConfig, PortBinding, PortSummaryTypeEnum, RestartPolicy,
-    RestartPolicyNameEnum, SystemVersion,
+    MountType, MountVolumeOptions, NetworkCreateRequest, NetworkingConfig, PortBinding, PortSummaryTypeEnum,
+    RestartPolicy, RestartPolicyNameEnum, SystemVersion,
 };
 use bollard::query_parameters::BuildImageOptions;
 use dockerforge_protocol::command::labels;
@@ -189,6 +189,7 @@ pub(super) fn container_body(new: &NewContainer) -> ContainerCreateBody {
         source: Some(name.clone()),
         typ: Some(MountType::VOLUME),
         read_only: Some(*read_only),
+        volume_options: new.keep_volumes.then(|| MountVolumeOptions { no_copy: Some(true), ..Default::default() }),
         ..Default::default()
     });
     let private = new.private.map(|folder| Mount {

@@ -1,6 +1,6 @@
 //! [`Transfer`] on a real Docker Engine.
 
-use super::{QUICK, UnixEngine, convert};
+use super::{CLIENT_SECONDS, QUICK, UnixEngine, convert};
 use crate::docker::transfer::Transfer;
 use crate::docker::{Call, ContextStream, DockerError, Events, Output};
 use base64::{Engine, engine::general_purpose::URL_SAFE};
@@ -12,6 +12,10 @@ use bytes::Bytes;
 use dockerforge_protocol::enrolment::RegistryLogin;
 use futures_util::{FutureExt, StreamExt};
 use hyper::header::HeaderValue;
+use std::time::Duration;
+
+/// What is bounded by its job alone, and by what it reads.
+const ENDLESS: Duration = Duration::from_secs(CLIENT_SECONDS);
 
 /// By which Docker is told how to make itself known to a registry.
 const REGISTRY_AUTH: &str = "x-registry-auth";
@@ -120,6 +124,24 @@ impl Transfer for UnixEngine {
             };
             Ok(client.create_image(Some(options), None, None).map(convert::pull_output).boxed())
         }
+        .boxed()
+    }
+
+    fn container_pack<'a>(&'a self, id: &'a str, folder: &'a str) -> Call<'a, Events<Bytes>> {
+        async move {
+            let client = self.client("container pack").await?;
+            let options = query::DownloadFromContainerOptions { path: folder.to_owned() };
+            let archive = client.download_from_container(id, Some(options));
+            Ok(archive.map(|item| item.map_err(|e| convert::error("container pack", e))).boxed())
+        }
+        .boxed()
+    }
+
+    fn container_fill<'a>(&'a self, id: &'a str, folder: &'a str, archive: ContextStream) -> Call<'a, ()> {
+        let options = query::UploadToContainerOptions { path: folder.to_owned(), ..Default::default() };
+        self.call("container fill", ENDLESS, move |d| async move {
+            d.upload_to_container(id, Some(options), bollard::body_try_stream(archive)).await
+        })
         .boxed()
     }
 }

@@ -169,6 +169,30 @@ impl Transfer for FakeEngine {
         }
         .boxed()
     }
+
+    fn container_pack<'a>(&'a self, id: &'a str, folder: &'a str) -> Call<'a, Events<Bytes>> {
+        self.act("container pack", id, move |w| {
+            let whole = w.volume_at(id, folder).and_then(|name| w.contents.get(&name).cloned()).unwrap_or_default();
+            let pieces: Vec<_> = whole.chunks(1000).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+            Ok(Box::pin(futures_util::stream::iter(pieces)) as Events<Bytes>)
+        })
+        .boxed()
+    }
+
+    fn container_fill<'a>(&'a self, id: &'a str, folder: &'a str, archive: ContextStream) -> Call<'a, ()> {
+        async move {
+            let whole = gather(archive).await?;
+            self.act("container fill", id, move |w| match w.volume_at(id, &format!("{folder}/volume")) {
+                None => missing(folder),
+                Some(name) => {
+                    w.contents.insert(name, whole);
+                    Ok(())
+                }
+            })
+            .await
+        }
+        .boxed()
+    }
 }
 
 impl FakeEngine {

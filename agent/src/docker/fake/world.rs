@@ -47,6 +47,8 @@ pub struct World {
     pub execs: BTreeMap<String, (NewExec, bool)>,
     /// By Docker id of the container: the archive that was unpacked in it last.
     pub unpacked: BTreeMap<String, Vec<u8>>,
+    /// What is in volumes, by their names.
+    pub contents: BTreeMap<String, Vec<u8>>,
     /// Terminals that were opened in containers, by their ids.
     pub terminals: BTreeMap<String, FakeTerminal>,
     /// What [`FakeEngine::add_line`](super::FakeEngine::add_line) wrote, by Docker id of the container.
@@ -91,6 +93,12 @@ impl World {
             volumes: new.volumes.iter().map(|(name, ..)| name.clone()).collect(),
             binds: new.host.binds.iter().map(|bind| PathBuf::from(bind.source.to_string())).collect(),
         }
+    }
+
+    /// The volume that a container has at a path.
+    pub(super) fn volume_at(&self, container: &str, path: &str) -> Option<String> {
+        let (_, new, _) = self.container(container)?;
+        new.volumes.iter().find(|(_, target, _)| target == path).map(|(name, ..)| name.clone())
     }
 
     pub(super) fn id(&mut self, prefix: &str) -> String {
@@ -148,5 +156,8 @@ pub(super) fn conflict<T>(message: String) -> Result<T, DockerError> {
 }
 
 pub(super) fn carries(labels: &LabelMap, filters: &[String]) -> bool {
-    filters.iter().all(|f| f.split_once('=').is_some_and(|(k, v)| labels.get(k).is_some_and(|found| found == v)))
+    filters.iter().all(|filter| match filter.split_once('=') {
+        Some((key, value)) => labels.get(key).is_some_and(|found| found == value),
+        None => labels.contains_key(filter),
+    })
 }

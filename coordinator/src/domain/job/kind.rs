@@ -22,6 +22,12 @@ pub enum JobKind {
     ContainerUpdate,
     /// Stop a container and remove it.
     ContainerDelete,
+    /// Bring a container to another host; carried out by the coordinator.
+    ContainerMove,
+    /// Take in a container of another host; a part of another job.
+    ContainerReceive,
+    /// Remove what is left of a container on a host where it is not any more, or was to be; a part of another job.
+    ContainerRemove,
     /// Build an image.
     ImageBuild,
     /// Pull an image.
@@ -48,7 +54,7 @@ pub enum JobKind {
 
 impl JobKind {
     /// All of them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 22] = [
         Self::ContainerCreate,
         Self::ContainerStart,
         Self::ContainerStop,
@@ -57,6 +63,9 @@ impl JobKind {
         Self::ContainerConverge,
         Self::ContainerUpdate,
         Self::ContainerDelete,
+        Self::ContainerMove,
+        Self::ContainerReceive,
+        Self::ContainerRemove,
         Self::ImageBuild,
         Self::ImagePull,
         Self::ImageCopy,
@@ -82,6 +91,9 @@ impl JobKind {
             Self::ContainerConverge => "container.converge",
             Self::ContainerUpdate => "container.update",
             Self::ContainerDelete => "container.delete",
+            Self::ContainerMove => "container.move",
+            Self::ContainerReceive => "container.receive",
+            Self::ContainerRemove => "container.remove",
             Self::ImageBuild => "image.build",
             Self::ImagePull => "image.pull",
             Self::ImageCopy => "image.copy",
@@ -105,7 +117,15 @@ impl JobKind {
     /// Whether the coordinator carries it out by means of other jobs.
     #[must_use]
     pub const fn is_conducted(self) -> bool {
-        matches!(self, Self::ImageDelete | Self::HostDelete | Self::UserSuspend | Self::UserResume | Self::UserDelete)
+        matches!(
+            self,
+            Self::ContainerMove
+                | Self::ImageDelete
+                | Self::HostDelete
+                | Self::UserSuspend
+                | Self::UserResume
+                | Self::UserDelete
+        )
     }
 
     /// Whether its success makes the thing it is about.
@@ -128,6 +148,8 @@ impl JobKind {
             Self::ImagePull => SignedDuration::from_mins(30),
             // Gigabytes over a slow line.
             Self::ImageCopy | Self::ImagePush => SignedDuration::from_hours(2),
+            // All that a database has.
+            Self::ContainerReceive => SignedDuration::from_hours(6),
             // 300 s to end, 300 s to become healthy, and the way back.
             Self::ContainerUpdate => SignedDuration::from_mins(20),
             _ => SignedDuration::from_mins(10),

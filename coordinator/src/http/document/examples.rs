@@ -153,6 +153,7 @@ fn requests(schema: &str) -> Vec<(&'static str, Value)> {
             ("another environment", json!({"env": {"TZ": "UTC"}, "command": null})),
         ],
         "StartBody" => vec![("within an hour", json!({"deadline": 3600}))],
+        "MoveBody" => vec![("to another of your hosts", json!({"host": HOST, "grace": 30}))],
         "StopBody" => vec![("gently", json!({"grace": 30}))],
         "ExecBody" => vec![(
             "a dump",

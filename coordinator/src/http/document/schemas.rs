@@ -224,7 +224,7 @@ schemas! {
 }
 
 /// What must hold between the members of a body, beside what each of them says: keywords for its schema.
-pub(super) fn together() -> [(&'static str, Vec<(&'static str, Value)>); 2] {
+pub(super) fn together() -> [(&'static str, Vec<(&'static str, Value)>); 3] {
     let no = json!({"type": "null"});
     let pulled = json!({"required": ["reference"], "properties": {
         "reference": {"type": "string"}, "dockerfile": no, "configuration": no, "configuration_version": no,
@@ -239,9 +239,12 @@ pub(super) fn together() -> [(&'static str, Vec<(&'static str, Value)>); 2] {
     let nowhere = json!({"properties": {"host": no, "hosts": no}});
     let two_places = json!({"required": ["host", "placement"],
         "properties": {"host": {"type": "string"}, "placement": {"type": "object"}}});
+    let one_host = json!({"required": ["host"], "properties": {"host": {"type": "string"}, "placement": no}});
+    let one_of_many = json!({"required": ["placement"], "properties": {"host": no, "placement": {"type": "object"}}});
     [
         ("NewImageBody", vec![("anyOf", json!([pulled, built, configured])), ("not", nowhere)]),
         ("NewContainerBody", vec![("not", two_places)]),
+        ("MoveBody", vec![("oneOf", json!([one_host, one_of_many]))]),
     ]
 }
 
