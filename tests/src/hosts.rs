@@ -14,6 +14,8 @@ pub struct FarHost {
     pub docker: String,
     /// This machine, as it sees it.
     pub gateway: IpAddr,
+    /// It, as this machine sees it: where its containers' ports are published.
+    pub address: IpAddr,
 }
 
 /// Runs the script that has the hosts, and gives what it printed.
@@ -40,12 +42,16 @@ impl FarHost {
     /// All that the test bed has.
     pub fn all() -> Vec<Self> {
         let listed = script(&["list"]);
-        let gateway = |name: &str| {
+        let told = |name: &str, what: &str| {
             let line = listed.lines().find(|line| line.starts_with(&format!("host={name} ")));
-            let word = line.and_then(|line| line.split(' ').find_map(|word| word.strip_prefix("gateway=")));
-            word.unwrap_or_else(|| panic!("the test bed names no gateway of host {name}: {listed}")).parse().unwrap()
+            let word = line.and_then(|line| line.split(' ').find_map(|word| word.strip_prefix(what)));
+            word.unwrap_or_else(|| panic!("the test bed names no {what} of host {name}: {listed}")).parse().unwrap()
         };
-        env::hosts().into_iter().map(|(name, docker)| Self { gateway: gateway(&name), name, docker }).collect()
+        let host = |(name, docker): (String, String)| {
+            let (gateway, address) = (told(&name, "gateway="), told(&name, "ip="));
+            Self { name, docker, gateway, address }
+        };
+        env::hosts().into_iter().map(host).collect()
     }
 
     /// A program in this host's network: what it starts has the same process id.

@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// A result that is not acknowledged within this is sent again.
 const RESULT_AGAIN: Duration = Duration::from_secs(30);
+/// How long after a result the whole list is sent once more: the coordinator takes nothing for missing that was made just now, and
+/// would not hear again of what was removed within that time.
+const AFTER_RESULT: Duration = Duration::from_secs(7);
 
 /// What this session has said about one attempt, and what its coordinator has acknowledged.
 #[derive(Debug, Default)]
@@ -33,6 +36,8 @@ pub(super) struct Outbound {
     said: BTreeMap<Attempt, Said>,
     /// Which list was sent, and when.
     inventory: Option<(u64, Instant)>,
+    /// When the last result was acknowledged, until the list was sent after it.
+    result: Option<Instant>,
     docker: Option<bool>,
 }
 
@@ -65,6 +70,7 @@ impl Outbound {
 
     /// The result is committed, or the job forgotten.
     pub(super) fn gone(&mut self, attempt: Attempt) {
+        self.result = Some(Instant::now());
         // It stands in the table until the executor has dropped it.
         self.said.entry(attempt).or_default().muted = true;
     }
@@ -93,12 +99,14 @@ impl Outbound {
         }
         let (version, inventory) = link.observed.inventory();
         // The whole list is the truth: it is sent again once in a while, for what the coordinator made of the last one.
-        let is_new =
-            self.inventory.is_none_or(|(sent, at)| sent != version || (up && at.elapsed() >= link.resend_every));
+        let settled = self.result.is_some_and(|at| at.elapsed() >= AFTER_RESULT);
+        let again = |at: Instant| up && (settled || at.elapsed() >= link.resend_every);
+        let is_new = self.inventory.is_none_or(|(sent, at)| sent != version || again(at));
         if let Some(inventory) = inventory
             && is_new
         {
             self.inventory = Some((version, Instant::now()));
+            self.result = self.result.filter(|_| !settled);
             messages.push(FromAgent::Inventory((*inventory).clone()));
         }
         messages.append(&mut logs);

@@ -126,7 +126,10 @@ impl Services {
         let Some(configuration) = found else { return Ok(None) };
         let template = made_of(&mut conn, &configuration).await?;
         let secrets = unseal(&mut conn, &self.vault, &configuration).await?;
+        // Nobody who reads waits for a second place among those who do.
+        drop(conn);
         let grants = self.grants_of(&job).await?;
+        let mut conn = self.store.read().await?;
         let mut supplied = supplied(&template, &configuration, &secrets, &grants)?;
         // What the converge prints of the container's own secrets is starred as well.
         let own = super::supplies::of_job(&mut conn, &self.vault, &job).await?;

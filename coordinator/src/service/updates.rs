@@ -91,10 +91,19 @@ async fn change(
     rules: &PoolRules,
 ) -> Result<(JobId, Option<HostId>)> {
     let user = permit.user();
+    // Its host is held before it is, as by whoever reports what is on a host.
+    let held = store::containers::get(conn, user, id).await?.map(|container| container.host);
+    if let Some(host) = held {
+        store::placement::hold(conn, host).await?;
+    }
     let (container, job, now) = match begin(conn, user, key, id).await? {
         Begun::New { container, job, now } => (*container, job, now),
         Begun::Again(job) => return Ok((job, None)),
     };
+    if held != Some(container.host) {
+        // It moved meanwhile.
+        return Err(super::ServiceError::Outrun);
+    }
     update.seen.check(Kind::Container, Some(container.revision))?;
     host_access::demand(conn, &container, permit.scopes()).await?;
     may_touch(reaches(&update.after), permit.scopes())?;

@@ -1,4 +1,5 @@
-//! The main story with the templates that ship, on the real Docker and with Debian's real packages: databases are launched
+//! The main story with the templates that ship, on real Docker Engines and with Debian's real packages. Images are built on one
+//! host and run on another, which gets them from there: databases are launched
 //! and get one for a blog while they run, the blog is linked to them and answers, and survives whatever is restarted. Two
 //! images of half a gigabyte are built for it, so `make test` leaves it out and `make story` runs it. What is missing for it
 //! fails it.
@@ -177,6 +178,8 @@ async fn a_blog_answers_from_a_database_that_a_running_server_was_given_and_surv
     scene.nothing_is_lost(&databases, &blog, TITLE).await;
     scene.cluster.crash_and_restart().await;
     scene.agent.is_online(60).await;
+    scene.nothing_is_lost(&databases, &blog, TITLE).await;
+    scene.docker_restarted(&blog).await;
     scene.nothing_is_lost(&databases, &blog, TITLE).await;
     for made in [&databases, &blog] {
         assert_eq!(converge(&scene.api, &made.container).await, [""; 0], "nothing was lost that it would make again");

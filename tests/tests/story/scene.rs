@@ -1,4 +1,4 @@
-//! One coordinator with the templates that ship, one host, and what is made of the templates on it.
+//! One coordinator with the templates that ship, a host that builds and another one that runs what was built.
 
 use crate::visitor::Visitor;
 use dockerforge_tests::{
@@ -6,6 +6,7 @@ use dockerforge_tests::{
     client::{Api, Job},
     cluster::Cluster,
     docker::Witness,
+    hosts::FarHost,
     recipes::configuration,
     wait,
 };
@@ -17,6 +18,8 @@ pub const BASE: &str = "base.dockerforge.invalid/debian:12";
 /// A build installs some hundred packages.
 const BUILD: u64 = 1200;
 const CONVERGE: u64 = 240;
+/// The image comes from the other host first: half a gigabyte, through programs that nobody optimised.
+const LAUNCH: u64 = 600;
 
 /// What was made of one template.
 pub struct Made {
@@ -26,9 +29,13 @@ pub struct Made {
     pub container: String,
 }
 
-/// See the module. The agent first: it goes before its cluster does.
+/// See the module. The agents first: they go before their cluster does.
 pub struct Scene {
+    /// Where it is built: the one host that has the base image.
+    pub builder: Agent,
+    /// Where it runs.
     pub agent: Agent,
+    pub network: FarHost,
     pub api: Api,
     pub cluster: Cluster,
 }
@@ -81,17 +88,19 @@ impl Scene {
             base,
             "{BASE} is not on the test bed's Docker: `make story` makes it with packaging/setup/debian-image.sh"
         );
-        let cluster = Cluster::start().await;
+        let network = FarHost::all().remove(0);
+        let cluster = Cluster::start_at(network.gateway).await;
         register_templates(&cluster);
         let (_, api) = cluster.user("ana").await;
-        let agent = cluster.host(&api, "vps").await;
-        Self { agent, api, cluster }
+        let builder = cluster.host(&api, "builder").await;
+        let agent = network.online(&cluster, &api, "vps").await;
+        Self { builder, agent, network, api, cluster }
     }
 
     /// A configuration of a template, and its image.
     pub async fn built(&self, name: &str, of: &str, parameters: Value) -> Made {
         let configuration = configuration(&self.api, name, &template(&self.api, of).await, parameters).await;
-        let asked = json!({"name": name, "host": self.agent.host, "configuration": configuration});
+        let asked = json!({"name": name, "host": self.builder.host, "configuration": configuration});
         let job = self.api.post("/v1/images", &asked).await.accepted();
         let image = self.api.succeeded(&job, BUILD).await;
         Made { configuration, image, container: String::new() }
@@ -108,7 +117,7 @@ impl Scene {
     /// Asks for a container of that name; answers the job once it has ended.
     pub async fn launch(&self, name: &str, made: &Made, rest: Value) -> Job {
         let job = self.api.run(&self.agent.host, name, &made.image, rest).await;
-        self.api.ended(&job.id, CONVERGE).await
+        self.api.ended(&job.id, LAUNCH).await
     }
 
     /// What a script in a container writes, which has to succeed.
@@ -137,9 +146,20 @@ impl Scene {
         wait::until(60, "the web server answers", async || {
             let observed = self.api.container(&made.container).await.observed;
             let port = observed.ports.first().map(|port| port.host).ok_or_else(|| format!("{observed:?}"))?;
-            Visitor::at(port).await
+            Visitor::at((self.network.address, port).into()).await
         })
         .await
+    }
+
+    /// Docker ends and begins again on the host that runs them.
+    pub async fn docker_restarted(&mut self, blog: &Made) {
+        drop(self.network.stop());
+        self.agent.is_online(120).await;
+        wait::until(180, "the blog answers again", async || {
+            let page = self.visitor(blog).await.page("/").await;
+            if page.status == 200 { Ok(()) } else { Err(format!("{page:?}")) }
+        })
+        .await;
     }
 
     pub async fn restarted(&self, made: &Made) {

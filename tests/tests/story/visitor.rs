@@ -3,6 +3,7 @@
 
 use dockerforge_tests::wait;
 use reqwest::{Client, redirect::Policy};
+use std::net::SocketAddr;
 
 /// The blog's name, which it is asked by at an address of this machine.
 pub const DOMAIN: &str = "blog.example.org";
@@ -13,7 +14,7 @@ pub const COMMENT: &str = "I was here before the restarts";
 
 pub struct Visitor {
     client: Client,
-    port: u16,
+    at: SocketAddr,
 }
 
 #[derive(Debug)]
@@ -29,15 +30,15 @@ fn encoded(text: &str) -> String {
 
 impl Visitor {
     /// At a port, if somebody answers there.
-    pub async fn at(port: u16) -> Result<Self, String> {
+    pub async fn at(at: SocketAddr) -> Result<Self, String> {
         let client = Client::builder().redirect(Policy::none()).no_proxy().build().unwrap();
-        let visitor = Self { client, port };
+        let visitor = Self { client, at };
         let answer = visitor.client.get(visitor.url("/")).send().await;
         answer.map(|_| visitor).map_err(|error| format!("{error:?}"))
     }
 
     fn url(&self, path: &str) -> String {
-        format!("http://127.0.0.1:{}{path}", self.port)
+        format!("http://{}{path}", self.at)
     }
 
     async fn read(request: reqwest::RequestBuilder) -> Page {
