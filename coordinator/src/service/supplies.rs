@@ -5,7 +5,9 @@ use super::{Result, Services};
 use crate::domain::job::{Job, JobState};
 use crate::store::{self, Conn};
 use crate::vault::Vault;
-use dockerforge_protocol::command::{Command, ContextRef, ConvergeContainer, ExecContainer, RecreateContainer};
+use dockerforge_protocol::command::{
+    Command, ContextRef, ConvergeContainer, ExecContainer, ReceiveContainer, RecreateContainer,
+};
 use dockerforge_protocol::ids::{ContainerId, HostId, JobId, SecretId, UserId};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -49,9 +51,10 @@ impl Services {
 pub(super) async fn of_job(conn: &mut Conn, vault: &Vault, job: &Job) -> Result<Vec<SecretValue>> {
     let (id, secrets) = match &job.command {
         Some(Command::CreateContainer(create)) => (create.container, create.spec.secrets.clone()),
-        Some(Command::RecreateContainer(RecreateContainer { create, .. })) => {
-            (create.container, create.spec.secrets.clone())
-        }
+        Some(
+            Command::RecreateContainer(RecreateContainer { create, .. })
+            | Command::ReceiveContainer(ReceiveContainer { create }),
+        ) => (create.container, create.spec.secrets.clone()),
         Some(
             Command::ExecContainer(ExecContainer { container, .. })
             | Command::ConvergeContainer(ConvergeContainer { container, .. }),
