@@ -36,7 +36,8 @@ pub struct MoveBody {
 /// Moves a container to another host, with what is in its named volumes. It keeps its id and its name. Its image is brought
 /// there first, then it is stopped, its volumes are brought over, and it is started there if it was running; only then is
 /// it removed where it was, and its volumes with it. Whatever fails on the way, it runs again where it was. Ports that
-/// were given to it may be others there.
+/// were given to it may be others there. What a program or a converge wrote outside its volumes does not come along: one of
+/// a configuration is to be converged where it is then.
 #[utoipa::path(post, operation_id = "container_move", path = "/containers/{id}/move", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body = MoveBody, responses(
     (status = 202, description = "The job that does it", body = JobBody)),
