@@ -50,9 +50,9 @@ impl Services {
 /// The secrets of the container that a job makes, or does something in.
 pub(super) async fn of_job(conn: &mut Conn, vault: &Vault, job: &Job) -> Result<Vec<SecretValue>> {
     let (id, secrets) = match &job.command {
-        Some(Command::CreateContainer(create)) => (create.container, create.spec.secrets.clone()),
         Some(
-            Command::RecreateContainer(RecreateContainer { create, .. })
+            Command::CreateContainer(create)
+            | Command::RecreateContainer(RecreateContainer { create, .. })
             | Command::ReceiveContainer(ReceiveContainer { create }),
         ) => (create.container, create.spec.secrets.clone()),
         Some(
