@@ -9,7 +9,6 @@ use crate::spec::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// One thing to do. The journal of the agent and the queue of the coordinator keep it as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -181,11 +180,7 @@ impl CreateContainer {
         let made = Self { converge: None, ..self.clone() };
         // Maps are ordered and there are no floats: equal commands give equal bytes.
         let json = serde_json::to_vec(&made).unwrap_or_default();
-        Sha256::digest(json).iter().fold(String::with_capacity(64), |mut hex, byte| {
-            use fmt::Write;
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        hex::encode(Sha256::digest(json))
     }
 }
 

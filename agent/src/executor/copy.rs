@@ -6,12 +6,13 @@
 use super::layers::{self, disk, path_of};
 use super::work::{Work, failed};
 use super::{Ended, Reason, failure, registry};
-use crate::digest::{hex_of, is_digest};
+use crate::digest::hex_of;
 use crate::docker::{ContextStream, DockerError, Image};
 use bytes::Bytes;
 use dockerforge_protocol::command::{CopyImage, local_tag};
 use dockerforge_protocol::ids::ImageId;
 use dockerforge_protocol::report::{FailureKind, Product};
+use dockerforge_protocol::spec::is_digest;
 use futures_util::{StreamExt, TryStreamExt};
 use serde::Deserialize;
 use std::io;

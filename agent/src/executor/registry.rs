@@ -5,12 +5,12 @@
 use super::image::{follow_pull, untag};
 use super::work::{Work, failed};
 use super::{Ended, failure, layers};
-use crate::digest::is_digest;
 use crate::docker::{DockerError, Image};
 use dockerforge_protocol::command::{PushImage, local_tag};
 use dockerforge_protocol::enrolment::{SuppliedImage, SuppliedRegistry};
 use dockerforge_protocol::ids::ImageId;
 use dockerforge_protocol::report::{FailureKind, Product};
+use dockerforge_protocol::spec::is_digest;
 use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use std::time::{Duration, Instant};

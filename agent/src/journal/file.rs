@@ -122,11 +122,7 @@ impl JournalFile {
 }
 
 fn sum(json: &[u8]) -> String {
-    Sha256::digest(json)[..8].iter().fold(String::with_capacity(16), |mut hex, byte| {
-        use std::fmt::Write;
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex::encode(&Sha256::digest(json)[..8])
 }
 
 fn line(record: &Record, into: &mut Vec<u8>) {

@@ -233,12 +233,7 @@ fn checked(driven: Driven, context: ContextRef) -> impl futures_util::Stream<Ite
 }
 
 fn verify(context: &ContextRef, sum: Sha256, size: u64) -> io::Result<()> {
-    use std::fmt::Write;
-    let mut hex = String::with_capacity(64);
-    for byte in sum.finalize() {
-        let _ = write!(hex, "{byte:02x}");
-    }
-    if size == context.size && hex == context.sha256 {
+    if size == context.size && hex::encode(sum.finalize()) == context.sha256 {
         return Ok(());
     }
     let text = format!("the build context is not the one that was named: {size} bytes of {} came", context.size);

@@ -18,14 +18,6 @@ fn upload(bytes: &[u8]) -> impl Stream<Item = Result<Bytes, Infallible>> + use<>
     stream::iter(pieces)
 }
 
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        write!(hex, "{byte:02x}").unwrap();
-        hex
-    })
-}
-
 fn names(folder: &Path) -> Vec<String> {
     let mut names: Vec<String> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
@@ -58,7 +50,7 @@ async fn an_upload_is_stored_under_its_hash_and_comes_out_whole() {
     contexts.open(&received.context).await.unwrap().read_to_end(&mut bytes).await.unwrap();
     assert_eq!(bytes.len() as u64, received.context.size);
     let hash = received.context.sha256;
-    assert_eq!(hash, hex(&Sha256::digest(&bytes)));
+    assert_eq!(hash, hex::encode(Sha256::digest(&bytes)));
     assert_eq!(names(folder.path()), [format!("{hash}.tar")]);
 }
 

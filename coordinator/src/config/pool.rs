@@ -7,7 +7,7 @@ use dockerforge_protocol::spec::Resources;
 /// What holds on pool hosts.
 pub(super) fn pool(args: &ServeArgs) -> Result<PoolRules, ConfigError> {
     // Out of range becomes more than any host has, which is out of range there too.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "in range")]
     let milli = |cpus: f64| if (0.0..=1_024.0).contains(&cpus) { (cpus * 1000.0).round() as u64 } else { u64::MAX };
     let wrong =
         |key: &'static str| move |error: dockerforge_protocol::spec::Invalid| ConfigError::Pool(key, error.to_string());

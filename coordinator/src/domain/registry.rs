@@ -99,13 +99,6 @@ pub struct InRegistry {
     pub digest: Option<String>,
 }
 
-/// Whether a text, which a host said, is the digest of a manifest: SHA-256 in lower-case hex.
-#[must_use]
-pub fn is_digest(text: &str) -> bool {
-    let hex = text.strip_prefix("sha256:").unwrap_or_default();
-    hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
 /// A host, as far as the registry is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Party {

@@ -13,7 +13,6 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
-use std::fmt::Write;
 use tower_http::compression::predicate::Predicate;
 
 /// What the tag of a compressed representation ends in.
@@ -24,11 +23,7 @@ const WORTH_COMPRESSING: u64 = 1024;
 /// JSON with its entity tag. Whoever keeps it asks again before he uses it, and shows it to nobody else.
 pub(super) fn tagged<T: Serialize>(revision: u64, body: &T) -> Response {
     let Ok(bytes) = serde_json::to_vec(body) else { return ApiError::internal().into_response() };
-    let mut tag = format!("\"{revision}-");
-    for byte in &Sha256::digest(&bytes)[..12] {
-        let _ = write!(tag, "{byte:02x}");
-    }
-    tag.push('"');
+    let tag = format!("\"{revision}-{}\"", hex::encode(&Sha256::digest(&bytes)[..12]));
     let mut response = ([(header::CONTENT_TYPE, "application/json")], bytes).into_response();
     let headers = response.headers_mut();
     if let Ok(tag) = HeaderValue::from_str(&tag) {

@@ -135,7 +135,7 @@ impl Authority {
         let certificate = params.signed_by(&csr.public_key, &self.issuer).map_err(PkiError::Make)?;
         Ok(IssuedCertificate {
             certificate_pem: certificate.pem(),
-            serial: hex(&serial),
+            serial: hex::encode(serial),
             not_before: params.not_before.unix_timestamp() * 1_000_000,
             not_after: params.not_after.unix_timestamp() * 1_000_000,
             public_key_sha256: Sha256::digest(csr.public_key.subject_public_key_info()).into(),
@@ -229,15 +229,6 @@ fn serial() -> Result<[u8; 16], PkiError> {
     getrandom::fill(&mut serial).map_err(PkiError::Random)?;
     serial[0] = serial[0] & 0x7f | 0x40;
     Ok(serial)
-}
-
-/// Lower-case hex.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! What must hold: a [`Peer`] is only ever made of a certificate that chains to our authority. Whether that certificate
 //! was revoked since is for the database to say.
 
-use super::authority::hex;
 use dockerforge_protocol::enrolment::parse_agent_uri;
 use dockerforge_protocol::ids::{ClusterId, HostId};
 use rustls::pki_types::CertificateDer;
@@ -48,7 +47,7 @@ impl Peer {
         Ok(Self {
             cluster,
             host,
-            serial: hex(parsed.raw_serial()),
+            serial: hex::encode(parsed.raw_serial()),
             not_after: parsed.validity().not_after.timestamp().saturating_mul(1_000_000),
         })
     }

@@ -22,7 +22,6 @@ use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::spec::{ContainerSpec, ResourceName, Secret, SecretForm};
 use jiff::SignedDuration;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -239,10 +238,7 @@ pub(super) async fn plan(
                 violations.push(Violation::new(format!("{at}/{name}"), detail));
             }
         }
-        let password = random()?.iter().fold(String::with_capacity(64), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
+        let password = hex::encode(random()?);
         let mut secrets = BTreeMap::new();
         for (name, text) in provision.secret_texts(&link.alias, &password, &fields) {
             if spec.secrets.contains_key(&name) || (provision.form == SecretForm::Env && spec.env.contains_key(&name)) {

@@ -32,11 +32,7 @@ impl Installer {
         add(&mut archive, "systemd/dockerforge-agent.service", 0o644, unit.as_bytes())?;
         add(&mut archive, "dockerforge-agent", 0o755, &program)?;
         let archive = Bytes::from(archive.into_inner()?);
-        let mut sha256 = String::new();
-        for byte in Sha256::digest(&archive) {
-            // What is written to a String cannot fail.
-            let _ = write!(sha256, "{byte:02x}");
-        }
+        let sha256 = hex::encode(Sha256::digest(&archive));
         Ok(Self { archive, sha256 })
     }
 

@@ -7,6 +7,14 @@ use std::{fmt, str::FromStr};
 /// The word in a hello by which an agent says that it can bring images from host to host, and to and from a registry.
 pub const IMAGE_COPIES: &str = "image-copies";
 
+/// Whether a text, which came from elsewhere, is a digest: `sha256:` and 64 lower-case hexadecimal digits (OCI image
+/// specification 1.1, descriptors). What is one can name a file.
+#[must_use]
+pub fn is_digest(text: &str) -> bool {
+    let hex = text.strip_prefix("sha256:").unwrap_or_default();
+    hex.len() == 64 && hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
 /// A reference to an image in a registry or on a host, normalised: `docker.io/library/debian:12`,
 /// `127.0.0.1:5000/app@sha256:…` (grammar: OCI distribution specification 1.1, and Docker's short names).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

@@ -21,7 +21,7 @@ pub use host::{
     Bind, Capability, Device, DevicePath, DeviceRights, HOST_ACCESS_FEATURE, HostAccess, HostNamespace, NEVER_MOUNTED,
     RuntimeName, SecurityOption, SysctlName, overlap,
 };
-pub use image::{IMAGE_COPIES, ImageRef, InvalidImageRef};
+pub use image::{IMAGE_COPIES, ImageRef, InvalidImageRef, is_digest};
 pub use name::{Label, LabelKey, LabelValue, Labels, ResourceName, VolumeName};
 pub use process::{Check, DnsLabel, HealthTest, Healthcheck, Link, RunAs, Seconds, StopSignal, TmpfsMount};
 pub use resources::{Bytes, MilliCpus, PidsLimit, Resources};

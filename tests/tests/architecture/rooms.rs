@@ -81,7 +81,7 @@ const TABLES: &[Table] = &[
             ("streams", &["docker", "exports", "policy", "tasks", "volumes"]),
             ("volumes", &["docker"]),
             ("exports", &["digest", "docker", "tasks"]),
-            ("docker", &[]),
+            ("docker", &["digest"]),
             ("digest", &[]),
             ("inventory", &["docker", "jitter", "tasks"]),
             ("policy", &[]),

@@ -2,6 +2,7 @@
 
 use super::world::{gather, missing};
 use super::{FakeEngine, World};
+use crate::digest::digest_of;
 use crate::docker::transfer::Transfer;
 use crate::docker::{Call, ContextStream, DockerError, Engine, Events, Image, LabelMap, Output};
 use bytes::Bytes;
@@ -14,11 +15,7 @@ use std::io::Read;
 /// The digest of a part of an image.
 #[must_use]
 pub fn digest(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold("sha256:".to_owned(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    digest_of(Sha256::new().chain_update(bytes))
 }
 
 impl FakeEngine {

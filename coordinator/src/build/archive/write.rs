@@ -87,12 +87,7 @@ impl<W: Write> TarWriter<W> {
     pub(super) fn finish(mut self) -> Result<(String, u64), ArchiveError> {
         self.bytes(&[0; 2 * BLOCK])?;
         self.inner.flush().map_err(ArchiveError::Write)?;
-        let hex = self.hash.finalize().iter().fold(String::with_capacity(64), |mut hex, byte| {
-            use std::fmt::Write;
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        });
-        Ok((hex, self.size))
+        Ok((hex::encode(self.hash.finalize()), self.size))
     }
 }
 

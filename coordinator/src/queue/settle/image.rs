@@ -3,13 +3,13 @@
 use super::note;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Ending, Job, JobError, JobKind, JobState, Subject};
-use crate::domain::registry::is_digest;
 use crate::domain::{Kind, Timestamp};
 use crate::queue::{QueueError, Request, enqueue_following, push_first};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, RemoveImage};
 use dockerforge_protocol::ids::{HostId, ImageId, JobId};
 use dockerforge_protocol::report::{FailureKind, Product};
+use dockerforge_protocol::spec::is_digest;
 
 fn standing(job: &Job, image: ImageId, host: HostId, state: PresenceState, now: Timestamp) -> ImageOnHost {
     ImageOnHost { image, host, state, docker_id: None, size: None, changed_at: now, job: Some(job.id) }
