@@ -4,6 +4,7 @@
 
 use super::State;
 use crate::pki::{Conversation, Peer};
+use crate::service::ServiceError;
 use crate::service::installer::INSTALL_PATH;
 use crate::service::moves::Withheld;
 use crate::service::streams::{Event, Lost};
@@ -84,78 +85,70 @@ async fn enrol(
     }
 }
 
-/// The context of a build that this very host has in work.
-async fn context(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
-    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    match state.services.job_context(&peer.serial, peer.host, job).await {
-        Ok(Some(context)) => match state.services.contexts.open(&context).await {
-            Ok(file) => {
-                let mut response = Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024)).into_response();
-                response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(context.size));
-                response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
-                response
-            }
-            Err(error) => {
-                tracing::error!(%job, error = &error as &dyn std::error::Error, "a build context cannot be served");
-                StatusCode::INTERNAL_SERVER_ERROR.into_response()
-            }
-        },
+/// Who asks about which job of his; nothing where either is not known.
+fn of_peer(peer: Option<Extension<Peer>>, job: &str) -> Option<(Peer, JobId)> {
+    Some((peer?.0, job.parse().ok()?))
+}
+
+/// What a host is given for a job that it has in work: 404 where it has none, or there is nothing for it.
+fn given<T>(
+    job: JobId,
+    what: &str,
+    found: Result<Option<T>, ServiceError>,
+    give: impl FnOnce(T) -> Response,
+) -> Response {
+    match found {
+        Ok(Some(found)) => give(found),
         Ok(None) => StatusCode::NOT_FOUND.into_response(),
         Err(error) => {
-            tracing::error!(%job, error = &error as &dyn std::error::Error, "a build context cannot be served");
+            tracing::error!(%job, what, error = &error as &dyn std::error::Error, "a host cannot be given what its job needs");
             StatusCode::SERVICE_UNAVAILABLE.into_response()
+        }
+    }
+}
+
+/// The context of a build that this very host has in work.
+async fn context(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
+    let Some((peer, job)) = of_peer(peer, &job) else { return StatusCode::NOT_FOUND.into_response() };
+    let context = match state.services.job_context(&peer.serial, peer.host, job).await {
+        Ok(Some(context)) => context,
+        other => return given(job, "context", other, |_| StatusCode::NOT_FOUND.into_response()),
+    };
+    match state.services.contexts.open(&context).await {
+        Ok(file) => {
+            let mut response = Body::from_stream(ReaderStream::with_capacity(file, 64 * 1024)).into_response();
+            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(context.size));
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-tar"));
+            response
+        }
+        Err(error) => {
+            tracing::error!(%job, error = &error as &dyn std::error::Error, "a build context cannot be served");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
 
 /// The secrets of a job that this very host has in work.
 async fn secrets(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
-    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    match state.services.job_secrets(&peer.serial, peer.host, job).await {
-        Ok(Some(values)) => {
-            let values = values.iter().map(|secret| (secret.id, secret.value.expose_secret()));
-            Json(values.collect::<BTreeMap<_, _>>()).into_response()
-        }
-        Ok(None) => StatusCode::NOT_FOUND.into_response(),
-        Err(error) => {
-            tracing::error!(%job, error = &error as &dyn std::error::Error, "the secrets of a job cannot be given");
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
-        }
-    }
+    let Some((peer, job)) = of_peer(peer, &job) else { return StatusCode::NOT_FOUND.into_response() };
+    given(job, "secrets", state.services.job_secrets(&peer.serial, peer.host, job).await, |values| {
+        let values = values.iter().map(|secret| (secret.id, secret.value.expose_secret()));
+        Json(values.collect::<BTreeMap<_, _>>()).into_response()
+    })
 }
 
 /// The node that a job of this very host converges to.
 async fn node(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
-    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    match state.services.job_node(&peer.serial, peer.host, job).await {
-        Ok(Some(node)) => Json(node).into_response(),
-        Ok(None) => StatusCode::NOT_FOUND.into_response(),
-        Err(error) => {
-            tracing::error!(%job, error = &error as &dyn std::error::Error, "the node of a job cannot be given");
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
-        }
-    }
+    let Some((peer, job)) = of_peer(peer, &job) else { return StatusCode::NOT_FOUND.into_response() };
+    let node = state.services.job_node(&peer.serial, peer.host, job).await;
+    given(job, "node", node, |node| Json(node).into_response())
 }
 
 /// What image a job of this very host is to bring there, or to the registry.
 async fn image(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path(job): Path<String>) -> Response {
-    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    match state.services.job_image(&peer.serial, peer.host, job).await {
-        Ok(Some(image)) => Json(image).into_response(),
-        Ok(None) => StatusCode::NOT_FOUND.into_response(),
-        Err(error) => {
-            tracing::error!(%job, error = &error as &dyn std::error::Error, "the image of a job cannot be told");
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
-        }
-    }
+    let Some((peer, job)) = of_peer(peer, &job) else { return StatusCode::NOT_FOUND.into_response() };
+    let image = state.services.job_image(&peer.serial, peer.host, job).await;
+    given(job, "image", image, |image| Json(image).into_response())
 }
 
 /// From which byte on.
@@ -171,30 +164,22 @@ async fn blob(
     Path((job, digest)): Path<(String, String)>,
     Query(From { from }): Query<From>,
 ) -> Response {
-    let (Some(Extension(peer)), Ok(job)) = (peer, job.parse::<JobId>()) else {
-        return StatusCode::NOT_FOUND.into_response();
+    let Some((peer, job)) = of_peer(peer, &job) else { return StatusCode::NOT_FOUND.into_response() };
+    let blob = match state.services.job_blob(&peer.serial, peer.host, job, digest, from).await {
+        Ok(None) => return (StatusCode::NOT_FOUND, "no host that has it can be reached now").into_response(),
+        other => other,
     };
-    match state.services.job_blob(&peer.serial, peer.host, job, digest, from).await {
-        Ok(Some(blob)) => {
-            let left = blob.size.saturating_sub(from);
-            let pieces = futures_util::stream::try_unfold(blob, |blob| async move {
-                blob.next().await.map(|piece| piece.map(|bytes| (bytes, blob))).inspect_err(|error| {
-                    tracing::info!(
-                        error = error as &dyn std::error::Error,
-                        "an image on its way between hosts broke off"
-                    );
-                })
-            });
-            let mut response = Body::from_stream(pieces).into_response();
-            response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(left));
-            response
-        }
-        Ok(None) => (StatusCode::NOT_FOUND, "no host that has it can be reached now").into_response(),
-        Err(error) => {
-            tracing::error!(%job, error = &error as &dyn std::error::Error, "a part of an image cannot be given");
-            StatusCode::SERVICE_UNAVAILABLE.into_response()
-        }
-    }
+    given(job, "blob", blob, |blob| {
+        let left = blob.size.saturating_sub(from);
+        let pieces = futures_util::stream::try_unfold(blob, |blob| async move {
+            blob.next().await.map(|piece| piece.map(|bytes| (bytes, blob))).inspect_err(|error| {
+                tracing::info!(error = error as &dyn std::error::Error, "an image on its way between hosts broke off");
+            })
+        });
+        let mut response = Body::from_stream(pieces).into_response();
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(left));
+        response
+    })
 }
 
 /// What is in a volume of a container that a job of this very host receives, as it comes from the host that it leaves. One that
@@ -204,8 +189,7 @@ async fn volume(
     peer: Option<Extension<Peer>>,
     Path((job, volume)): Path<(String, String)>,
 ) -> Response {
-    let (Some(Extension(peer)), Ok(job), Ok(volume)) = (peer, job.parse::<JobId>(), volume.parse::<VolumeName>())
-    else {
+    let (Some((peer, job)), Ok(volume)) = (of_peer(peer, &job), volume.parse::<VolumeName>()) else {
         return StatusCode::NOT_FOUND.into_response();
     };
     let reader = match state.services.job_volume(&peer.serial, peer.host, job, volume).await {
