@@ -360,9 +360,10 @@ async fn delete(
     store::images::set_state(conn, id, ImageState::Deleting).await?;
     let (own, others) = store::containers::using_image(conn, user, id).await?;
     deletable(&image, own, others)?;
-    // What is still on its way somewhere is stopped: its host removes what came of it afterwards.
+    // What is still on its way somewhere is stopped: its host removes what came of it afterwards. What takes it off a host that
+    // is itself taken out of service is that one's part.
     let mut changed = Vec::new();
-    for job in &open {
+    for job in open.iter().filter(|job| job.kind.brings_image()) {
         changed.push(job.id);
         if job.state == JobState::Queued {
             store::jobs::end(conn, job.current(), &Ending::Cancelled { confirmed: true }, now).await?;

@@ -230,6 +230,29 @@ async fn an_image_that_is_deleted_while_it_waits_for_a_host_goes_and_a_failed_bu
 }
 
 #[tokio::test]
+async fn a_host_that_is_taken_out_of_service_goes_though_an_image_on_it_is_deleted_meanwhile() {
+    let [near_net, _] = FarHost::all().try_into().expect("two further hosts");
+    let cluster = Cluster::start_at(near_net.gateway).await;
+    let (_, api) = cluster.user("ana").await;
+    let mut near = near_net.online(&cluster, &api, "near").await;
+    let sleeper = format!("FROM {}\n{}", env::BASE_IMAGE, env::SLEEPER);
+    let image = ready(&api, &json!({"name": "blog", "host": near.host, "dockerfile": sleeper})).await;
+    near.kill();
+    near.host_is("unreachable", 60).await;
+    let host_goes = api.delete(&format!("/v1/hosts/{}", near.host)).await.accepted();
+    wait::until(30, "the image is to go from the host", async || {
+        let parts: Vec<Job> = api.all("/v1/queue?kind=image.remove").await;
+        wait::check(parts.len() == 1, parts)
+    })
+    .await;
+    let image_goes = api.delete(&format!("/v1/images/{image}")).await.accepted();
+    near.launch(None, &[]);
+    api.succeeded(&image_goes, 60).await;
+    api.succeeded(&host_goes, 60).await;
+    assert!(!near.docker.has_image(&tag(&image)).await);
+}
+
+#[tokio::test]
 async fn which_hosts_an_image_is_to_be_on_is_checked_one_by_one() {
     let cluster = Cluster::start().await;
     let (_, ana) = cluster.user("ana").await;

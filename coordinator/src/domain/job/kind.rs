@@ -134,6 +134,12 @@ impl JobKind {
         matches!(self, Self::ContainerCreate | Self::ImageBuild | Self::ImagePull | Self::ImageCopy)
     }
 
+    /// Whether it makes an image, or brings one somewhere: what an image that goes has no use for.
+    #[must_use]
+    pub const fn brings_image(self) -> bool {
+        matches!(self, Self::ImageBuild | Self::ImagePull | Self::ImageCopy | Self::ImagePush)
+    }
+
     /// Whether it is begun at most once: where nobody knows whether it was, it is not tried again.
     #[must_use]
     pub const fn at_most_once(self) -> bool {

@@ -135,7 +135,7 @@ async fn not_there(
 /// The image was not made: nothing of it is to be brought anywhere.
 async fn drop_copies(conn: &mut Conn, made: &Job, id: ImageId, now: Timestamp) -> Result<(), QueueError> {
     for job in store::jobs::open_about(conn, Subject::Image(id)).await? {
-        if !matches!(job.kind, JobKind::ImageCopy | JobKind::ImagePush) {
+        if job.id == made.id || !job.kind.brings_image() {
             continue;
         }
         if job.state == JobState::Queued {
