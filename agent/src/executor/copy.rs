@@ -3,22 +3,23 @@
 //! bit by bit (its id is the digest of its configuration, which holds its layers' digests), it gets our name only when it is whole,
 //! and no more is fetched than is missing.
 
-use super::layers::{self, disk, path_of};
+use super::archive::{self, Part};
+use super::layers::{self, Coming, disk};
 use super::work::{Work, failed};
 use super::{Ended, Reason, failure, registry};
-use crate::digest::hex_of;
 use crate::docker::{ContextStream, DockerError, Image};
-use bytes::Bytes;
 use dockerforge_protocol::command::{CopyImage, local_tag};
 use dockerforge_protocol::ids::ImageId;
 use dockerforge_protocol::report::{FailureKind, Product};
 use dockerforge_protocol::spec::is_digest;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::StreamExt;
 use serde::Deserialize;
 use std::io;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-use tokio_util::io::ReaderStream;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::watch;
 
 /// The largest configuration of an image that is taken.
 const MAX_CONFIG: u64 = 8 * 1024 * 1024;
@@ -28,13 +29,6 @@ const MAX_LAYER: u64 = 256 * 1024 * 1024 * 1024;
 const MAX_LAYERS: usize = 256;
 /// How often progress is said.
 const PROGRESS: Duration = Duration::from_millis(500);
-/// Bytes that are read of a layer at once.
-const PIECE: usize = 256 * 1024;
-/// A block of a tar archive.
-const BLOCK: u64 = 512;
-/// Bytes at an archive's end: two blocks.
-const END: usize = 1024;
-
 /// What of an image's configuration is read here (Docker image specification 1.2).
 #[derive(Deserialize)]
 struct Config {
@@ -93,53 +87,90 @@ pub(super) async fn obtain(
         Err(error) => return Err(error.into()),
     }
     layers::sweep(work).await;
-    let mut fetched = vec![docker_id.to_owned()];
-    note(&fetched)?;
+    let mut parts = vec![docker_id.to_owned()];
+    note(&parts)?;
     work.step("fetching the configuration", Some(0))?;
-    layers::fetch(work, docker_id, MAX_CONFIG, |_| ()).await?;
-    let config = read_config(work, docker_id).await?;
+    let (configuration, coming) = watch::channel(Coming::default());
+    let size = layers::fetch(work, docker_id, MAX_CONFIG, &configuration).await?;
+    let config = read_config(&configuration.borrow(), size)?;
     let there = shared(work, &config).await?;
-    let missing = &config[there..];
     work.say(&format!("{} of {} layers are here already\n", there, config.len()));
-    fetched.extend_from_slice(missing);
-    note(&fetched)?;
-    let mut files = Vec::with_capacity(missing.len());
-    let mut before = 0;
-    for (i, layer) in missing.iter().enumerate() {
-        // Each layer is a part of the way; how large those that come later are is told when they begin.
-        let step = format!("layer {} of {}", i + 1, missing.len());
-        let mut said = None::<Instant>;
-        let done = u8::try_from(i * 90 / missing.len()).unwrap_or(90);
-        let size = layers::fetch(work, layer, MAX_LAYER, |bytes| {
-            if said.is_none_or(|at| at.elapsed() >= PROGRESS) {
-                said = Some(Instant::now());
-                work.progress(&format!("{step}: {} MB", (before + bytes) / 1_000_000), Some(done));
-            }
-        })
-        .await?;
-        before += size;
-        work.say(&format!("{layer}: {size} bytes\n"));
-        if !files.iter().any(|(known, _)| known == layer) {
-            files.push((layer.clone(), size));
+    for layer in &config[there..] {
+        if !parts.contains(layer) {
+            parts.push(layer.clone());
         }
     }
-    work.done("fetched");
-
-    work.step("loading", Some(92))?;
-    load(work, &name, docker_id, &config, &files).await?;
+    note(&parts)?;
+    let (senders, receivers): (Vec<_>, Vec<_>) = parts[1..].iter().map(|_| watch::channel(Coming::default())).unzip();
+    let coming: Vec<Part> = parts.iter().cloned().zip(std::iter::once(coming).chain(receivers)).collect();
+    let given = Arc::new(AtomicBool::new(false));
+    // Docker reads the archive while its layers come.
+    let archive = archive::of(&name, docker_id, &config, coming.clone(), Arc::clone(&given));
+    let (mut fetching, mut loading) =
+        (std::pin::pin!(fetch(work, &parts[1..], &senders)), std::pin::pin!(load(work, archive)));
+    let loaded = tokio::select! {
+        fetched = &mut fetching => {
+            fetched?;
+            loading.await
+        }
+        loaded = &mut loading => {
+            fetching.await?;
+            loaded
+        }
+    };
+    if let Err(Ended::Failed(failure)) = &loaded
+        && !given.load(Ordering::Relaxed)
+    {
+        // A layer that came altered has spoiled the archive, or Docker went away for a while.
+        tracing::debug!(job = %work.attempt.job, ?failure, "an image is given to Docker once more");
+        let again = coming.into_iter().map(|(digest, coming)| (digest, anew(&coming))).collect();
+        load(work, archive::of(&name, docker_id, &config, again, given)).await?;
+    } else {
+        loaded?;
+    }
     work.done("loaded");
     let found = engine.image_inspect(&name).await?;
     if found.id != docker_id {
         let detail = format!("Docker made {} of it, not {docker_id}", found.id);
         return Err(failed(FailureKind::ImageCorrupt, detail));
     }
-    layers::remove(work, &fetched).await;
+    layers::remove(work, &parts).await;
     Ok(found)
 }
 
+/// A part that is there, as if it had come so at once.
+fn anew(coming: &watch::Receiver<Coming>) -> watch::Receiver<Coming> {
+    watch::channel(Coming { begun_anew: false, ..coming.borrow().clone() }).1
+}
+
+/// Fetches these layers, one after the other.
+async fn fetch(work: &Work<'_>, missing: &[String], coming: &[watch::Sender<Coming>]) -> Result<(), Ended> {
+    let mut before = 0;
+    for (i, (layer, coming)) in missing.iter().zip(coming).enumerate() {
+        // Each layer is a part of the way; how large those that come later are is told when they begin.
+        let step = format!("layer {} of {}", i + 1, missing.len());
+        let done = u8::try_from(i * 90 / missing.len()).unwrap_or(90);
+        let mut fetching = std::pin::pin!(layers::fetch(work, layer, MAX_LAYER, coming));
+        let size = loop {
+            let bytes = before + coming.borrow().have;
+            work.progress(&format!("{step}: {} MB", bytes / 1_000_000), Some(done));
+            tokio::select! {
+                size = &mut fetching => break size?,
+                () = tokio::time::sleep(PROGRESS) => {}
+            }
+        };
+        before += size;
+        work.say(&format!("{layer}: {size} bytes\n"));
+    }
+    work.done("fetched");
+    work.step("loading", Some(92))
+}
+
 /// The layers that an image's configuration names, the lowest first.
-async fn read_config(work: &Work<'_>, docker_id: &str) -> Result<Vec<String>, Ended> {
-    let bytes = tokio::fs::read(path_of(work, docker_id)).await.map_err(|error| disk(&error))?;
+fn read_config(coming: &Coming, size: u64) -> Result<Vec<String>, Ended> {
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    let file = coming.file.as_ref().ok_or(io::ErrorKind::NotFound.into());
+    file.and_then(|file| file.read_exact_at(&mut bytes, 0)).map_err(|error| disk(&error))?;
     let config: Config = serde_json::from_slice(&bytes)
         .map_err(|error| failed(FailureKind::ImageCorrupt, format!("its configuration cannot be read: {error}")))?;
     let layers = config.rootfs.diff_ids;
@@ -168,81 +199,15 @@ async fn shared(work: &Work<'_>, layers: &[String]) -> Result<usize, Ended> {
     Ok(longest)
 }
 
-async fn load(
-    work: &Work<'_>,
-    name: &str,
-    docker_id: &str,
-    layers: &[String],
-    files: &[(String, u64)],
-) -> Result<(), Ended> {
-    let size = tokio::fs::metadata(path_of(work, docker_id)).await.map_err(|error| disk(&error))?.len();
-    let config = format!("{}.json", hex_of(docker_id));
-    let layer = |digest: &String| format!("{}/layer.tar", hex_of(digest));
-    let manifest = serde_json::json!([{
-        "Config": config,
-        "RepoTags": [name],
-        "Layers": layers.iter().map(layer).collect::<Vec<_>>(),
-    }]);
-    let manifest = manifest.to_string().into_bytes();
-    let mut parts = vec![Part::header("manifest.json", manifest.len() as u64)?];
-    parts.push(Part::Bytes(manifest.into()));
-    parts.push(Part::padding(parts_size(&parts)));
-    for (path, name, size) in std::iter::once((path_of(work, docker_id), config.clone(), size))
-        .chain(files.iter().map(|(digest, size)| (path_of(work, digest), layer(digest), *size)))
-    {
-        parts.push(Part::header(&name, size)?);
-        parts.push(Part::File(path));
-        parts.push(Part::padding(size));
-    }
-    parts.push(Part::Bytes(Bytes::from_static(&[0; END])));
+/// Has Docker take an image in.
+async fn load(work: &Work<'_>, archive: ContextStream) -> Result<(), Ended> {
     let refused = |error: DockerError| Ended::Failed(failure(&error, FailureKind::DockerRefused));
-    let mut output = work.unless_stopped(work.settings.engine.image_load(archive(parts))).await?.map_err(refused)?;
+    let mut output = work.unless_stopped(work.settings.engine.image_load(archive)).await?.map_err(refused)?;
     while let Some(item) = work.unless_stopped(output.next()).await? {
         let text = item.map_err(refused)?.text;
         work.say(&text);
     }
     Ok(())
-}
-
-/// A part of an archive.
-enum Part {
-    Bytes(Bytes),
-    File(PathBuf),
-}
-
-fn parts_size(parts: &[Part]) -> u64 {
-    let size = |part: &Part| if let Part::Bytes(bytes) = part { bytes.len() as u64 } else { 0 };
-    parts.iter().map(size).sum()
-}
-
-impl Part {
-    fn header(name: &str, size: u64) -> Result<Self, Ended> {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(size);
-        header.set_mode(0o644);
-        header.set_entry_type(tar::EntryType::Regular);
-        header.set_path(name).map_err(|error| disk(&error))?;
-        header.set_cksum();
-        Ok(Self::Bytes(Bytes::copy_from_slice(header.as_bytes())))
-    }
-
-    /// What fills the last block of so many bytes.
-    fn padding(size: u64) -> Self {
-        let rest = usize::try_from(size.next_multiple_of(BLOCK) - size).unwrap_or_default();
-        Self::Bytes(vec![0; rest].into())
-    }
-}
-
-fn archive(parts: Vec<Part>) -> ContextStream {
-    futures_util::stream::iter(parts)
-        .then(|part| async move {
-            Ok::<ContextStream, io::Error>(match part {
-                Part::Bytes(bytes) => futures_util::stream::iter([Ok(bytes)]).boxed(),
-                Part::File(path) => ReaderStream::with_capacity(tokio::fs::File::open(path).await?, PIECE).boxed(),
-            })
-        })
-        .try_flatten()
-        .boxed()
 }
 
 /// Removes what a job has fetched in vain. What another attempt goes on with stays.

@@ -1,6 +1,6 @@
 //! Parts of images on their way here: fetched from other hosts into files that are named by their digests. A part that was cut
-//! off goes on where it was, also in a later attempt or another job. What must hold: a file has its name only once its content
-//! was found to be what the name says.
+//! off goes on where it was, also in a later attempt or another job. What must hold: a part counts as whole only once its content
+//! was found to be what its file's name says.
 
 use super::Ended;
 use super::work::{Work, failed};
@@ -8,11 +8,12 @@ use crate::digest::{digest_of, hex_of};
 use dockerforge_protocol::report::FailureKind;
 use futures_util::StreamExt;
 use sha2::{Digest, Sha256};
-use std::io;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::fs::{File, OpenOptions};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
 
 /// How often a part is asked for in vain, one time after the other, before the job goes back to the queue.
 const TRIES: u32 = 5;
@@ -22,40 +23,48 @@ const AGAIN: Duration = Duration::from_millis(200);
 const CORRUPT: u32 = 3;
 /// How long a part is kept that nobody asks for any more.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
-/// Bytes that are read of a file at once.
-const PIECE: usize = 256 * 1024;
+/// Bytes that are read from a file, or written to it, at once.
+const PIECE: usize = 512 * 1024;
+
+/// How far a part has come.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Coming {
+    /// What has come of it can be read here, also after its name is gone; none as long as its size is not known.
+    pub file: Option<Arc<File>>,
+    /// Bytes of it in all.
+    pub size: u64,
+    /// Bytes of it in the file.
+    pub have: u64,
+    /// All of it is there, and is what its digest says.
+    pub whole: bool,
+    /// It came as something else: what was read of it before is void.
+    pub begun_anew: bool,
+}
 
 /// Where a part is, or will be.
 pub(super) fn path_of(work: &Work<'_>, digest: &str) -> PathBuf {
     work.settings.layers.join(hex_of(digest))
 }
 
-fn part_of(work: &Work<'_>, digest: &str) -> PathBuf {
-    work.settings.layers.join(format!("{}.part", hex_of(digest)))
-}
-
-/// Makes sure that a part is here, and tells its size. `seen` is called with the bytes of it that are here as they come.
+/// Makes sure that a part is here, and tells its size; `coming` is told how far it is.
 pub(super) async fn fetch(
     work: &Work<'_>,
     digest: &str,
     limit: u64,
-    mut seen: impl FnMut(u64) + Send,
+    coming: &watch::Sender<Coming>,
 ) -> Result<u64, Ended> {
     // Two jobs that want one part would write into one file.
     let key = format!("layer {digest}");
     let _turn = work.unless_stopped(work.keys.lock(&key)).await?;
-    if let Ok(there) = tokio::fs::metadata(path_of(work, digest)).await {
-        seen(there.len());
-        return Ok(there.len());
-    }
     tokio::fs::create_dir_all(&work.settings.layers).await.map_err(|error| disk(&error))?;
     let (mut vain, mut corrupt) = (0, 0);
     loop {
-        let before = length(&part_of(work, digest)).await;
-        let why = match attempt(work, digest, limit, &mut seen).await? {
+        let before = length(&path_of(work, digest)).await;
+        let why = match attempt(work, digest, limit, coming).await? {
             Attempt::Whole(size) => return Ok(size),
             Attempt::Corrupt(came) => {
                 corrupt += 1;
+                coming.send_modify(|now| now.begun_anew = true);
                 work.say(&format!("{digest} came as {came}; it is fetched again\n"));
                 if corrupt >= CORRUPT {
                     let detail = format!("what came for {digest} was something else, {CORRUPT} times: {came}");
@@ -65,7 +74,7 @@ pub(super) async fn fetch(
             }
             Attempt::Broken(why) => why,
         };
-        vain = if length(&part_of(work, digest)).await > before { 1 } else { vain + 1 };
+        vain = if length(&path_of(work, digest)).await > before { 1 } else { vain + 1 };
         if vain >= TRIES {
             work.progress("waiting for a host that has it", None);
             return Err(failed(FailureKind::SourceUnavailable, why));
@@ -83,15 +92,20 @@ enum Attempt {
     Broken(String),
 }
 
-async fn attempt(
-    work: &Work<'_>,
-    digest: &str,
-    limit: u64,
-    seen: &mut (impl FnMut(u64) + Send),
-) -> Result<Attempt, Ended> {
-    let path = part_of(work, digest);
-    let mut sum = Sha256::new();
-    let mut have = work.unless_stopped(summed(&path, &mut sum)).await?.map_err(|error| disk(&error))?;
+async fn attempt(work: &Work<'_>, digest: &str, limit: u64, coming: &watch::Sender<Coming>) -> Result<Attempt, Ended> {
+    let path = path_of(work, digest);
+    // What an earlier life of the host wrote may not have reached its disk: also what is all there is summed up again.
+    let mut written = work.unless_stopped(Written::open(path.clone())).await?.map_err(|error| disk(&error))?;
+    let readable = Arc::clone(&written.readable);
+    let tell = |size, have, whole| {
+        let file = Some(Arc::clone(&readable));
+        coming.send_modify(|now| *now = Coming { file, size, have, whole, begun_anew: now.begun_anew });
+    };
+    let mut have = written.size;
+    if digest_of(written.sum.clone()) == digest {
+        tell(have, have, true);
+        return Ok(Attempt::Whole(have));
+    }
     let asked = work.unless_stopped(work.settings.supplies.blob(work.attempt.job, digest, have)).await?;
     let (size, mut pieces) = match asked {
         Ok(blob) => blob,
@@ -100,34 +114,46 @@ async fn attempt(
     if size > limit {
         return Err(failed(FailureKind::ImageCorrupt, format!("{digest} is said to have {size} bytes")));
     }
-    let mut file = OpenOptions::new().create(true).append(true).open(&path).await.map_err(|error| disk(&error))?;
+    tell(size, have, false);
+    let mut gathered = Vec::with_capacity(PIECE);
+    let mut writing = tokio::task::spawn_blocking(|| Ok(written));
     let broken = loop {
-        match work.unless_stopped(pieces.next()).await? {
+        let piece = work.unless_stopped(pieces.next()).await?;
+        let over = !matches!(&piece, Some(Ok(piece)) if have + piece.len() as u64 <= size);
+        if over || gathered.len() >= PIECE {
+            // One piece is written while the next one comes.
+            written = over_with(writing).await?;
+            tell(size, written.size, false);
+            let bytes = std::mem::replace(&mut gathered, Vec::with_capacity(PIECE));
+            writing = tokio::task::spawn_blocking(move || written.with(&bytes));
+        }
+        match piece {
             None => break None,
             Some(Err(error)) => break Some(error.to_string()),
             Some(Ok(piece)) => {
-                sum.update(&piece);
                 have += piece.len() as u64;
-                if have > size {
+                if over {
                     break None;
                 }
-                file.write_all(&piece).await.map_err(|error| disk(&error))?;
-                seen(have);
+                gathered.extend_from_slice(&piece);
             }
         }
     };
-    file.flush().await.map_err(|error| disk(&error))?;
+    written = over_with(writing).await?;
     if let Some(why) = broken.filter(|_| have < size) {
         return Ok(Attempt::Broken(why));
     }
-    let came = digest_of(sum);
+    let came = digest_of(written.sum);
     if came == digest && have == size {
-        file.sync_all().await.map_err(|error| disk(&error))?;
-        tokio::fs::rename(&path, path_of(work, digest)).await.map_err(|error| disk(&error))?;
+        tell(size, have, true);
         return Ok(Attempt::Whole(size));
     }
     tokio::fs::remove_file(&path).await.map_err(|error| disk(&error))?;
     Ok(Attempt::Corrupt(format!("{have} bytes of {size}, {came}")))
+}
+
+async fn over_with(writing: tokio::task::JoinHandle<io::Result<Written>>) -> Result<Written, Ended> {
+    writing.await.unwrap_or_else(|error| Err(io::Error::other(error))).map_err(|error| disk(&error))
 }
 
 /// The failure of a file of ours.
@@ -143,30 +169,44 @@ async fn length(path: &Path) -> u64 {
     tokio::fs::metadata(path).await.map(|found| found.len()).unwrap_or_default()
 }
 
-/// Sums up what of a part is here already.
-async fn summed(path: &Path, sum: &mut Sha256) -> io::Result<u64> {
-    let mut file = match File::open(path).await {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => return Err(error),
-    };
-    let (mut buffer, mut size) = (vec![0; PIECE], 0);
-    loop {
-        let read = file.read(&mut buffer).await?;
-        if read == 0 {
-            return Ok(size);
-        }
-        sum.update(&buffer[..read]);
-        size += read as u64;
+/// What of a part is in its file, summed up.
+struct Written {
+    file: File,
+    readable: Arc<File>,
+    size: u64,
+    sum: Sha256,
+}
+
+impl Written {
+    async fn open(path: PathBuf) -> io::Result<Self> {
+        let open = move || {
+            let mut file = OpenOptions::new().create(true).append(true).read(true).open(path)?;
+            let (mut sum, readable) = (Sha256::new(), Arc::new(file.try_clone()?));
+            let (mut buffer, mut size) = (vec![0; PIECE], 0);
+            loop {
+                let read = file.read(&mut buffer)?;
+                if read == 0 {
+                    return Ok(Self { file, readable, size, sum });
+                }
+                sum.update(&buffer[..read]);
+                size += read as u64;
+            }
+        };
+        tokio::task::spawn_blocking(open).await.map_err(io::Error::other)?
+    }
+
+    fn with(mut self, bytes: &[u8]) -> io::Result<Self> {
+        self.file.write_all(bytes)?;
+        self.sum.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(self)
     }
 }
 
 /// Removes these parts, whole or not.
 pub(super) async fn remove(work: &Work<'_>, digests: &[String]) {
     for digest in digests {
-        for path in [path_of(work, digest), part_of(work, digest)] {
-            let _ = tokio::fs::remove_file(path).await;
-        }
+        let _ = tokio::fs::remove_file(path_of(work, digest)).await;
     }
 }
 

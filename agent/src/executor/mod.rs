@@ -3,6 +3,7 @@
 //! stands in the journal before it is shown to a session, at most `slots` jobs are in work, and jobs on one container
 //! or image run one after the other.
 
+mod archive;
 mod container;
 mod converge;
 mod copy;
