@@ -446,7 +446,8 @@ pub fn volume_name(user: UserId, volume: &crate::spec::VolumeName) -> String {
     format!("df-{user}-{volume}")
 }
 
-/// The labels that mark what is ours. An object without [`labels::CLUSTER`] of our cluster is never touched.
+/// The labels that mark what is ours. A container, network or volume without [`labels::CLUSTER`] of our cluster is never touched;
+/// what an image is, its name says.
 pub mod labels {
     /// The cluster that made it.
     pub const CLUSTER: &str = "dev.dockerforge.cluster";

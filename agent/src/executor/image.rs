@@ -4,7 +4,7 @@
 use super::steps::Steps;
 use super::work::{Work, failed};
 use super::{Ended, copy, failure};
-use crate::docker::{Call, DockerError, Events, Image, NewBuild, Output};
+use crate::docker::{Call, DockerError, Events, Image, LabelMap, NewBuild, Output};
 use dockerforge_protocol::command::{BuildImage, PullImage, labels, local_tag};
 use dockerforge_protocol::ids::ImageId;
 use dockerforge_protocol::report::{AgentFailure, FailureKind, Product};
@@ -28,24 +28,22 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
     work.done("accepted");
     let engine = &work.settings.engine;
     let name = local_tag(command.image);
-    remove_temporary(work, command.image).await?;
-    match engine.image_inspect(&name).await {
+    let (removed, found) = tokio::join!(remove_temporary(work, command.image), engine.image_inspect(&name));
+    removed?;
+    match found {
         // This job built it before it was interrupted.
-        Ok(found) if found.labels.get(labels::JOB) == Some(&work.attempt.job.to_string()) => return Ok(product(found)),
+        Ok(found) if work.noted::<String>().as_ref() == Some(&found.id) => return Ok(product(found)),
         Ok(_) | Err(DockerError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
 
     let tag = format!("{}:{}-{}", temporary_repository(command.image), work.attempt.number, work.attempt.job);
-    let mut with = work.labels(command.user);
-    // Each label is a step of the classic builder with a container of its own: the host adds nothing here.
-    with.remove(labels::HOST);
-    with.insert(labels::IMAGE.to_owned(), command.image.to_string());
     let new = NewBuild {
         tag: tag.clone(),
         dockerfile: command.dockerfile.clone(),
         args: command.build_args.clone(),
-        labels: with,
+        // Each label is a step of the classic builder. This one is the same for all builds, and so in its cache like the others.
+        labels: LabelMap::from([(labels::CLUSTER.to_owned(), work.settings.cluster.to_string())]),
         no_cache: command.no_cache,
         limits: command.limits,
     };
@@ -63,10 +61,11 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
     work.done("built");
 
     work.step("tagging", Some(99))?;
+    let built = engine.image_inspect(&tag).await?;
+    work.note(&built.id)?;
     engine.image_tag(&tag, &name).await?;
     work.done("tagged");
     untag(work, &tag).await?;
-    let built = engine.image_inspect(&name).await?;
     Ok(product(built))
 }
 

@@ -206,12 +206,15 @@ async fn what_was_built_before_is_not_built_again() {
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
     let id = configuration(&api, "blog", &page_template(&api).await, json!({"title": "x"})).await;
-    let mut logs = Vec::new();
+    let (mut logs, mut made) = (Vec::new(), Vec::new());
     for name in ["first", "second"] {
         let job = build(&api, &agent, name, &id).await;
-        api.succeeded(&job, 120).await;
+        let image = api.succeeded(&job, 120).await;
         logs.push(api.log(&job.id).await.text);
+        let tag = format!("dockerforge.invalid/{image}:latest");
+        made.push(agent.docker.raw().inspect_image(&tag).await.unwrap().id);
     }
+    assert_eq!(made[0], made[1], "no step of it was anew, to the last");
     assert!(logs[0].contains("== page"), "{}", logs[0]);
     assert!(!logs[1].contains("== page") && logs[1].contains("Using cache"), "{}", logs[1]);
 }
