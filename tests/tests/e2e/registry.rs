@@ -44,7 +44,9 @@ fn dockerfile() -> String {
 }
 
 async fn built(api: &Api, name: &str, host: &str, hosts: &Value) -> String {
-    let body = json!({"name": name, "host": host, "hosts": hosts, "dockerfile": dockerfile()});
+    // Each is an image of its own to Docker, too.
+    let dockerfile = format!("{}\nLABEL name={name}", dockerfile());
+    let body = json!({"name": name, "host": host, "hosts": hosts, "dockerfile": dockerfile});
     let job = api.post("/v1/images", &body).await.accepted();
     api.succeeded(&job, 60).await
 }
