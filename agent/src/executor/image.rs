@@ -1,12 +1,11 @@
-//! Builds and pulls. What must hold: a build's result gets its name only when it is whole (it is built under a
-//! temporary tag), stopping a job stops the work in Docker, and a user's own tags on the host are left as they were.
+//! Builds and pulls. What must hold: a build's result gets its name only when it is whole (Docker gives it then), stopping a job
+//! stops the work in Docker, and a user's own tags on the host are left as they were.
 
 use super::steps::Steps;
 use super::work::{Work, failed};
 use super::{Ended, copy, failure};
 use crate::docker::{Call, DockerError, Events, Image, LabelMap, NewBuild, Output};
 use dockerforge_protocol::command::{BuildImage, PullImage, labels, local_tag};
-use dockerforge_protocol::ids::ImageId;
 use dockerforge_protocol::report::{AgentFailure, FailureKind, Product};
 use futures_util::StreamExt;
 use std::collections::BTreeMap;
@@ -19,27 +18,12 @@ const PULL_PROGRESS: Duration = Duration::from_millis(500);
 /// How often a build is begun where the removals of other images take layers that it found in the cache.
 const CACHE_TRIES: u32 = 4;
 
-fn temporary_repository(image: ImageId) -> String {
-    format!("dockerforge.invalid/tmp/{image}")
-}
-
 /// Builds an image from a context.
 pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Product, Ended> {
     work.done("accepted");
-    let engine = &work.settings.engine;
     let name = local_tag(command.image);
-    let (removed, found) = tokio::join!(remove_temporary(work, command.image), engine.image_inspect(&name));
-    removed?;
-    match found {
-        // This job built it before it was interrupted.
-        Ok(found) if work.noted::<String>().as_ref() == Some(&found.id) => return Ok(product(found)),
-        Ok(_) | Err(DockerError::NotFound { .. }) => {}
-        Err(error) => return Err(error.into()),
-    }
-
-    let tag = format!("{}:{}-{}", temporary_repository(command.image), work.attempt.number, work.attempt.job);
     let new = NewBuild {
-        tag: tag.clone(),
+        tag: name.clone(),
         dockerfile: command.dockerfile.clone(),
         args: command.build_args.clone(),
         // Each label is a step of the classic builder. This one is the same for all builds, and so in its cache like the others.
@@ -59,14 +43,7 @@ pub(super) async fn build(work: &Work<'_>, command: &BuildImage) -> Result<Produ
         work.say("the removal of another image took a cached layer; the build begins anew\n");
     }
     work.done("built");
-
-    work.step("tagging", Some(99))?;
-    let built = engine.image_inspect(&tag).await?;
-    work.note(&built.id)?;
-    engine.image_tag(&tag, &name).await?;
-    work.done("tagged");
-    untag(work, &tag).await?;
-    Ok(product(built))
+    Ok(product(work.settings.engine.image_inspect(&name).await?))
 }
 
 /// Fetches the context and builds. The inner failure is Docker's.
@@ -158,22 +135,11 @@ async fn with_base(work: &Work<'_>, base: Option<&str>, error: DockerError) -> D
     }
 }
 
-/// Removes what a stopped build left.
+/// Removes what a build that was stopped, or failed, has made at the last moment.
 pub(super) async fn undo_build(work: &Work<'_>, command: &BuildImage) {
-    if remove_temporary(work, command.image).await.is_err() {
-        tracing::warn!(job = %work.attempt.job, "the temporary tags of a stopped build are left over");
+    if untag(work, &local_tag(command.image)).await.is_err() {
+        tracing::warn!(job = %work.attempt.job, "the image of a stopped build is left over");
     }
-}
-
-/// Removes the temporary tags of earlier attempts at this image. Jobs on one image run one after the other.
-async fn remove_temporary(work: &Work<'_>, image: ImageId) -> Result<(), Ended> {
-    let repository = temporary_repository(image);
-    for found in work.settings.engine.image_list(&repository).await? {
-        for tag in found.tags.iter().filter(|tag| tag.starts_with(&repository)) {
-            untag(work, tag).await?;
-        }
-    }
-    Ok(())
 }
 
 /// Takes a name off an image, if it has it.

@@ -450,7 +450,7 @@ impl Inner {
                 }
                 (Command::ReceiveContainer(c), Err(ended), reason) => receive::undo(work, c, ended, reason).await,
                 (Command::BuildImage(c), Err(_), _) => {
-                    // A temporary tag that stays is removed by the next attempt, or with the image.
+                    // What stays has the image's name: the next attempt takes it over, or it goes with the image.
                     image::undo_build(work, c).await;
                     true
                 }
