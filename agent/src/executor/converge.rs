@@ -2,14 +2,14 @@
 //! laid down in it, and runs there towards the node. What must hold: the node's secrets are read from a pipe and are nowhere
 //! on a disk of ours; of two attempts of one job only one runs; a converge that is repeated changes nothing more.
 
-use super::secrets::Redactor;
+use super::secrets::{Redactor, in_every_form};
 use super::work::{Work, failed};
 use super::{Ended, exec};
 use crate::docker::NewExec;
 use bytes::Bytes;
 use dockerforge_protocol::command::{CONVERGE_HOME, ContextRef, ConvergeContainer, OUTCOME_MARK};
 use dockerforge_protocol::report::{FailureKind, MAX_RESOURCES, Product, ResourceOutcome, ResourceStatus};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::ExposeSecret;
 
 /// Where the archive is unpacked: the folder that [`CONVERGE_HOME`] is in.
 const PARENT: &str = "/opt";
@@ -79,16 +79,6 @@ pub(super) async fn within(
         0 => Ok(outcomes.resources),
         code => Err(failed(FailureKind::ConvergeFailed, outcomes.explain(code))),
     }
-}
-
-/// Secrets as they are, and as they stand in JSON.
-fn in_every_form(secrets: Vec<SecretString>) -> Vec<SecretString> {
-    let escaped = |secret: &SecretString| {
-        let json = serde_json::to_string(secret.expose_secret()).unwrap_or_default();
-        SecretString::from(json.trim_matches('"').to_owned())
-    };
-    let more: Vec<SecretString> = secrets.iter().map(escaped).collect();
-    secrets.into_iter().chain(more).collect()
 }
 
 /// Takes the lines that say what became of a resource out of what a converge writes.
