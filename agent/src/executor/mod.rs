@@ -13,6 +13,7 @@ mod keys;
 mod layers;
 mod network;
 mod operate;
+mod outcomes;
 mod ports;
 mod receive;
 mod registry;
@@ -22,6 +23,7 @@ mod secrets;
 mod steps;
 mod table;
 mod update;
+mod words;
 mod work;
 
 pub use run::Executor;
