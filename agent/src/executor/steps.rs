@@ -4,6 +4,9 @@
 use super::words::LastWords;
 use crate::docker::DockerError;
 
+/// What the builder says after a step, not always to the end of a line.
+const REMOVING: &str = "Removing intermediate container ";
+
 /// A build so far.
 #[derive(Default)]
 pub(super) struct Steps {
@@ -41,7 +44,7 @@ impl Steps {
                 }
                 _ => {}
             }
-        } else if !line.starts_with("Removing intermediate container ") {
+        } else if !line.starts_with(REMOVING) {
             self.words.keep(line);
         }
     }
@@ -59,7 +62,8 @@ impl Steps {
     /// The failure with the last lines of the step that failed. A program that found the disk full says so there alone.
     pub(super) fn explain(&self, error: DockerError) -> DockerError {
         let DockerError::Refused { status, message } = error else { return error };
-        let lines = self.words.lines();
+        let mut lines = self.words.lines();
+        lines.retain(|line| !line.starts_with(REMOVING));
         if lines.is_empty() {
             return DockerError::Refused { status, message };
         }
@@ -147,6 +151,8 @@ mod tests {
         let steps =
             heard(&["Step 1/2 : RUN a\n", "of a\n", "Step 2/2 : RUN b\n", "no rou", "te to host\nand", " more"]);
         assert_eq!(steps.explain(refused()).to_string(), "it returned 1; its last words: no route to host\nand more");
+        let steps = heard(&["Step 1/1 : RUN b\n", "why\n", "Removing intermediate container 111111111111"]);
+        assert_eq!(steps.explain(refused()).to_string(), "it returned 1; its last words: why");
         let steps = heard(&["Step 1/1 : RUN b\n", "dd: writing '/x': No space left on device\n"]);
         assert!(matches!(steps.explain(refused()), DockerError::DiskFull { .. }));
         assert_eq!(heard(&["Step 1/1 : RUN b\n"]).explain(refused()).to_string(), "it returned 1");
