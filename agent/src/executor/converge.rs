@@ -11,11 +11,14 @@ use bytes::Bytes;
 use dockerforge_protocol::command::{ContextRef, ConvergeContainer};
 use dockerforge_protocol::report::{FailureKind, Product, ResourceOutcome};
 use secrecy::ExposeSecret;
+use std::time::Duration;
 
 /// Where the archive is unpacked: the folder that [`CONVERGE_HOME`](dockerforge_protocol::command::CONVERGE_HOME) is in.
 const PARENT: &str = "/opt";
-/// Removes what an attempt left that was interrupted before it ran.
-const SWEEP: &str = "rm -rf /opt/dockerforge.next";
+/// Removes what one left that was interrupted, before it ran or while it did: the node, with its secrets, is in memory then.
+const SWEEP: &str = "rm -rf /opt/dockerforge.next /dev/shm/dockerforge.*";
+/// How long that may take after a converge that was killed.
+const SWEEPING: Duration = Duration::from_secs(10);
 /// Puts what was unpacked in the place of what was there, and runs it. Written here; nothing of a user's is in it.
 const RUN: &str = "rm -rf /opt/dockerforge && mv /opt/dockerforge.next /opt/dockerforge && \
                    exec sh /opt/dockerforge/converge.sh run";
@@ -74,6 +77,9 @@ pub(super) async fn within(
     work.done("ran");
     if exec::must_be_killed(work, &ended) {
         exec::kill(work, container, Some(ROOT), &mark, &id).await;
+        // Best effort: the next one looks again, and memory goes with the container.
+        let swept = exec::shell(work, container, Some(ROOT), &[SWEEP]);
+        let _ = tokio::time::timeout(SWEEPING, swept).await;
     }
     match ended? {
         0 => Ok(outcomes.resources()),
