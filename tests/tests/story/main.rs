@@ -10,6 +10,7 @@
     reason = "a test may; the lint spares only the functions marked as tests"
 )]
 
+mod chef;
 mod layers;
 mod scene;
 mod visitor;
