@@ -250,3 +250,9 @@ async fn a_build_that_fails_in_chef_is_told_with_its_last_words() {
     assert!(detail.contains("; its last words: ") && detail.contains("\nSTDERR: why it is so\n"), "{detail}");
     assert!(detail.contains("\nexecute[the step] failed: ") && !detail.contains("changed"), "{detail}");
 }
+
+#[tokio::test]
+#[ignore = "needs an image that has chef-solo, and builds two large images: `make chef-story`"]
+async fn the_templates_that_ship_tell_the_same_story_by_chef() {
+    crate::a_blog_answers_and_survives(scene::By::Chef).await;
+}
