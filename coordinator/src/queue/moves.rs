@@ -167,6 +167,14 @@ async fn arrived(
     store::containers::set_observed(conn, of.target, of.container, &observed).await?;
     store::moves::remove(conn, job.id).await?;
     note(conn, of, "container.moved", now).await?;
+    // It left what a converge had written outside its volumes: the one that is there is another, and due.
+    let step = match (&container.converged, of.run) {
+        (None, _) => "it is there",
+        (Some(_), true) => "it is there; its converge follows",
+        (Some(_), false) => "it is there; it is converged once it is started",
+    };
+    let progress = Progress { step: step.to_owned(), percent: Some(100) };
+    store::jobs::set_progress(conn, job.current(), &progress).await?;
     let remove = Command::RemoveContainer(RemoveContainer { container: of.container, user: of.user, volumes: true });
     part(conn, of, JobKind::ContainerRemove, of.source, remove, PATIENCE, turn, now).await?;
     end(conn, job, &Ending::Succeeded(Product::Container { docker_id }), turn, now).await
