@@ -94,7 +94,7 @@ async fn what_was_changed_while_it_was_stopped_is_converged_once_it_is_started_a
     let shown = stands(&api, &container, "converged").await;
     assert_eq!(shown["configuration_version"], 3, "the newest then");
     assert_eq!(
-        sh(&api, &container, "cat /www/extra.html; grep -c '\"two\".*a-secret' /www/index.html").await,
+        sh(&api, &container, "cat /www/extra.html; grep -c 'a-secret.*\"two\"' /www/index.html").await,
         "extra\n1"
     );
     let [job] = converges(&api).await.try_into().expect("one converge, and none for what was there");
@@ -204,7 +204,7 @@ async fn what_its_user_cancels_or_deletes_or_what_fails_is_not_converged_again_b
     api.succeeded(&own, 60).await;
     assert_eq!(
         convergence(&api, &container).await,
-        json!({"state": "converged", "configuration_version": 5, "job": null})
+        json!({"state": "converged", "configuration_version": 6, "job": null})
     );
 
     // Stopped and deleted in the middle of it.
@@ -247,4 +247,32 @@ async fn a_host_that_was_away_converges_what_is_due_when_it_is_back() {
     stands(&api, &container, "converged").await;
     assert_eq!(sh(&api, &container, "cat /www/extra.html").await, "extra");
     assert_eq!(converges(&api).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_reaches_into_its_host_is_converged_by_those_alone_who_may() {
+    let cluster = Cluster::start().await;
+    let (user, api) = cluster.user("ana").await;
+    let agent = cluster.host(&api, "vps").await;
+    let (_, container) = launched(&agent, &api, &["extra"]).await;
+    let body = json!({"scopes": ["read", "write", "host:root"], "name": "root"});
+    let tokens = format!("/v1/users/{}/tokens", user.user.id);
+    let token = cluster.admin().post(&tokens, &body).await.expect(201).json;
+    cluster.is_secret(token["key"].as_str().unwrap());
+    let root = cluster.anonymous().bearer(token["key"].as_str().unwrap());
+    let change = json!({"host_access": {"namespaces": ["ipc"]}});
+    does(&api, &container, "stop").await;
+    let job = root.patch(&format!("/v1/containers/{container}"), &change).await.accepted();
+    api.succeeded(&job, 60).await;
+    // Whoever starts it, or changed its configuration meanwhile, may not have what that says done as root there.
+    does(&api, &container, "start").await;
+    wait::until(30, "it is left to its user", async || {
+        let shown = convergence(&api, &container).await;
+        wait::check(shown.is_null(), shown)
+    })
+    .await;
+    assert!(converges(&api).await.is_empty());
+    api.post(&format!("/v1/containers/{container}/converge"), &json!({})).await.problem(403, "scope-missing");
+    does(&root, &container, "converge").await;
+    assert_eq!(convergence(&api, &container).await["state"], "converged");
 }

@@ -58,18 +58,11 @@ impl Due {
 
         self.cluster.kill();
         self.cluster.launch(&[("FAILPOINTS", &format!("{step}=panic"))]).await;
-        // It may die before it could answer.
-        let _ = self.api.call(reqwest::Method::POST, &format!("{path}/start")).json(&json!({})).try_send().await;
+        let start = self.api.post(&format!("{path}/start"), &json!({})).await.accepted();
+        self.ledger.see(&start);
         let status = self.cluster.process().wait_ended(60).await;
         assert_eq!(status.signal(), Some(9), "{step}: {status}");
         self.cluster.launch(&[]).await;
-        wait::until(60, "it is meant to run", async || {
-            let answer = self.api.post(&format!("{path}/start"), &json!({})).await.accepted();
-            self.ledger.see(&answer);
-            let shown = self.api.container(&self.container).await;
-            wait::check(shown.desired_state == "running", shown)
-        })
-        .await;
         wait::until(90, "it is converged", async || {
             let shown = self.api.container(&self.container).await.rest["convergence"].clone();
             wait::check(shown["state"] == "converged", shown)
