@@ -57,7 +57,7 @@ pub enum ContainerCommand {
     Update(Box<Update>),
     /// Bring a container that runs to what its configuration says, without making it anew
     Converge(Converge),
-    /// Bring a container to another host, with what is in its volumes
+    /// Bring a container to another host, with what is in its volumes; one of a configuration is converged there
     Move(Move),
     /// Show what a container wrote
     Logs(live::Logs),
