@@ -173,7 +173,8 @@ pub struct ContainerBody {
     pub desired_state: &'static str,
     /// What its host shows.
     pub observed: ObservedBody,
-    /// Whether it is in the state of its configuration; null while it is being made, and where none converges it.
+    /// Whether it is in the state of its configuration; null while it is being made, where none converges it, and where it has
+    /// to be asked for because it reaches into its host (`host_access`).
     pub convergence: Option<ConvergenceBody>,
     /// What it is to be.
     #[serde(flatten)]
