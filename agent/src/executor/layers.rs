@@ -63,7 +63,7 @@ pub(super) async fn fetch(
     let (mut vain, mut corrupt) = (0, 0);
     loop {
         let before = length(&path_of(work, digest)).await;
-        let why = match attempt(work, digest, limit, coming).await? {
+        let why = match attempt(work, digest, limit, corrupt, coming).await? {
             Attempt::Whole(size) => return Ok(size),
             Attempt::Corrupt(came) => {
                 corrupt += 1;
@@ -95,7 +95,13 @@ enum Attempt {
     Broken(String),
 }
 
-async fn attempt(work: &Work<'_>, digest: &str, limit: u64, coming: &watch::Sender<Coming>) -> Result<Attempt, Ended> {
+async fn attempt(
+    work: &Work<'_>,
+    digest: &str,
+    limit: u64,
+    turn: u32,
+    coming: &watch::Sender<Coming>,
+) -> Result<Attempt, Ended> {
     let path = path_of(work, digest);
     // What an earlier life of the host wrote may not have reached its disk: also what is all there is summed up again.
     let mut written = work.unless_stopped(Written::open(path.clone())).await?.map_err(|error| disk(&error))?;
@@ -109,7 +115,7 @@ async fn attempt(work: &Work<'_>, digest: &str, limit: u64, coming: &watch::Send
         tell(have, have, true);
         return Ok(Attempt::Whole(have));
     }
-    let asked = work.unless_stopped(work.settings.supplies.blob(work.attempt.job, digest, have)).await?;
+    let asked = work.unless_stopped(work.settings.supplies.blob(work.attempt.job, digest, have, turn)).await?;
     let (size, mut pieces) = match asked {
         Ok(blob) => blob,
         Err(error) => return Ok(Attempt::Broken(error.to_string())),

@@ -38,12 +38,13 @@ pub trait Supplies: Send + Sync + 'static {
     fn image(&self, job: JobId) -> BoxFuture<'_, Result<SuppliedImage, SupplyError>>;
 
     /// A part of that image from this byte on, of a host that has it: the size of the whole part, and what comes. The stream
-    /// fails where it ends early.
+    /// fails where it ends early. With another `turn` it is another host, if there is one.
     fn blob<'a>(
         &'a self,
         job: JobId,
         digest: &'a str,
         from: u64,
+        turn: u32,
     ) -> BoxFuture<'a, Result<(u64, ContextStream), SupplyError>>;
 
     /// What is in a volume of the container that a job receives, and after it its sum, of the host that the container leaves.

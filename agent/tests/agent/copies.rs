@@ -95,6 +95,8 @@ async fn a_layer_that_comes_altered_is_fetched_again_and_after_three_times_nothi
             assert!(bench.engine.world().images.is_empty());
         }
         assert_eq!(left(&bench), Vec::<String>::new(), "{times}");
+        let turns = elsewhere.turns.lock().unwrap().clone();
+        assert!(turns.iter().any(|turn| *turn > 0), "another host is asked: {turns:?}");
     }
 }
 

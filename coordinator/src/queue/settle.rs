@@ -114,7 +114,7 @@ async fn container_created(
                 parent: job.parent,
                 kind: JobKind::ContainerDelete,
                 subject: Subject::Container(id),
-                wait: Some(jiff::SignedDuration::from_hours(24 * 30)),
+                wait: Some(super::PATIENCE),
             };
             enqueue_following(conn, request, now).await.map(|_| ())
         }

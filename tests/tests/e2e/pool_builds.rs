@@ -69,7 +69,10 @@ async fn whoever_has_no_host_has_an_image_of_a_public_template_built_and_run_on_
     let shown = api.get(&format!("/v1/queue/{}", job.id)).await;
     assert!(shown.json["host"].is_null() && !shown.text.contains(&agent.host), "{}", shown.text);
     let made = api.get(&format!("/v1/images/{image}")).await.expect(200);
-    assert_eq!((&made.json["state"], &made.json["hosts"]), (&json!("ready"), &json!([])));
+    let hosts = made.json["hosts"].as_array().unwrap();
+    let told = |key: &str| hosts.iter().map(|host| host[key].clone()).collect::<Vec<_>>();
+    assert_eq!((&made.json["state"], told("host")), (&json!("ready"), vec![json!(null)]));
+    assert_eq!((told("pool"), told("state")), (vec![json!(true)], vec![json!("present")]));
     let events = api.get("/v1/events?limit=200").await.expect(200);
     for text in [&made.text, &log, &events.text] {
         assert!(!text.contains(&agent.host), "the shared host has no name: {text}");
