@@ -4,7 +4,6 @@
 //! and no more is fetched than is missing.
 
 use super::archive::{self, Part};
-use super::image::untag;
 use super::layers::{self, Coming, disk};
 use super::work::{Work, failed};
 use super::{Ended, Reason, failure, registry};
@@ -246,5 +245,5 @@ pub(super) async fn undo(work: &Work<'_>, command: &CopyImage, ended: &Ended, re
     if let Some(fetched) = work.noted::<Vec<String>>() {
         layers::remove(work, &fetched).await;
     }
-    untag(work, &local_tag(command.image)).await.is_ok()
+    work.untag(&local_tag(command.image)).await.is_ok()
 }

@@ -5,7 +5,7 @@
 use super::keys::Keys;
 use super::secrets::Values;
 use super::{Ended, Settings, Stop, Table};
-use crate::docker::{ContextStream, LabelMap};
+use crate::docker::{ContextStream, DockerError, LabelMap};
 use crate::journal::Journal;
 use crate::journal::spool::Spool;
 use dockerforge_protocol::command::{Command, ContextRef, labels};
@@ -133,6 +133,14 @@ impl Work<'_> {
             biased;
             () = self.stop.stopped() => Err(Ended::Stopped),
             value = wait => Ok(value),
+        }
+    }
+
+    /// Takes a name off an image, if it has it.
+    pub(crate) async fn untag(&self, tag: &str) -> Result<(), Ended> {
+        match self.settings.engine.image_remove(tag).await {
+            Ok(()) | Err(DockerError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 
