@@ -32,7 +32,7 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// What of an image's configuration is read here (Docker image specification 1.2).
 #[derive(Deserialize)]
 struct Config {
-    rootfs: RootFs,
+    rootfs: Option<RootFs>,
 }
 
 #[derive(Deserialize)]
@@ -192,7 +192,11 @@ fn read_config(coming: &Coming, size: u64) -> Result<Vec<String>, Ended> {
     file.and_then(|file| file.read_exact_at(&mut bytes, 0)).map_err(|error| disk(&error))?;
     let config: Config = serde_json::from_slice(&bytes)
         .map_err(|error| failed(FailureKind::ImageCorrupt, format!("its configuration cannot be read: {error}")))?;
-    let layers = config.rootfs.diff_ids;
+    let Some(RootFs { diff_ids: layers }) = config.rootfs else {
+        // There an image's id is the digest of a manifest (Docker's containerd image store).
+        let detail = "the host that has it keeps images in containerd's store, from which they cannot be copied";
+        return Err(failed(FailureKind::DockerRefused, detail));
+    };
     if layers.len() > MAX_LAYERS || !layers.iter().all(|layer| is_digest(layer)) {
         return Err(failed(FailureKind::ImageCorrupt, "its configuration names layers that are none"));
     }

@@ -118,6 +118,20 @@ async fn a_copy_that_is_cancelled_once_docker_takes_it_in_ends_with_what_docker_
 }
 
 #[tokio::test]
+async fn an_image_whose_id_is_that_of_a_manifest_is_said_to_be_in_another_store() {
+    let mut elsewhere = Elsewhere::with(&[BASE]);
+    let manifest = br#"{"schemaVersion":2,"config":{},"layers":[]}"#;
+    elsewhere.docker_id = digest(manifest);
+    elsewhere.engine.world().blobs.insert(digest(manifest), manifest.to_vec());
+    let bench = bench(&elsewhere);
+    let outcome = bench.run(JobId::new(), 1, &copy().1).await;
+    let Outcome::Failed { failure } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(failure.kind, FailureKind::DockerRefused);
+    assert!(failure.detail.contains("containerd"), "{failure:?}");
+    assert_eq!(left(&bench), Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn what_is_removed_below_an_image_while_it_comes_is_fetched_too() {
     let elsewhere = Elsewhere::with(&[BASE, TOP]);
     let bench = bench(&elsewhere);
