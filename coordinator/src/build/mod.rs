@@ -10,6 +10,7 @@ pub mod node;
 mod provision;
 pub mod render;
 pub mod schema;
+pub mod secrets;
 
 pub use claims::Claim;
 pub use contexts::{ContextError, Contexts, Received};
