@@ -7,13 +7,14 @@ use super::templates::{check_additions, reserved_names};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
 use crate::build::schema::{Schema, Secrets, join};
+use crate::build::secrets::opened;
 use crate::build::{Claim, node, render};
 use crate::domain::configuration::{Choice, Configuration, LIMIT, SECRETS, deletable};
 use crate::domain::image::{MadeOf, Recipe};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
 use crate::domain::template::{RunListItem, Template};
-use crate::domain::{Kind, Refusal};
+use crate::domain::{Kind, Refusal, Violation};
 use crate::riyic::Node;
 pub use crate::store::configurations::Filter;
 use crate::store::{self, Conn};
@@ -94,6 +95,28 @@ fn fit(template: &Template, choice: Choice) -> Result<Fitted> {
     let pointers = secrets.keys().cloned().collect();
     let plain = (!secrets.is_empty()).then(|| serde_json::to_vec(&secrets).unwrap_or_default());
     Ok(Fitted { choice: Choice { parameters, ..choice }, pointers, plain })
+}
+
+/// Refuses another version of a template that would show what was sealed before.
+fn still_sealed(before: &Configuration, template: &Template, fitted: Fitted) -> Result<Fitted> {
+    if before.template_version == template.version {
+        return Ok(fitted);
+    }
+    let version = template.version;
+    let shown = |part: &'static str, open: &Document| {
+        let places = opened(&before.secrets, open, &fitted.pointers).into_iter();
+        places.map(move |place| {
+            let detail = format!(
+                "this is sealed, and version {version} of the template would show it: set it to null in the same change"
+            );
+            Violation::new(format!("/{part}{place}"), detail)
+        })
+    };
+    let choice = &fitted.choice;
+    let mut problems: Vec<_> = shown("parameters", &choice.parameters).collect();
+    // The configuration service's members that are no parameters any more are attributes.
+    problems.extend(shown("attributes", &choice.attributes));
+    if problems.is_empty() { Ok(fitted) } else { Err(Refusal::Invalid(problems).into()) }
 }
 
 async fn seal(conn: &mut Conn, vault: &Vault, user: UserId, fitted: &Fitted) -> Result<Option<Vec<u8>>> {
@@ -272,9 +295,10 @@ impl Services {
             run_list: change.run_list.unwrap_or(below.run_list),
             attributes: patched(&below.attributes, change.attributes.as_ref(), "/attributes")?,
         };
+        let fitted = fit(&template, choice).and_then(|fitted| still_sealed(&before, &template, fitted));
         let fitted = match node {
-            Some(_) => fit(&template, choice).map_err(|error| blame(error, &own))?,
-            None => fit(&template, choice)?,
+            Some(_) => fitted.map_err(|error| blame(error, &own))?,
+            None => fitted?,
         };
         let next = Configuration {
             name: change.name.unwrap_or_else(|| before.name.clone()),

@@ -116,6 +116,39 @@ async fn parameters_that_break_the_schema_are_refused_with_every_pointer_and_no_
     assert_eq!(api.get("/v1/configurations").await.expect(200).json["items"], json!([]));
 }
 
+#[tokio::test]
+async fn a_version_of_the_template_that_would_show_a_secret_is_not_gone_to_with_it() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let mut body = page();
+    body["parameters"]["properties"]["keys"] = json!({"type": "array", "items": {"writeOnly": true}});
+    let template = template(&api, &body).await;
+    let chosen = json!({"title": "x", "password": PASSWORD, "keys": ["plain-to-the-end"]});
+    let id = configuration(&api, "blog", &template, chosen).await;
+    // The next one forgets that these are secrets; another one calls the password something else.
+    body["parameters"]["properties"]["keys"] = json!({"type": "array"});
+    let renamed = body["parameters"]["properties"].as_object_mut().unwrap().remove("password").unwrap();
+    body["parameters"]["properties"]["passphrase"] = renamed;
+    body["parameters"]["additionalProperties"] = json!(true);
+    api.call(Method::PUT, &format!("/v1/templates/{template}")).json(&body).send().await.expect(200);
+
+    let up = |parameters: Value| json!({"template_version": "newest", "parameters": parameters});
+    for (changed, pointers) in [
+        (json!({}), &["/parameters/keys/0", "/parameters/password"][..]),
+        (json!({"keys": null}), &["/parameters/password"]),
+        (json!({"keys": null, "passphrase": "as long as that"}), &["/parameters/password"]),
+    ] {
+        let problem = patch(&api, &id, up(changed)).await.problem(422, "invalid");
+        assert_eq!(problem.pointers(), pointers, "{problem:?}");
+        let told = format!("{problem:?}");
+        assert!(told.contains("set it to null in the same change") && !told.contains("plain-to-the-end"), "{told}");
+    }
+    assert_eq!(api.get(&format!("/v1/configurations/{id}")).await.expect(200).json["version"], 1);
+    let moved = up(json!({"keys": null, "password": null, "passphrase": "as long as that"}));
+    let shown = patch(&api, &id, moved).await.expect(200).json;
+    assert_eq!((&shown["secrets"], &shown["parameters"]), (&json!(["/passphrase"]), &json!({"title": "x"})));
+}
+
 async fn changes_at_once(backend: Backend) {
     let cluster = Cluster::start_on(backend).await;
     let (_, api) = cluster.user("ana").await;
