@@ -3,6 +3,7 @@
 //! services.
 
 pub mod archive;
+pub mod attributes;
 mod claims;
 mod contexts;
 pub mod grant;

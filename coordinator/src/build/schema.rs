@@ -10,7 +10,7 @@ use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
 
 /// The most problems that are told at once.
-const MAX_PROBLEMS: usize = 50;
+pub(super) const MAX_PROBLEMS: usize = 50;
 /// Bytes that a compiled pattern may take.
 const MAX_PATTERN: usize = 1 << 20;
 
@@ -21,8 +21,8 @@ const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
 
 /// A schema that can be used.
 pub struct Schema {
-    document: Value,
-    validator: Validator,
+    pub(super) document: Value,
+    pub(super) validator: Validator,
 }
 
 impl Schema {
@@ -44,9 +44,7 @@ impl Schema {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let options = jsonschema::options().with_draft(Draft::Draft202012).offline().should_validate_formats(true);
-        let patterns = PatternOptions::regex().size_limit(MAX_PATTERN);
-        match options.with_pattern_options(patterns).build(&value) {
+        match validator(&value) {
             Ok(validator) => Ok(Self { document: value, validator }),
             Err(error) => Err(vec![at("/parameters", &error)]),
         }
@@ -79,7 +77,13 @@ impl Schema {
     }
 }
 
-fn at(root: &str, error: &jsonschema::ValidationError<'_>) -> Violation {
+/// What judges by a schema.
+pub(super) fn validator(schema: &Value) -> Result<Validator, jsonschema::ValidationError<'static>> {
+    let options = jsonschema::options().with_draft(Draft::Draft202012).offline().should_validate_formats(true);
+    options.with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN)).build(schema)
+}
+
+pub(super) fn at(root: &str, error: &jsonschema::ValidationError<'_>) -> Violation {
     Violation::new(format!("{root}{}", error.instance_path().as_str()), error.masked_with("the value").to_string())
 }
 

@@ -88,6 +88,11 @@ fn fit(template: &Template, choice: Choice) -> Result<Fitted> {
     problems.extend(reserved_names(provisioner, "parameters", &choice.parameters));
     let schema = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?;
     problems.extend(schema.problems(&choice.parameters));
+    // What they are laid over has to be right before they can be judged.
+    if problems.is_empty() {
+        let Choice { parameters, attributes, .. } = &choice;
+        problems.extend(schema.problems_of_attributes(&template.spec.attributes, parameters, attributes));
+    }
     if !problems.is_empty() {
         return Err(Refusal::Invalid(problems).into());
     }

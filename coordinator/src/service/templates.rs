@@ -33,7 +33,10 @@ pub struct NewTemplate {
 
 impl NewTemplate {
     fn check(&self, permit: &Permit<Write>) -> Result<()> {
-        let mut problems = Schema::compile(&self.spec.parameters).err().unwrap_or_default();
+        let mut problems = match Schema::compile(&self.spec.parameters) {
+            Ok(schema) => schema.problems_of_template(&self.spec.attributes),
+            Err(problems) => problems,
+        };
         problems.extend(self.spec.provision.iter().flat_map(grant::problems));
         if self.public.is_some() && permit.origin().actor != permit.user() {
             let detail = "a public template is an administrator's own: act for nobody else";

@@ -107,6 +107,9 @@ async fn parameters_that_break_the_schema_are_refused_with_every_pointer_and_no_
         ("template_version", json!(7), "/template_version"),
         ("run_list", json!(["a b"]), "/run_list/0"),
         ("attributes", json!({"dockerforge": 1}), "/attributes/dockerforge"),
+        // What the schema says of a member holds in attributes, too, and they are no place for a secret.
+        ("attributes", json!({"theme": "purple"}), "/attributes/theme"),
+        ("attributes", json!({"password": "a secret in the open"}), "/attributes/password"),
     ] {
         let mut body = asked(json!({"title": "x"}));
         body[key] = value;

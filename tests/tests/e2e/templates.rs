@@ -81,6 +81,13 @@ async fn what_a_template_cannot_say_is_refused_with_every_pointer() {
         ("parameters", json!({"not": {"writeOnly": true}}), "/parameters/not/writeOnly"),
         ("attributes", json!({"run_list": []}), "/attributes/run_list"),
         ("attributes", json!([]), "/attributes"),
+        ("attributes", json!({"theme": "purple"}), "/attributes/theme"),
+        ("attributes", json!({"password": "in every image"}), "/attributes/password"),
+        (
+            "parameters",
+            json!({"properties": {"a": {"writeOnly": true, "default": 1}}}),
+            "/parameters/properties/a/default",
+        ),
         ("requires", json!(["MySQL"]), "/requires/0"),
         ("run", json!({"expose": ["http"]}), "/run/expose/0"),
         ("run", json!({"volumes": ["/var/$HOME"]}), "/run/volumes/0"),
