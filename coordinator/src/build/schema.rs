@@ -60,11 +60,7 @@ impl Schema {
     /// What holds where nothing was chosen.
     #[must_use]
     pub fn defaults(&self) -> Document {
-        let mut members = Map::new();
-        if let Value::Object(found) = default_of(&self.document).unwrap_or_default() {
-            members = found;
-        }
-        Document::try_from(Value::Object(members)).unwrap_or_default()
+        by_default(&self.document)
     }
 
     /// Parameters without their secrets, and these.
@@ -75,6 +71,16 @@ impl Schema {
         take(&self.document, &mut value, "", &mut secrets);
         (Document::try_from(value).unwrap_or_default(), secrets)
     }
+}
+
+/// What holds where nothing was chosen, by a schema that was taken: that costs nothing.
+#[must_use]
+pub fn defaults(schema: &Document) -> Document {
+    by_default(&schema.clone().into_value())
+}
+
+fn by_default(schema: &Value) -> Document {
+    default_of(schema).and_then(|found| Document::try_from(found).ok()).unwrap_or_default()
 }
 
 /// What judges by a schema.

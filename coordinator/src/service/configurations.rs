@@ -6,7 +6,8 @@ use super::riyic::{blame, choice as choice_of, laid_over};
 use super::templates::{check_additions, reserved_names};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
-use crate::build::schema::{Schema, Secrets, join};
+use crate::build::render::RenderError;
+use crate::build::schema::{Schema, Secrets, defaults, join};
 use crate::build::secrets::opened;
 use crate::build::{Claim, node, render};
 use crate::domain::configuration::{Choice, Configuration, LIMIT, SECRETS, deletable};
@@ -92,6 +93,13 @@ fn fit(template: &Template, choice: Choice) -> Result<Fitted> {
     if problems.is_empty() {
         let Choice { parameters, attributes, .. } = &choice;
         problems.extend(schema.problems_of_attributes(&template.spec.attributes, parameters, attributes));
+        // Each is small enough, and all of them together may not be.
+        if let Err(error) = node::attributes(&template.spec, &choice, &schema.defaults(), parameters) {
+            problems.push(Violation::new(
+                "/parameters",
+                format!("with the attributes, its own and the template's: {error}"),
+            ));
+        }
     }
     if !problems.is_empty() {
         return Err(Refusal::Invalid(problems).into());
@@ -211,8 +219,9 @@ impl Services {
         let configuration = self.configuration_get(permit, id, version).await?;
         let mut conn = self.store.read().await?;
         let template = made_of(&mut conn, &configuration).await?;
-        let defaults = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?.defaults();
-        Ok(node::node(&template, &configuration, &defaults, &configuration.choice.parameters))
+        let defaults = defaults(&template.spec.parameters);
+        let node = node::node(&template, &configuration, &defaults, &configuration.choice.parameters);
+        Ok(node.map_err(RenderError::from)?)
     }
 
     /// A context to build an image of a configuration from, in a version: the newest where none is said.
@@ -227,7 +236,7 @@ impl Services {
         let configuration = named(&mut conn, permit.user(), id, version).await?;
         let template = made_of(&mut conn, &configuration).await?;
         drop(conn);
-        let defaults = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?.defaults();
+        let defaults = defaults(&template.spec.parameters);
         let files = render::files(&template, &configuration, &defaults)?;
         let folder = Some((render::ARCHIVE, template.archive.clone()));
         let (context, claim) = self.contexts.compose(files, folder).await?;

@@ -108,7 +108,7 @@ pub enum ServiceError {
     Context(#[from] ContextError),
     /// A build context could not be rendered.
     #[error("a configuration could not be rendered")]
-    Render(#[from] RenderError),
+    Render(#[source] RenderError),
     /// The configuration service cannot be asked.
     #[error(transparent)]
     Riyic(RiyicError),
@@ -120,6 +120,16 @@ pub enum ServiceError {
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<RenderError> for ServiceError {
+    fn from(error: RenderError) -> Self {
+        match error {
+            // Of a configuration that is older than the rule: nothing is built of a part of it.
+            RenderError::TooLarge(why) => Refusal::invalid("/configuration", why.to_string()).into(),
+            other => Self::Render(other),
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::access::{Administer, Permit, Read, Write};
 use crate::build::archive::Limits;
 use crate::build::grant;
 use crate::build::node::reserved;
-use crate::build::schema::Schema;
+use crate::build::schema::{Schema, defaults};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
 use crate::domain::template::{LIMIT, MAX_RUN_LIST, Provisioner, RunListItem, Template, TemplateSpec, deletable};
@@ -37,6 +37,9 @@ impl NewTemplate {
             Ok(schema) => schema.problems_of_template(&self.spec.attributes),
             Err(problems) => problems,
         };
+        if let Err(error) = defaults(&self.spec.parameters).merged(&self.spec.attributes) {
+            problems.push(Violation::new("/attributes", format!("with the defaults of the parameters: {error}")));
+        }
         problems.extend(self.spec.provision.iter().flat_map(grant::problems));
         if self.public.is_some() && permit.origin().actor != permit.user() {
             let detail = "a public template is an administrator's own: act for nobody else";

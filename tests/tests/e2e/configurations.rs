@@ -120,6 +120,22 @@ async fn parameters_that_break_the_schema_are_refused_with_every_pointer_and_no_
 }
 
 #[tokio::test]
+async fn what_is_too_large_together_is_refused_when_it_is_chosen() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let mut body = page();
+    body["attributes"] = json!({"large": "x".repeat(200 << 10)});
+    let template = template(&api, &body).await;
+    let asked = |title: &str, size: usize| json!({"name": title, "template": template, "parameters": {"title": title}, "attributes": {"more": "x".repeat(size << 10)}});
+    let problem = api.post("/v1/configurations", &asked("large", 100)).await.problem(422, "invalid");
+    assert!(problem.pointers().contains(&"/parameters") && format!("{problem:?}").contains("at most"), "{problem:?}");
+    let made = api.post("/v1/configurations", &asked("small", 10)).await.expect(201).json;
+    let id = made["id"].as_str().unwrap();
+    patch(&api, id, json!({"attributes": {"more": "x".repeat(100 << 10)}})).await.problem(422, "invalid");
+    assert_eq!(node(&api, id, "").await["more"].as_str().map(str::len), Some(10 << 10));
+}
+
+#[tokio::test]
 async fn a_version_of_the_template_that_would_show_a_secret_is_not_gone_to_with_it() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
