@@ -2,7 +2,7 @@
 //! and what it knows they may say no other way than it allows. Nothing in attributes is sealed, so no secret stands there.
 //! Called by the services.
 
-use super::schema::{MAX_PROBLEMS, Schema, at, validator};
+use super::schema::{MAX_PATTERN, MAX_PROBLEMS, Schema, at, validator};
 use super::secrets::{Secrets, in_place, take};
 use crate::domain::Violation;
 use dockerforge_protocol::spec::Document;
@@ -38,7 +38,8 @@ impl Schema {
         let mut found = Map::new();
         patterns(&self.document, &mut found);
         // They were compiled with the schema, so they can be.
-        let matching = (!found.is_empty()).then(|| validator(&json!({"patternProperties": found})).ok()).flatten();
+        let matching =
+            (!found.is_empty()).then(|| validator(&json!({"patternProperties": found}), MAX_PATTERN).ok()).flatten();
         let matches = |name: &str| matching.as_ref().is_some_and(|matching| !matching.is_valid(&json!({name: null})));
         let known = attributes.members().iter().filter(|(name, _)| names(&self.document, name) || matches(name));
         known.map(|(name, value)| (name.clone(), value.clone())).collect()

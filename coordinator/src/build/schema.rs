@@ -2,17 +2,24 @@
 //! and nothing inside can blow up. Says what is wrong with parameters, what holds where nothing was chosen, and which of
 //! them are secrets (`writeOnly`). Called by the services; what must hold: no message repeats a value, which may be a secret.
 
+use super::ContextError;
 use super::secrets::{CONDITIONS, DEPENDENT, IN_PLACE, escaped, is_secret, take};
 pub use super::secrets::{Secrets, join};
 use crate::domain::Violation;
 use dockerforge_protocol::spec::Document;
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 
 /// The most problems that are told at once.
 pub(super) const MAX_PROBLEMS: usize = 50;
 /// Bytes that a compiled pattern may take.
-const MAX_PATTERN: usize = 1 << 20;
+pub(super) const MAX_PATTERN: usize = 1 << 20;
+/// How many patterns a schema may have, and how long they may be together: compiling them takes time.
+const MAX_PATTERNS: usize = 200;
+const MAX_PATTERN_TEXT: usize = 16 << 10;
+/// Of how many schemas a coordinator compiles the patterns at a time.
+static PLACES: Semaphore = Semaphore::const_new(2);
 
 /// Keywords that lead elsewhere.
 const REFERENCES: [&str; 5] = ["$ref", "$dynamicRef", "$recursiveRef", "$id", "$schema"];
@@ -31,9 +38,15 @@ impl Schema {
     /// # Errors
     /// What is wrong with it, with pointers below `/parameters`.
     pub fn compile(document: &Document) -> Result<Self, Vec<Violation>> {
+        Self::compile_within(document, MAX_PATTERN)
+    }
+
+    /// The same, where a compiled pattern may take so many bytes.
+    pub(super) fn compile_within(document: &Document, pattern: usize) -> Result<Self, Vec<Violation>> {
         let value = document.clone().into_value();
-        let mut problems = Vec::new();
-        refuse(&value, "/parameters", Place::Root, &mut problems);
+        let mut found = Found::default();
+        refuse(&value, "/parameters", Place::Root, &mut found);
+        let mut problems = found.problems;
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -44,7 +57,7 @@ impl Schema {
         if !problems.is_empty() {
             return Err(problems);
         }
-        match validator(&value) {
+        match validator(&value, pattern) {
             Ok(validator) => Ok(Self { document: value, validator }),
             Err(error) => Err(vec![at("/parameters", &error)]),
         }
@@ -73,6 +86,18 @@ impl Schema {
     }
 }
 
+/// Does something with schemas on a thread that it may block, where there is a place for it: a client's patterns may take
+/// seconds, and keep nobody else from being answered.
+///
+/// # Errors
+/// [`ContextError::Interrupted`] where the coordinator shuts down.
+pub async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ContextError> {
+    let place = PLACES.acquire().await.map_err(|_| ContextError::Interrupted)?;
+    // The place is given back when it ends, also where nobody waits for it any more.
+    let with_place = move || (work(), drop(place)).0;
+    tokio::task::spawn_blocking(with_place).await.map_err(|_| ContextError::Interrupted)
+}
+
 /// What holds where nothing was chosen, by a schema that was taken: that costs nothing.
 #[must_use]
 pub fn defaults(schema: &Document) -> Document {
@@ -84,9 +109,9 @@ fn by_default(schema: &Value) -> Document {
 }
 
 /// What judges by a schema.
-pub(super) fn validator(schema: &Value) -> Result<Validator, jsonschema::ValidationError<'static>> {
+pub(super) fn validator(schema: &Value, pattern: usize) -> Result<Validator, jsonschema::ValidationError<'static>> {
     let options = jsonschema::options().with_draft(Draft::Draft202012).offline().should_validate_formats(true);
-    options.with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN)).build(schema)
+    options.with_pattern_options(PatternOptions::regex().size_limit(pattern)).build(schema)
 }
 
 pub(super) fn at(root: &str, error: &jsonschema::ValidationError<'_>) -> Violation {
@@ -118,8 +143,35 @@ const UNSEEN: &str = "a secret cannot stand here: only in properties, items, pre
 /// Why what is a secret has no default.
 const SHOWN: &str = "a default is for everybody to read: what is a secret cannot have one";
 
+/// What was found in a schema.
+#[derive(Default)]
+struct Found {
+    problems: Vec<Violation>,
+    patterns: usize,
+    /// How long these are together.
+    text: usize,
+}
+
+impl Found {
+    /// Counts a pattern. The first one that is too much is a problem.
+    fn pattern(&mut self, pattern: &str, pointer: impl Fn() -> String) {
+        let had_too_much = self.has_too_much();
+        self.patterns += 1;
+        self.text += pattern.len();
+        if self.has_too_much() && !had_too_much {
+            let detail =
+                format!("expected at most {MAX_PATTERNS} patterns of together at most {MAX_PATTERN_TEXT} bytes");
+            self.problems.push(Violation::new(pointer(), detail));
+        }
+    }
+
+    const fn has_too_much(&self) -> bool {
+        self.patterns > MAX_PATTERNS || self.text > MAX_PATTERN_TEXT
+    }
+}
+
 /// What must not stand in a schema: a reference anywhere, and a secret where it would not be found or not be one.
-fn refuse(value: &Value, pointer: &str, place: Place, problems: &mut Vec<Violation>) {
+fn refuse(value: &Value, pointer: &str, place: Place, found: &mut Found) {
     let below = |key: &str| format!("{pointer}/{}", escaped(key));
     let each = match place {
         Place::Root | Place::Roots => Place::Root,
@@ -129,35 +181,40 @@ fn refuse(value: &Value, pointer: &str, place: Place, problems: &mut Vec<Violati
     match (value, place) {
         (Value::Array(items), _) => {
             for (i, item) in items.iter().enumerate() {
-                refuse(item, &format!("{pointer}/{i}"), each, problems);
+                refuse(item, &format!("{pointer}/{i}"), each, found);
             }
         }
         (Value::Object(members), Place::Roots | Place::Schemas | Place::BlindSchemas) => {
             for (key, member) in members {
-                refuse(member, &below(key), each, problems);
+                refuse(member, &below(key), each, found);
             }
         }
         (Value::Object(members), Place::Root | Place::Schema | Place::Blind) => {
             for (key, member) in members {
                 if REFERENCES.contains(&key.as_str()) && !(key == "$schema" && member == DIALECT) {
-                    problems.push(Violation::new(below(key), "references are not taken: write the schema out"));
+                    found.problems.push(Violation::new(below(key), "references are not taken: write the schema out"));
                     continue;
                 }
                 match (key.as_str(), place) {
                     ("writeOnly", Place::Root) if *member == Value::Bool(true) => {
-                        problems.push(Violation::new(below(key), WHOLE));
+                        found.problems.push(Violation::new(below(key), WHOLE));
                     }
                     ("writeOnly", Place::Blind) if *member == Value::Bool(true) => {
-                        problems.push(Violation::new(below(key), UNSEEN));
+                        found.problems.push(Violation::new(below(key), UNSEEN));
                     }
                     ("default", Place::Root | Place::Schema) if holds_secret(value, member) => {
-                        problems.push(Violation::new(below(key), SHOWN));
+                        found.problems.push(Violation::new(below(key), SHOWN));
+                    }
+                    ("pattern", _) => found.pattern(member.as_str().unwrap_or_default(), || below(key)),
+                    ("patternProperties", _) => {
+                        let patterns = member.as_object().into_iter().flat_map(Map::keys);
+                        patterns.for_each(|pattern| found.pattern(pattern, || below(key)));
                     }
                     _ => {}
                 }
                 // The others are values, not schemas.
                 if let Some(inside) = inside(key, place) {
-                    refuse(member, &below(key), inside, problems);
+                    refuse(member, &below(key), inside, found);
                 }
             }
         }

@@ -32,6 +32,21 @@ fn a_schema_that_leads_elsewhere_or_is_none_is_refused_with_its_pointer() {
 }
 
 #[test]
+fn more_patterns_than_can_be_compiled_at_ease_are_refused_before_they_are() {
+    let named = |count: usize, pattern: &str| {
+        let each = (0..count).map(|i| (format!("a{i}"), json!({"pattern": pattern}))).collect::<Map<_, _>>();
+        json!({"properties": each})
+    };
+    assert_eq!(refused(named(200, "^[a-z]{1,64}$")), [""; 0]);
+    assert_eq!(refused(named(201, "a")).len(), 1);
+    assert_eq!(refused(named(2, &"a".repeat(9000))), ["/parameters/properties/a1/pattern"]);
+    let by_name: Map<_, _> = (0..300).map(|i| (format!("^a{i}$"), json!({}))).collect();
+    assert_eq!(refused(json!({"not": {"patternProperties": by_name}})), ["/parameters/not/patternProperties"]);
+    // What is called so is no pattern.
+    assert_eq!(refused(json!({"properties": {"pattern": {"const": "a".repeat(20_000)}}})), [""; 0]);
+}
+
+#[test]
 fn a_secret_stands_only_where_it_is_found() {
     for blind in [
         json!({"patternProperties": {"^a": {"writeOnly": true}}}),

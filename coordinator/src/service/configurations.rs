@@ -7,7 +7,7 @@ use super::templates::{check_additions, reserved_names};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
 use crate::build::render::RenderError;
-use crate::build::schema::{Schema, Secrets, defaults, join};
+use crate::build::schema::{Schema, Secrets, apart, defaults, join};
 use crate::build::secrets::opened;
 use crate::build::{Claim, node, render};
 use crate::domain::configuration::{Choice, Configuration, LIMIT, SECRETS, deletable};
@@ -110,6 +110,12 @@ fn fit(template: &Template, choice: Choice) -> Result<Fitted> {
     Ok(Fitted { choice: Choice { parameters, ..choice }, pointers, plain })
 }
 
+/// The same, apart from what answers requests.
+async fn fitted(template: &Template, choice: Choice) -> Result<Fitted> {
+    let template = template.clone();
+    apart(move || fit(&template, choice)).await?
+}
+
 /// Refuses another version of a template that would show what was sealed before.
 fn still_sealed(before: &Configuration, template: &Template, fitted: Fitted) -> Result<Fitted> {
     if before.template_version == template.version {
@@ -167,11 +173,11 @@ impl Services {
         };
         // What was asked before under the same key is not judged anew: its answer is known.
         let fitted = match (&template, new.riyic) {
-            (Some(template), None) => Some((fit(template, new.choice.clone())?, template.version)),
+            (Some(template), None) => Some((fitted(template, new.choice.clone()).await?, template.version)),
             (Some(template), Some(server)) => {
                 let node = self.riyic_node(server).await?;
                 let whole = laid_over(choice_of(template, &node)?, &new.choice)?;
-                Some((fit(template, whole).map_err(|error| blame(error, &new.choice))?, template.version))
+                Some((fitted(template, whole).await.map_err(|error| blame(error, &new.choice))?, template.version))
             }
             (None, _) => None,
         };
@@ -309,7 +315,7 @@ impl Services {
             run_list: change.run_list.unwrap_or(below.run_list),
             attributes: patched(&below.attributes, change.attributes.as_ref(), "/attributes")?,
         };
-        let fitted = fit(&template, choice).and_then(|fitted| still_sealed(&before, &template, fitted));
+        let fitted = fitted(&template, choice).await.and_then(|fitted| still_sealed(&before, &template, fitted));
         let fitted = match node {
             Some(_) => fitted.map_err(|error| blame(error, &own))?,
             None => fitted?,

@@ -7,7 +7,7 @@ use crate::access::{Administer, Permit, Read, Write};
 use crate::build::archive::Limits;
 use crate::build::grant;
 use crate::build::node::reserved;
-use crate::build::schema::{Schema, defaults};
+use crate::build::schema::{Schema, apart, defaults};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
 use crate::domain::template::{LIMIT, MAX_RUN_LIST, Provisioner, RunListItem, Template, TemplateSpec, deletable};
@@ -32,15 +32,9 @@ pub struct NewTemplate {
 }
 
 impl NewTemplate {
-    fn check(&self, permit: &Permit<Write>) -> Result<()> {
-        let mut problems = match Schema::compile(&self.spec.parameters) {
-            Ok(schema) => schema.problems_of_template(&self.spec.attributes),
-            Err(problems) => problems,
-        };
-        if let Err(error) = defaults(&self.spec.parameters).merged(&self.spec.attributes) {
-            problems.push(Violation::new("/attributes", format!("with the defaults of the parameters: {error}")));
-        }
-        problems.extend(self.spec.provision.iter().flat_map(grant::problems));
+    async fn check(&self, permit: &Permit<Write>) -> Result<()> {
+        let spec = self.spec.clone();
+        let mut problems = apart(move || judge(&spec)).await?;
         if self.public.is_some() && permit.origin().actor != permit.user() {
             let detail = "a public template is an administrator's own: act for nobody else";
             problems.push(Violation::new("/public", detail));
@@ -51,6 +45,19 @@ impl NewTemplate {
         check_additions(self.spec.provisioner, &self.spec.run_list, &self.spec.attributes, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(Refusal::Invalid(problems).into()) }
     }
+}
+
+/// What is wrong with the schema of a template, and with what it says of its own against it.
+fn judge(spec: &TemplateSpec) -> Vec<Violation> {
+    let mut problems = match Schema::compile(&spec.parameters) {
+        Ok(schema) => schema.problems_of_template(&spec.attributes),
+        Err(problems) => problems,
+    };
+    if let Err(error) = defaults(&spec.parameters).merged(&spec.attributes) {
+        problems.push(Violation::new("/attributes", format!("with the defaults of the parameters: {error}")));
+    }
+    problems.extend(spec.provision.iter().flat_map(grant::problems));
+    problems
 }
 
 /// What holds of every run list and of all attributes.
@@ -88,7 +95,7 @@ impl Services {
         key: Option<&Key>,
         new: NewTemplate,
     ) -> Result<Template> {
-        new.check(permit)?;
+        new.check(permit).await?;
         let result = once!({
             let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
             self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new).await })).await
@@ -121,7 +128,7 @@ impl Services {
         new: NewTemplate,
         seen: &Precondition,
     ) -> Result<Template> {
-        new.check(permit)?;
+        new.check(permit).await?;
         let seen = seen.clone();
         let name = new.name.clone();
         let permit = permit.clone();
