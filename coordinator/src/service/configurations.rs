@@ -106,8 +106,12 @@ fn fit(template: &Template, choice: Choice) -> Result<Fitted> {
     }
     let (parameters, secrets) = schema.part(&choice.parameters);
     let pointers = secrets.keys().cloned().collect();
-    let plain = (!secrets.is_empty()).then(|| serde_json::to_vec(&secrets).unwrap_or_default());
-    Ok(Fitted { choice: Choice { parameters, ..choice }, pointers, plain })
+    Ok(Fitted { choice: Choice { parameters, ..choice }, pointers, plain: plain_of(&secrets) })
+}
+
+/// Secrets as they are sealed, if there are any.
+fn plain_of(secrets: &Secrets) -> Option<Vec<u8>> {
+    (!secrets.is_empty()).then(|| serde_json::to_vec(secrets).unwrap_or_default())
 }
 
 /// The same, apart from what answers requests.
@@ -251,7 +255,7 @@ impl Services {
         Ok((Recipe { context, dockerfile, build_args: BTreeMap::new(), no_cache, made_of }, claim))
     }
 
-    /// Changes a configuration, which makes its next version.
+    /// Changes a configuration, which makes its next version if anything is another than before.
     pub async fn configuration_update(
         &self,
         permit: &Permit<Write>,
@@ -320,8 +324,14 @@ impl Services {
             Some(_) => fitted.map_err(|error| blame(error, &own))?,
             None => fitted?,
         };
+        let name = change.name.unwrap_or_else(|| before.name.clone());
+        let same = name == before.name && template.version == before.template_version;
+        if same && fitted.choice == before.choice && fitted.plain == plain_of(&secrets) {
+            // Nothing would be another in the next version.
+            return Ok(Some(before));
+        }
         let next = Configuration {
-            name: change.name.unwrap_or_else(|| before.name.clone()),
+            name,
             template_version: template.version,
             version: before.version + 1,
             choice: fitted.choice.clone(),
@@ -453,6 +463,11 @@ async fn advance(
     next: &Configuration,
     fitted: &Fitted,
 ) -> Result<bool> {
+    // The version of the template that was read may be forgotten by now.
+    store::templates::hold(conn, next.template).await?;
+    if store::templates::get_version(conn, next.template, next.template_version).await?.is_none() {
+        return Ok(false);
+    }
     let sealed = seal(conn, vault, next.user, fitted).await?;
     if !store::configurations::advance(conn, next, sealed.as_deref()).await? {
         return Ok(false);

@@ -10,7 +10,9 @@ use crate::build::node::reserved;
 use crate::build::schema::{Schema, apart, defaults};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
-use crate::domain::template::{LIMIT, MAX_RUN_LIST, Provisioner, RunListItem, Template, TemplateSpec, deletable};
+use crate::domain::template::{
+    LIMIT, MAX_ARCHIVES, MAX_RUN_LIST, Provisioner, RunListItem, Template, TemplateSpec, archives_fit, deletable,
+};
 use crate::domain::{Kind, Refusal, Violation};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::ContextRef;
@@ -120,7 +122,7 @@ impl Services {
         Ok(store::templates::list(&mut self.store.read().await?, permit.user(), name, page).await?)
     }
 
-    /// Says anew all that a template says, which makes its next version; its archive stays.
+    /// Says anew all that a template says, which makes its next version if anything is another than before; its archive stays.
     pub async fn template_replace(
         &self,
         permit: &Permit<Write>,
@@ -151,7 +153,7 @@ impl Services {
         own(&mut self.store.read().await?, permit, id).await.map(drop)
     }
 
-    /// Gives a template another archive, which makes its next version.
+    /// Gives a template another archive, which makes its next version. The one that it has makes none.
     pub async fn template_archive(
         &self,
         permit: &Permit<Write>,
@@ -221,6 +223,18 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     Ok(template)
 }
 
+/// Whether there is room for a template's new archive among those of its user. Older versions that nobody needs go for it.
+async fn make_room(conn: &mut Conn, next: &Template) -> Result<()> {
+    let Some(archive) = &next.archive else { return Ok(()) };
+    store::users::hold(conn, next.user).await?;
+    let mut used = store::templates::archive_bytes(conn, next.user, &archive.sha256).await?;
+    if used.saturating_add(archive.size) > MAX_ARCHIVES {
+        store::templates::forget_versions(conn, next.id, 1).await?;
+        used = store::templates::archive_bytes(conn, next.user, &archive.sha256).await?;
+    }
+    archives_fit(used, archive.size).map_err(Into::into)
+}
+
 async fn advance(
     conn: &mut Conn,
     permit: &Permit<Write>,
@@ -235,6 +249,13 @@ async fn advance(
     seen.check(Kind::Template, Some(template.version.into()))?;
     let before = template.clone();
     change(&mut template);
+    if template == before {
+        // Nothing would be another in the next version.
+        return Ok(template);
+    }
+    if template.archive != before.archive {
+        make_room(conn, &template).await?;
+    }
     // What others have made configurations of cannot be hidden from them.
     if before.public && !template.public {
         let (_, others) = store::templates::used_by(conn, permit.user(), id).await?;
