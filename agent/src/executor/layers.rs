@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// How often a part is asked for in vain, one time after the other, before the job goes back to the queue.
 const TRIES: u32 = 5;
@@ -23,6 +24,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 const CORRUPT: u32 = 3;
 /// How long a part is kept that nobody asks for any more.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Between two sweeps.
+const SWEEPS: Duration = Duration::from_secs(3600);
 /// Bytes that are read from a file, or written to it, at once.
 const PIECE: usize = 512 * 1024;
 
@@ -118,7 +121,14 @@ async fn attempt(work: &Work<'_>, digest: &str, limit: u64, coming: &watch::Send
     let mut gathered = Vec::with_capacity(PIECE);
     let mut writing = tokio::task::spawn_blocking(|| Ok(written));
     let broken = loop {
-        let piece = work.unless_stopped(pieces.next()).await?;
+        let piece = match work.unless_stopped(pieces.next()).await {
+            Ok(piece) => piece,
+            Err(stopped) => {
+                // Nobody else may have the part before this is over.
+                over_with(writing).await?;
+                return Err(stopped);
+            }
+        };
         let over = !matches!(&piece, Some(Ok(piece)) if have + piece.len() as u64 <= size);
         if over || gathered.len() >= PIECE {
             // One piece is written while the next one comes.
@@ -210,9 +220,20 @@ pub(super) async fn remove(work: &Work<'_>, digests: &[String]) {
     }
 }
 
-/// Removes what has been left for long: the rest of jobs that never came again.
-pub(super) async fn sweep(work: &Work<'_>) {
-    let Ok(mut files) = tokio::fs::read_dir(&work.settings.layers).await else { return };
+/// Sweeps now and then, until it is told to stop.
+pub(super) async fn sweep_always(folder: PathBuf, token: CancellationToken) {
+    loop {
+        sweep(&folder).await;
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = tokio::time::sleep(SWEEPS) => {}
+        }
+    }
+}
+
+/// Removes what has been left for long: parts for jobs that never came again.
+async fn sweep(folder: &Path) {
+    let Ok(mut files) = tokio::fs::read_dir(folder).await else { return };
     while let Ok(Some(file)) = files.next_entry().await {
         let changed = file.metadata().await.and_then(|found| found.modified());
         let age = changed.ok().and_then(|at| SystemTime::now().duration_since(at).ok());

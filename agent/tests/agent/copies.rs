@@ -99,6 +99,46 @@ async fn a_layer_that_comes_altered_is_fetched_again_and_after_three_times_nothi
 }
 
 #[tokio::test]
+async fn a_copy_that_is_cancelled_once_docker_takes_it_in_ends_with_what_docker_made_of_it() {
+    let elsewhere = Elsewhere::with(&[BASE]);
+    let bench = bench(&elsewhere);
+    bench.engine.hold_builds(true);
+    let (job, (name, command)) = (JobId::new(), copy());
+    let attempt = bench.assign(job, 1, &command);
+    bench.until("Docker has read all of it", || bench.called("image load read").then_some(())).await;
+    assert!(bench.executor.cancel(attempt));
+    tokio::task::yield_now().await;
+    assert!(bench.executor.table().views()[0].finished.is_none(), "Docker is still at it");
+    bench.engine.hold_builds(false);
+    assert!(matches!(bench.outcome(attempt).await, Outcome::Succeeded { .. }), "nothing is there that no job tells of");
+    assert_eq!(tags(&bench, &elsewhere.docker_id), [name]);
+    assert_eq!(left(&bench), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_removed_below_an_image_while_it_comes_is_fetched_too() {
+    let elsewhere = Elsewhere::with(&[BASE, TOP]);
+    let bench = bench(&elsewhere);
+    let base = bench.engine.add_layered("base:1", &[BASE]);
+    bench.engine.hold_builds(true);
+    let (job, (name, command)) = (JobId::new(), copy());
+    let attempt = bench.assign(job, 1, &command);
+    bench
+        .until("the top has come", || fetched(&elsewhere).iter().any(|(part, _)| *part == digest(TOP)).then_some(()))
+        .await;
+    {
+        let mut world = bench.engine.world();
+        world.images.remove(&base);
+        world.blobs.clear();
+    }
+    bench.engine.hold_builds(false);
+    assert!(matches!(bench.outcome(attempt).await, Outcome::Succeeded { .. }));
+    assert_eq!(tags(&bench, &elsewhere.docker_id), [name]);
+    let parts: Vec<String> = fetched(&elsewhere).into_iter().map(|(part, _)| part).collect();
+    assert_eq!(parts, [elsewhere.docker_id.clone(), digest(TOP), digest(BASE)], "and nothing twice");
+}
+
+#[tokio::test]
 async fn where_no_host_that_has_it_can_be_reached_the_next_attempt_goes_on_with_what_came() {
     let elsewhere = Elsewhere::with(&[BASE]);
     let bench = bench(&elsewhere);

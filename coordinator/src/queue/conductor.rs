@@ -82,7 +82,7 @@ async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, Que
     let parts = store::jobs::parts(conn, id).await?;
     let mut turn = Turn::default();
     if job.kind == JobKind::ContainerMove {
-        moves::advance(conn, &job, &parts, &mut turn, now).await?;
+        Box::pin(moves::advance(conn, &job, &parts, &mut turn, now)).await?;
         return Ok(turn);
     }
     if parts.iter().any(|part| !part.state.is_terminal()) {

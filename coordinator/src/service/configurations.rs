@@ -1,16 +1,16 @@
 //! Configurations: what a client chose from a template, validated against its schema. Each change makes a new version. What
 //! the schema says is a secret is sealed, and never shown.
 
+use super::fitting::{Fitted, fitted, plain_of, seal, still_sealed, unseal};
 use super::idempotency::{self, Key};
-use super::riyic::{blame, choice as choice_of, laid_over};
-use super::templates::{check_additions, reserved_names};
+use super::riyic::{blame, blamed, choice as choice_of, laid_over};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
+use crate::build::archive::Listing;
 use crate::build::render::RenderError;
-use crate::build::schema::{Schema, Secrets, apart, defaults, join};
-use crate::build::secrets::opened;
-use crate::build::{Claim, node, render};
-use crate::domain::configuration::{Choice, Configuration, LIMIT, SECRETS, deletable};
+use crate::build::schema::{defaults, join};
+use crate::build::{Claim, node, provision, render};
+use crate::domain::configuration::{Choice, Configuration, LIMIT, deletable};
 use crate::domain::image::{MadeOf, Recipe};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
@@ -19,10 +19,9 @@ use crate::domain::{Kind, Refusal, Violation};
 use crate::riyic::Node;
 pub use crate::store::configurations::Filter;
 use crate::store::{self, Conn};
-use crate::vault::{Vault, VaultError};
+use crate::vault::Vault;
 use dockerforge_protocol::ids::{ConfigurationId, TemplateId, UserId};
 use dockerforge_protocol::spec::{Document, ResourceName};
-use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -72,93 +71,21 @@ pub struct ConfigurationChange {
     pub seen: Precondition,
 }
 
-/// A choice that fits its template, parted from its secrets.
-#[derive(Clone)]
-struct Fitted {
-    choice: Choice,
-    pointers: Vec<String>,
-    /// The secrets' JSON, if there are any.
-    plain: Option<Vec<u8>>,
-}
-
-/// Says all that is wrong with a choice, or parts it from its secrets.
-fn fit(template: &Template, choice: Choice) -> Result<Fitted> {
-    let mut problems = Vec::new();
-    let provisioner = template.spec.provisioner;
-    check_additions(provisioner, &choice.run_list, &choice.attributes, &mut problems);
-    problems.extend(reserved_names(provisioner, "parameters", &choice.parameters));
-    let schema = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?;
-    problems.extend(schema.problems(&choice.parameters));
-    // What they are laid over has to be right before they can be judged.
-    if problems.is_empty() {
-        let Choice { parameters, attributes, .. } = &choice;
-        problems.extend(schema.problems_of_attributes(&template.spec.attributes, parameters, attributes));
-        // Each is small enough, and all of them together may not be.
-        if let Err(error) = node::attributes(&template.spec, &choice, &schema.defaults(), parameters) {
-            problems.push(Violation::new(
-                "/parameters",
-                format!("with the attributes, its own and the template's: {error}"),
-            ));
-        }
-    }
-    if !problems.is_empty() {
-        return Err(Refusal::Invalid(problems).into());
-    }
-    let (parameters, secrets) = schema.part(&choice.parameters);
-    let pointers = secrets.keys().cloned().collect();
-    Ok(Fitted { choice: Choice { parameters, ..choice }, pointers, plain: plain_of(&secrets) })
-}
-
-/// Secrets as they are sealed, if there are any.
-fn plain_of(secrets: &Secrets) -> Option<Vec<u8>> {
-    (!secrets.is_empty()).then(|| serde_json::to_vec(secrets).unwrap_or_default())
-}
-
-/// The same, apart from what answers requests.
-async fn fitted(template: &Template, choice: Choice) -> Result<Fitted> {
-    let template = template.clone();
-    apart(move || fit(&template, choice)).await?
-}
-
-/// Refuses another version of a template that would show what was sealed before.
-fn still_sealed(before: &Configuration, template: &Template, fitted: Fitted) -> Result<Fitted> {
-    if before.template_version == template.version {
-        return Ok(fitted);
-    }
-    let version = template.version;
-    let shown = |part: &'static str, open: &Document| {
-        let places = opened(&before.secrets, open, &fitted.pointers).into_iter();
-        places.map(move |place| {
-            let detail = format!(
-                "this is sealed, and version {version} of the template would show it: set it to null in the same change"
-            );
-            Violation::new(format!("/{part}{place}"), detail)
-        })
-    };
-    let choice = &fitted.choice;
-    let mut problems: Vec<_> = shown("parameters", &choice.parameters).collect();
-    // The configuration service's members that are no parameters any more are attributes.
-    problems.extend(shown("attributes", &choice.attributes));
-    if problems.is_empty() { Ok(fitted) } else { Err(Refusal::Invalid(problems).into()) }
-}
-
-async fn seal(conn: &mut Conn, vault: &Vault, user: UserId, fitted: &Fitted) -> Result<Option<Vec<u8>>> {
-    match &fitted.plain {
-        Some(plain) => Ok(Some(vault.seal(conn, user, SECRETS, plain).await?)),
-        None => Ok(None),
-    }
-}
-
-/// The secrets of a configuration.
-pub(super) async fn unseal(conn: &mut Conn, vault: &Vault, of: &Configuration) -> Result<Secrets> {
-    let Some(sealed) = store::configurations::sealed(conn, of.id, of.version).await? else {
-        return Ok(Secrets::new());
-    };
-    let plain = vault.open(conn, of.user, SECRETS, &sealed).await?;
-    Ok(serde_json::from_slice(plain.expose_secret()).map_err(|_| VaultError::Sealed)?)
-}
-
 impl Services {
+    /// What is added to a template's run list and cannot be in its archive.
+    async fn lacking(&self, template: &Template, added: &[RunListItem]) -> Result<Vec<Violation>> {
+        if added.is_empty() {
+            return Ok(Vec::new());
+        }
+        let listing = match &template.archive {
+            Some(archive) => self.contexts.listing(archive).await?,
+            None => Listing::default(),
+        };
+        let lacks = |item: &RunListItem| provision::lacks(template.spec.provisioner, item, &listing);
+        let wrong = added.iter().enumerate().filter_map(|(i, item)| Some((i, item, lacks(item)?)));
+        Ok(wrong.map(|(i, item, why)| Violation::new(format!("/run_list/{i}"), format!("{item}: {why}"))).collect())
+    }
+
     /// Makes a configuration.
     pub async fn configuration_create(
         &self,
@@ -177,11 +104,18 @@ impl Services {
         };
         // What was asked before under the same key is not judged anew: its answer is known.
         let fitted = match (&template, new.riyic) {
-            (Some(template), None) => Some((fitted(template, new.choice.clone()).await?, template.version)),
+            (Some(template), None) => {
+                let lacking = self.lacking(template, &new.choice.run_list).await?;
+                Some((fitted(template, new.choice.clone(), lacking).await?, template.version))
+            }
             (Some(template), Some(server)) => {
                 let node = self.riyic_node(server).await?;
-                let whole = laid_over(choice_of(template, &node)?, &new.choice)?;
-                Some((fitted(template, whole).await.map_err(|error| blame(error, &new.choice))?, template.version))
+                let below = choice_of(template, &node)?;
+                let theirs = below.run_list.len();
+                let whole = laid_over(below, &new.choice)?;
+                let lacking = blamed(self.lacking(template, &whole.run_list).await?, theirs);
+                let fitted = fitted(template, whole, lacking).await.map_err(|error| blame(error, &new.choice))?;
+                Some((fitted, template.version))
             }
             (None, _) => None,
         };
@@ -314,12 +248,24 @@ impl Services {
             Some(patch) => before.patched(patch).map_err(|error| Refusal::invalid(pointer, error.to_string())),
             None => Ok(before.clone()),
         };
+        let named = change.run_list.is_some();
         let choice = Choice {
             parameters: patched(&below.parameters, change.parameters.as_ref(), "/parameters")?,
             run_list: change.run_list.unwrap_or(below.run_list),
             attributes: patched(&below.attributes, change.attributes.as_ref(), "/attributes")?,
         };
-        let fitted = fitted(&template, choice).await.and_then(|fitted| still_sealed(&before, &template, fitted));
+        // What is there stays, also where it was not looked at yet.
+        let lacking = if named || node.is_some() || change.upgrade.is_some() {
+            self.lacking(&template, &choice.run_list).await?
+        } else {
+            Vec::new()
+        };
+        let lacking = match node {
+            Some(_) => blamed(lacking, if named { 0 } else { choice.run_list.len() }),
+            None => lacking,
+        };
+        let fitted = fitted(&template, choice, lacking).await;
+        let fitted = fitted.and_then(|fitted| still_sealed(&before, &template, fitted));
         let fitted = match node {
             Some(_) => fitted.map_err(|error| blame(error, &own))?,
             None => fitted?,

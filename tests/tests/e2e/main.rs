@@ -21,6 +21,7 @@ mod cors;
 mod delivery;
 mod diagnosis;
 mod document;
+mod due;
 mod enrolment;
 mod errors;
 mod escapes;

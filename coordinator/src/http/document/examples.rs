@@ -245,6 +245,7 @@ fn container() -> Value {
             "state": "running", "health": "healthy", "docker_id": "4f66ad9a0b2e", "exit_code": null, "started_at": THEN,
             "ports": [{"container": 80, "host": 8080, "protocol": "tcp"}], "address": "172.19.0.2", "observed_at": THEN,
         },
+        "convergence": {"state": "converged", "configuration_version": 2, "job": null},
         "command": ["nginx", "-g", "daemon off;"], "env": {"TZ": "Europe/Berlin"},
         "ports": [{"container": 80, "host": 8080, "protocol": "tcp"}],
         "volumes": [{"volume": "data", "target": "/var/lib/data", "read_only": false}],
