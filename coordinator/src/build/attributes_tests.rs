@@ -13,6 +13,7 @@ fn schema() -> Schema {
         "patternProperties": {"^x-": {"type": "integer"}},
         "properties": {
             "title": {"type": "string"},
+            "theme": {},
             "pair": {"dependentRequired": {"b": ["c"]}},
             "mysql": {"type": "object", "additionalProperties": false, "required": ["port"], "properties": {
                 "port": {"type": "integer"},

@@ -14,7 +14,7 @@ use crate::domain::configuration::{Choice, Configuration, LIMIT, deletable};
 use crate::domain::image::{MadeOf, Recipe};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
-use crate::domain::template::{RunListItem, Template};
+use crate::domain::template::{KEPT_VERSIONS, RunListItem, Template};
 use crate::domain::{Kind, Refusal, Violation};
 use crate::riyic::Node;
 pub use crate::store::configurations::Filter;
@@ -417,6 +417,10 @@ async fn advance(
     let sealed = seal(conn, vault, next.user, fitted).await?;
     if !store::configurations::advance(conn, next, sealed.as_deref()).await? {
         return Ok(false);
+    }
+    if next.version.is_multiple_of(KEPT_VERSIONS) {
+        // Not left to the reaper alone: who changes much at once would fill the disk meanwhile.
+        store::configurations::forget_versions(conn, next.id, KEPT_VERSIONS).await?;
     }
     let (origin, now) = (permit.origin(), next.changed_at);
     store::records::audit(conn, origin, "configuration.update", Kind::Configuration, next.id.uuid(), now).await?;

@@ -11,7 +11,8 @@ use crate::build::schema::{Schema, apart, defaults};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
 use crate::domain::template::{
-    LIMIT, MAX_ARCHIVES, MAX_RUN_LIST, Provisioner, RunListItem, Template, TemplateSpec, archives_fit, deletable,
+    KEPT_VERSIONS, LIMIT, MAX_ARCHIVES, MAX_RUN_LIST, Provisioner, RunListItem, Template, TemplateSpec, archives_fit,
+    deletable,
 };
 use crate::domain::{Kind, Refusal, Violation};
 use crate::store::{self, Conn};
@@ -264,6 +265,10 @@ async fn advance(
     template.version += 1;
     template.changed_at = now;
     store::templates::advance(conn, &template).await?;
+    if template.version.is_multiple_of(KEPT_VERSIONS) {
+        // Not left to the reaper alone: who changes much at once would fill the disk meanwhile.
+        store::templates::forget_versions(conn, id, KEPT_VERSIONS).await?;
+    }
     store::records::audit(conn, permit.origin(), action, Kind::Template, id.uuid(), now).await?;
     Ok(template)
 }

@@ -260,6 +260,37 @@ async fn an_image_is_built_of_a_configuration_and_its_container_answers() {
 }
 
 #[tokio::test]
+async fn of_many_versions_the_newest_are_kept_and_those_that_something_is_of() {
+    let cluster = Cluster::start().await;
+    // Administrators are not told to slow down.
+    let api = cluster.admin();
+    let agent = cluster.host(&api, "vps").await;
+    let template = page_template(&api).await;
+    let id = configuration(&api, "blog", &template, json!({"title": "0"})).await;
+    let job = build(&api, &agent, "blog", &id).await;
+    api.succeeded(&job, 120).await;
+    for i in 2..=200 {
+        let changed = patch(&api, &id, json!({"parameters": {"title": i.to_string()}})).await.expect(200).json;
+        assert_eq!(changed["version"], i);
+    }
+    let mut body = page();
+    for i in 3..=200 {
+        body["description"] = json!(i.to_string());
+        let answer = api.call(Method::PUT, &format!("/v1/templates/{template}")).json(&body).send().await;
+        assert_eq!(answer.expect(200).json["version"], i);
+    }
+    // An image is of the first version of the configuration, and all of those are of the second one of the template.
+    for (path, used) in [(format!("/v1/configurations/{id}"), 1), (format!("/v1/templates/{template}"), 2)] {
+        for version in [1, 2, 3, 100, 101, 200] {
+            let kept = version > 100 || version == used;
+            let status = api.get(&format!("{path}?version={version}")).await.status;
+            assert_eq!(status == 200, kept, "{path}, version {version}: {status}");
+        }
+    }
+    assert_eq!(node(&api, &id, "?version=1").await["title"], "0");
+}
+
+#[tokio::test]
 async fn what_was_built_before_is_not_built_again() {
     let cluster = Cluster::start().await;
     let (_, api) = cluster.user("ana").await;
