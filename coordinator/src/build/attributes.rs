@@ -26,7 +26,7 @@ pub fn names(schema: &Value, name: &str) -> bool {
 }
 
 /// The patterns by which a schema says something of members, here or in place.
-fn patterns<'a>(schema: &'a Value, found: &mut Map<String, Value>) {
+fn patterns(schema: &Value, found: &mut Map<String, Value>) {
     let own = schema.get("patternProperties").and_then(Value::as_object);
     found.extend(own.into_iter().flat_map(Map::keys).map(|pattern| (pattern.clone(), Value::Bool(false))));
     in_place(schema).for_each(|part| patterns(part, found));

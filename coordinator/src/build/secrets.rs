@@ -67,10 +67,10 @@ pub(super) fn take(schema: &Value, value: &mut Value, pointer: &str, secrets: &m
             for (i, item) in items.iter_mut().enumerate() {
                 let Some(of_item) = first.get(i).or_else(|| schema.get("items")) else { continue };
                 let pointer = format!("{pointer}/{i}");
-                if !is_secret(of_item) {
+                if is_secret(of_item) {
+                    secrets.entry(pointer).or_insert_with(|| std::mem::take(item));
+                } else {
                     take(of_item, item, &pointer, secrets);
-                } else if !secrets.contains_key(&pointer) {
-                    secrets.insert(pointer, std::mem::take(item));
                 }
             }
         }
