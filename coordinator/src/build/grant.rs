@@ -8,6 +8,8 @@ use dockerforge_protocol::spec::Document;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
+/// Bytes that the compiled pattern of a field may take: they are compiled while a container's transaction waits.
+const MAX_PATTERN: usize = 64 << 10;
 /// Under which name a node has them, within what is ours.
 const GRANTS: &str = "grants";
 
@@ -33,7 +35,7 @@ fn schema(provision: &Provision) -> Result<Schema, Vec<Violation>> {
         properties.insert(name.clone(), value);
     }
     let document = json!({"type": "object", "additionalProperties": false, "properties": properties});
-    Schema::compile(&Document::try_from(document).unwrap_or_default())
+    Schema::compile_within(&Document::try_from(document).unwrap_or_default(), MAX_PATTERN)
 }
 
 /// The account of a link: what is said of it, and for the rest one value that is made up.
@@ -100,6 +102,13 @@ mod tests {
             |said| account(&of, &said, "blog").unwrap_err().into_iter().map(|v| v.pointer).collect::<Vec<_>>();
         assert_eq!(pointers(said(&[("user", "ANA"), ("database", "")])), ["/database", "/database", "/user"]);
         assert_eq!(pointers(said(&[("host", "x")])), [""], "there is no such field");
+    }
+
+    #[test]
+    fn a_pattern_that_takes_long_is_refused_and_those_that_say_how_names_look_are_not() {
+        assert_eq!(problems(&provision("^[A-Za-z0-9_.-]{1,64}$")), []);
+        assert_eq!(problems(&provision(r"^\w{1,32}$")), []);
+        assert_eq!(problems(&provision(r"^(\w{1,64}){1,64}$")).len(), 1);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! services.
 
 pub mod archive;
+pub mod attributes;
 mod claims;
 mod contexts;
 pub mod grant;
@@ -10,6 +11,7 @@ pub mod node;
 pub mod provision;
 pub mod render;
 pub mod schema;
+pub mod secrets;
 
 pub use claims::Claim;
 pub use contexts::{ContextError, Contexts, Received};

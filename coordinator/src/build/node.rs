@@ -1,9 +1,9 @@
 //! The node of a configuration: the run list and the attributes, as `chef-solo -j` reads them and Ansible's `-e @file` does.
 //! Called by the services and by [`super::render`].
 
-use crate::domain::configuration::{Configuration, run_list};
-use crate::domain::template::{Provisioner, RunListItem, Template};
-use dockerforge_protocol::spec::Document;
+use crate::domain::configuration::{Choice, Configuration, run_list};
+use crate::domain::template::{Provisioner, RunListItem, Template, TemplateSpec};
+use dockerforge_protocol::spec::{Document, Invalid};
 use serde_json::{Value, json};
 
 /// Members of a node that are ours.
@@ -26,14 +26,32 @@ pub fn reserved(provisioner: Provisioner, name: &str) -> bool {
     own || OURS.contains(&name)
 }
 
-/// The node JSON: `run_list` beside the attributes, these merged from the schema's defaults, the template's attributes, the
-/// parameters and the additions, each over the one before; and under `dockerforge` what it is the node of. Secrets are in it
-/// if they are in the parameters.
-#[must_use]
-pub fn node(template: &Template, configuration: &Configuration, defaults: &Document, parameters: &Document) -> Value {
-    let layers = [&template.spec.attributes, parameters, &configuration.choice.attributes];
-    // Each layer is within the limits of a document; a sum above them keeps what is there so far.
-    let attributes = layers.into_iter().fold(defaults.clone(), |whole, layer| whole.merged(layer).unwrap_or(whole));
+/// The attributes of a node: merged from the schema's defaults, the template's attributes, the parameters and the additions, each
+/// over the one before.
+///
+/// # Errors
+/// [`Invalid`] where they are too large together, though each is not.
+pub fn attributes(
+    template: &TemplateSpec,
+    choice: &Choice,
+    defaults: &Document,
+    parameters: &Document,
+) -> Result<Document, Invalid> {
+    defaults.merged(&template.attributes)?.merged(parameters)?.merged(&choice.attributes)
+}
+
+/// The node JSON: `run_list` beside the attributes; and under `dockerforge` what it is the node of. Secrets are in it if they
+/// are in the parameters.
+///
+/// # Errors
+/// [`Invalid`] as [`attributes`] gives it, which whoever accepts a configuration asks before.
+pub fn node(
+    template: &Template,
+    configuration: &Configuration,
+    defaults: &Document,
+    parameters: &Document,
+) -> Result<Value, Invalid> {
+    let attributes = attributes(&template.spec, &configuration.choice, defaults, parameters)?;
     let list = run_list(&template.spec.run_list, &configuration.choice.run_list);
     let mut node = attributes.members().clone();
     node.insert("run_list".to_owned(), list.iter().map(RunListItem::to_string).collect());
@@ -44,7 +62,7 @@ pub fn node(template: &Template, configuration: &Configuration, defaults: &Docum
             "template": template.id, "template_version": template.version, "secrets": configuration.secrets,
         }),
     );
-    Value::Object(node)
+    Ok(Value::Object(node))
 }
 
 #[cfg(test)]

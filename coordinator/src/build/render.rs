@@ -8,7 +8,7 @@ use super::archive::File;
 use super::{node, provision};
 use crate::domain::configuration::{Configuration, run_list};
 use crate::domain::template::{Provisioner, RunListItem, Template};
-use dockerforge_protocol::spec::Document;
+use dockerforge_protocol::spec::{Document, Invalid};
 use minijinja::{Environment, UndefinedBehavior, context};
 
 /// Where everything of ours is in an image.
@@ -33,6 +33,9 @@ pub enum RenderError {
     /// The node has no text: a defect.
     #[error("the node could not be written")]
     Node(#[from] serde_json::Error),
+    /// The node is too large, which nobody noticed when its configuration was made: it is never rendered in part.
+    #[error("the node of the configuration is too large: {0}")]
+    TooLarge(#[from] Invalid),
 }
 
 /// The files of a context beside the archive.
@@ -69,7 +72,7 @@ fn laid(template: &Template, folder: &str) -> impl Iterator<Item = File> {
 
 /// What was chosen: the run list, and the node without its secrets.
 fn chosen(template: &Template, configuration: &Configuration, defaults: &Document) -> Result<[File; 2], RenderError> {
-    let node = node::node(template, configuration, defaults, &configuration.choice.parameters);
+    let node = node::node(template, configuration, defaults, &configuration.choice.parameters)?;
     let list = run_list(&template.spec.run_list, &configuration.choice.run_list);
     // What is called so, and for a shell where it may be.
     let line = |item: &RunListItem| {

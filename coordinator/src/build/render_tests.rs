@@ -78,6 +78,19 @@ fn text(files: &[File], path: &str) -> String {
 }
 
 #[test]
+fn a_node_that_is_too_large_is_an_error_and_not_rendered_without_a_part() {
+    let mut template = template(Provisioner::Shell);
+    let large = || json!({"large": {"a".repeat(8): "x".repeat(200 << 10)}});
+    template.spec.attributes = document(large());
+    let chosen = configuration(json!({"large": {"b": "x".repeat(200 << 10)}}));
+    let rendered = files(&template, &chosen, &Document::default());
+    assert!(matches!(rendered, Err(RenderError::TooLarge(_))));
+    // What is laid over takes the place of what was there.
+    let over = configuration(large());
+    files(&template, &over, &Document::default()).unwrap();
+}
+
+#[test]
 fn the_dockerfile_has_one_form_whatever_was_chosen() {
     let files = rendered(Provisioner::Ansible, json!({"site": {"title": "x\nRUN reboot"}}));
     let dockerfile = text(&files, "Dockerfile");

@@ -2,32 +2,34 @@
 //! and nothing inside can blow up. Says what is wrong with parameters, what holds where nothing was chosen, and which of
 //! them are secrets (`writeOnly`). Called by the services; what must hold: no message repeats a value, which may be a secret.
 
+use super::ContextError;
+use super::secrets::{CONDITIONS, DEPENDENT, IN_PLACE, escaped, is_secret, take};
+pub use super::secrets::{Secrets, join};
 use crate::domain::Violation;
 use dockerforge_protocol::spec::Document;
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde_json::{Map, Value};
-use std::collections::BTreeMap;
+use tokio::sync::Semaphore;
 
 /// The most problems that are told at once.
-const MAX_PROBLEMS: usize = 50;
+pub(super) const MAX_PROBLEMS: usize = 50;
 /// Bytes that a compiled pattern may take.
-const MAX_PATTERN: usize = 1 << 20;
+pub(super) const MAX_PATTERN: usize = 1 << 20;
+/// How many patterns a schema may have, and how long they may be together: compiling them takes time.
+const MAX_PATTERNS: usize = 200;
+const MAX_PATTERN_TEXT: usize = 16 << 10;
+/// Of how many schemas a coordinator compiles the patterns at a time.
+static PLACES: Semaphore = Semaphore::const_new(2);
 
 /// Keywords that lead elsewhere.
 const REFERENCES: [&str; 5] = ["$ref", "$dynamicRef", "$recursiveRef", "$id", "$schema"];
 /// The one dialect that is read here, which a schema may name.
 const DIALECT: &str = "https://json-schema.org/draft/2020-12/schema";
-/// Keywords under which a schema is of the same value.
-const IN_PLACE: [&str; 3] = ["allOf", "anyOf", "oneOf"];
-const CONDITIONS: [&str; 3] = ["if", "then", "else"];
-
-/// The values of secrets, by their JSON pointer in the parameters.
-pub type Secrets = BTreeMap<String, Value>;
 
 /// A schema that can be used.
 pub struct Schema {
-    document: Value,
-    validator: Validator,
+    pub(super) document: Value,
+    pub(super) validator: Validator,
 }
 
 impl Schema {
@@ -36,18 +38,26 @@ impl Schema {
     /// # Errors
     /// What is wrong with it, with pointers below `/parameters`.
     pub fn compile(document: &Document) -> Result<Self, Vec<Violation>> {
+        Self::compile_within(document, MAX_PATTERN)
+    }
+
+    /// The same, where a compiled pattern may take so many bytes.
+    pub(super) fn compile_within(document: &Document, pattern: usize) -> Result<Self, Vec<Violation>> {
         let value = document.clone().into_value();
-        let mut problems = Vec::new();
-        refuse(&value, "/parameters", Place::Schema, &mut problems);
+        let mut found = Found::default();
+        refuse(&value, "/parameters", Place::Root, &mut found);
+        let mut problems = found.problems;
         if !problems.is_empty() {
             return Err(problems);
         }
         if let Err(error) = jsonschema::draft202012::meta::validate(&value) {
             return Err(vec![at("/parameters", &error)]);
         }
-        let options = jsonschema::options().with_draft(Draft::Draft202012).offline().should_validate_formats(true);
-        let patterns = PatternOptions::regex().size_limit(MAX_PATTERN);
-        match options.with_pattern_options(patterns).build(&value) {
+        refuse_shown_defaults(&value, &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        match validator(&value, pattern) {
             Ok(validator) => Ok(Self { document: value, validator }),
             Err(error) => Err(vec![at("/parameters", &error)]),
         }
@@ -63,11 +73,7 @@ impl Schema {
     /// What holds where nothing was chosen.
     #[must_use]
     pub fn defaults(&self) -> Document {
-        let mut members = Map::new();
-        if let Value::Object(found) = default_of(&self.document).unwrap_or_default() {
-            members = found;
-        }
-        Document::try_from(Value::Object(members)).unwrap_or_default()
+        by_default(&self.document)
     }
 
     /// Parameters without their secrets, and these.
@@ -80,23 +86,45 @@ impl Schema {
     }
 }
 
-/// Parameters with their secrets again.
-#[must_use]
-pub fn join(parameters: &Document, secrets: &Secrets) -> Document {
-    let mut whole = parameters.clone().into_value();
-    for (pointer, value) in secrets {
-        put(&mut whole, pointer, value);
-    }
-    Document::try_from(whole).unwrap_or_default()
+/// Does something with schemas on a thread that it may block, where there is a place for it: a client's patterns may take
+/// seconds, and keep nobody else from being answered.
+///
+/// # Errors
+/// [`ContextError::Interrupted`] where the coordinator shuts down.
+pub async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ContextError> {
+    let place = PLACES.acquire().await.map_err(|_| ContextError::Interrupted)?;
+    // The place is given back when it ends, also where nobody waits for it any more.
+    let with_place = move || (work(), drop(place)).0;
+    tokio::task::spawn_blocking(with_place).await.map_err(|_| ContextError::Interrupted)
 }
 
-fn at(root: &str, error: &jsonschema::ValidationError<'_>) -> Violation {
+/// What holds where nothing was chosen, by a schema that was taken: that costs nothing.
+#[must_use]
+pub fn defaults(schema: &Document) -> Document {
+    by_default(&schema.clone().into_value())
+}
+
+fn by_default(schema: &Value) -> Document {
+    default_of(schema).and_then(|found| Document::try_from(found).ok()).unwrap_or_default()
+}
+
+/// What judges by a schema.
+pub(super) fn validator(schema: &Value, pattern: usize) -> Result<Validator, jsonschema::ValidationError<'static>> {
+    let options = jsonschema::options().with_draft(Draft::Draft202012).offline().should_validate_formats(true);
+    options.with_pattern_options(PatternOptions::regex().size_limit(pattern)).build(schema)
+}
+
+pub(super) fn at(root: &str, error: &jsonschema::ValidationError<'_>) -> Violation {
     Violation::new(format!("{root}{}", error.instance_path().as_str()), error.masked_with("the value").to_string())
 }
 
 /// What a part of a schema's document is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
+    /// The schema of the parameters as a whole, which can be no secret.
+    Root,
+    /// Such schemas by name.
+    Roots,
     /// A schema whose value is reached when secrets are looked for.
     Schema,
     /// Schemas by name, or in a list.
@@ -107,64 +135,146 @@ enum Place {
     BlindSchemas,
 }
 
-/// What must not stand in a schema: a reference anywhere, and a secret where it would not be found.
-fn refuse(value: &Value, pointer: &str, place: Place, problems: &mut Vec<Violation>) {
-    let below = |key: &str| format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"));
+/// Why a secret cannot stand at the root.
+const WHOLE: &str = "the parameters as a whole are no secret: say it of each that is one";
+/// Why it cannot stand where it is not looked for.
+const UNSEEN: &str = "a secret cannot stand here: only in properties, items, prefixItems, additionalProperties, allOf, anyOf, oneOf, if, \
+                      then, else or dependentSchemas";
+/// Why what is a secret has no default.
+const SHOWN: &str = "a default is for everybody to read: what is a secret cannot have one";
+
+/// What was found in a schema.
+#[derive(Default)]
+struct Found {
+    problems: Vec<Violation>,
+    patterns: usize,
+    /// How long these are together.
+    text: usize,
+}
+
+impl Found {
+    /// Counts a pattern. The first one that is too much is a problem.
+    fn pattern(&mut self, pattern: &str, pointer: impl Fn() -> String) {
+        let had_too_much = self.has_too_much();
+        self.patterns += 1;
+        self.text += pattern.len();
+        if self.has_too_much() && !had_too_much {
+            let detail =
+                format!("expected at most {MAX_PATTERNS} patterns of together at most {MAX_PATTERN_TEXT} bytes");
+            self.problems.push(Violation::new(pointer(), detail));
+        }
+    }
+
+    const fn has_too_much(&self) -> bool {
+        self.patterns > MAX_PATTERNS || self.text > MAX_PATTERN_TEXT
+    }
+}
+
+/// What must not stand in a schema: a reference anywhere, and a secret where it would not be found or not be one.
+fn refuse(value: &Value, pointer: &str, place: Place, found: &mut Found) {
+    let below = |key: &str| format!("{pointer}/{}", escaped(key));
+    let each = match place {
+        Place::Root | Place::Roots => Place::Root,
+        Place::Schema | Place::Schemas => Place::Schema,
+        Place::Blind | Place::BlindSchemas => Place::Blind,
+    };
     match (value, place) {
         (Value::Array(items), _) => {
-            let each = match place {
-                Place::Blind | Place::BlindSchemas => Place::Blind,
-                Place::Schema | Place::Schemas => Place::Schema,
-            };
             for (i, item) in items.iter().enumerate() {
-                refuse(item, &format!("{pointer}/{i}"), each, problems);
+                refuse(item, &format!("{pointer}/{i}"), each, found);
             }
         }
-        (Value::Object(members), Place::Schemas | Place::BlindSchemas) => {
-            let each = if place == Place::Schemas { Place::Schema } else { Place::Blind };
+        (Value::Object(members), Place::Roots | Place::Schemas | Place::BlindSchemas) => {
             for (key, member) in members {
-                refuse(member, &below(key), each, problems);
+                refuse(member, &below(key), each, found);
             }
         }
-        (Value::Object(members), Place::Schema | Place::Blind) => {
+        (Value::Object(members), Place::Root | Place::Schema | Place::Blind) => {
             for (key, member) in members {
                 if REFERENCES.contains(&key.as_str()) && !(key == "$schema" && member == DIALECT) {
-                    problems.push(Violation::new(below(key), "references are not taken: write the schema out"));
+                    found.problems.push(Violation::new(below(key), "references are not taken: write the schema out"));
                     continue;
                 }
-                if key == "writeOnly" && place == Place::Blind && *member == Value::Bool(true) {
-                    problems.push(Violation::new(
-                        below(key),
-                        "a secret cannot stand here: only in properties, items, prefixItems, additionalProperties, allOf, anyOf, \
-                         oneOf, if, then, else or dependentSchemas",
-                    ));
+                match (key.as_str(), place) {
+                    ("writeOnly", Place::Root) if *member == Value::Bool(true) => {
+                        found.problems.push(Violation::new(below(key), WHOLE));
+                    }
+                    ("writeOnly", Place::Blind) if *member == Value::Bool(true) => {
+                        found.problems.push(Violation::new(below(key), UNSEEN));
+                    }
+                    ("default", Place::Root | Place::Schema) if holds_secret(value, member) => {
+                        found.problems.push(Violation::new(below(key), SHOWN));
+                    }
+                    ("pattern", _) => found.pattern(member.as_str().unwrap_or_default(), || below(key)),
+                    ("patternProperties", _) => {
+                        let patterns = member.as_object().into_iter().flat_map(Map::keys);
+                        patterns.for_each(|pattern| found.pattern(pattern, || below(key)));
+                    }
+                    _ => {}
                 }
-                let inside = match key.as_str() {
-                    // Values, not schemas.
-                    "default" | "enum" | "const" | "examples" | "required" | "dependentRequired" => continue,
-                    "properties" | "dependentSchemas" if place == Place::Schema => Place::Schemas,
-                    "properties" | "dependentSchemas" | "patternProperties" | "$defs" | "definitions" => {
-                        Place::BlindSchemas
-                    }
-                    "items"
-                    | "prefixItems"
-                    | "additionalProperties"
-                    | "allOf"
-                    | "anyOf"
-                    | "oneOf"
-                    | "if"
-                    | "then"
-                    | "else"
-                        if place == Place::Schema =>
-                    {
-                        Place::Schema
-                    }
-                    _ => Place::Blind,
-                };
-                refuse(member, &below(key), inside, problems);
+                // The others are values, not schemas.
+                if let Some(inside) = inside(key, place) {
+                    refuse(member, &below(key), inside, found);
+                }
             }
         }
         _ => {}
+    }
+}
+
+/// What stands under a keyword of a schema; nothing where it is no schema.
+fn inside(key: &str, place: Place) -> Option<Place> {
+    let blind = place == Place::Blind;
+    Some(match key {
+        "default" | "enum" | "const" | "examples" | "required" | "dependentRequired" => return None,
+        // Of the same value as the schema that they stand in.
+        key if !blind && (IN_PLACE.contains(&key) || CONDITIONS.contains(&key)) => place,
+        key if key == DEPENDENT && place == Place::Root => Place::Roots,
+        key if key == DEPENDENT && place == Place::Schema => Place::Schemas,
+        "properties" if !blind => Place::Schemas,
+        "items" | "prefixItems" | "additionalProperties" if !blind => Place::Schema,
+        "properties" | "dependentSchemas" | "patternProperties" | "$defs" | "definitions" => Place::BlindSchemas,
+        _ => Place::Blind,
+    })
+}
+
+/// Whether something of a value is a secret by its schema.
+fn holds_secret(schema: &Value, value: &Value) -> bool {
+    let mut secrets = Secrets::new();
+    take(schema, &mut value.clone(), "", &mut secrets);
+    !secrets.is_empty() || is_secret(schema)
+}
+
+/// Refuses defaults of what another branch of the schema says is a secret.
+fn refuse_shown_defaults(schema: &Value, problems: &mut Vec<Violation>) {
+    let Some(whole) = default_of(schema) else { return };
+    if holds_secret(schema, &whole) {
+        find_shown(schema, schema, "/parameters", &mut Vec::new(), problems);
+    }
+}
+
+/// Looks for those where [`default_of`] finds them. `names` lead to the value that `part` is of.
+fn find_shown<'a>(
+    schema: &Value,
+    part: &'a Value,
+    pointer: &str,
+    names: &mut Vec<&'a str>,
+    problems: &mut Vec<Violation>,
+) {
+    if let Some(default) = part.get("default") {
+        let within = |inner: Value, name: &&str| Value::Object(Map::from_iter([((*name).to_owned(), inner)]));
+        if holds_secret(schema, &names.iter().rev().fold(default.clone(), within)) {
+            problems.push(Violation::new(format!("{pointer}/default"), SHOWN));
+        }
+        return;
+    }
+    for (i, branch) in part.get("allOf").and_then(Value::as_array).into_iter().flatten().enumerate() {
+        find_shown(schema, branch, &format!("{pointer}/allOf/{i}"), names, problems);
+    }
+    for (name, property) in part.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        names.push(name);
+        find_shown(schema, property, &format!("{pointer}/properties/{}", escaped(name)), names, problems);
+        names.pop();
     }
 }
 
@@ -185,77 +295,6 @@ fn default_of(schema: &Value) -> Option<Value> {
         }
     }
     (!members.is_empty()).then_some(Value::Object(members))
-}
-
-/// Moves what is secret out of a value.
-fn take(schema: &Value, value: &mut Value, pointer: &str, secrets: &mut Secrets) {
-    for key in IN_PLACE {
-        for part in schema.get(key).and_then(Value::as_array).into_iter().flatten() {
-            take(part, value, pointer, secrets);
-        }
-    }
-    for part in CONDITIONS.iter().filter_map(|key| schema.get(*key)) {
-        take(part, value, pointer, secrets);
-    }
-    for part in schema.get("dependentSchemas").and_then(Value::as_object).into_iter().flat_map(Map::values) {
-        take(part, value, pointer, secrets);
-    }
-    match value {
-        Value::Object(members) => take_members(schema, members, pointer, secrets),
-        Value::Array(items) => {
-            let first = schema.get("prefixItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-            for (i, item) in items.iter_mut().enumerate() {
-                let Some(of_item) = first.get(i).or_else(|| schema.get("items")) else { continue };
-                let pointer = format!("{pointer}/{i}");
-                if is_secret(of_item) {
-                    secrets.insert(pointer, std::mem::take(item));
-                } else {
-                    take(of_item, item, &pointer, secrets);
-                }
-            }
-        }
-        _ => {}
-    }
-}
-
-fn take_members(schema: &Value, members: &mut Map<String, Value>, pointer: &str, secrets: &mut Secrets) {
-    let named = schema.get("properties").and_then(Value::as_object);
-    let names: Vec<String> = members.keys().cloned().collect();
-    for name in names {
-        let own = named.and_then(|named| named.get(&name));
-        let Some(of_member) = own.or_else(|| schema.get("additionalProperties")) else { continue };
-        let pointer = format!("{pointer}/{}", name.replace('~', "~0").replace('/', "~1"));
-        if is_secret(of_member) {
-            if let Some(value) = members.remove(&name) {
-                secrets.insert(pointer, value);
-            }
-        } else if let Some(value) = members.get_mut(&name) {
-            take(of_member, value, &pointer, secrets);
-        }
-    }
-}
-
-fn is_secret(schema: &Value) -> bool {
-    let own = schema.get("writeOnly") == Some(&Value::Bool(true));
-    let parts = IN_PLACE.iter().filter_map(|key| schema.get(*key)?.as_array()).flatten();
-    own || parts.chain(CONDITIONS.iter().filter_map(|key| schema.get(*key))).any(is_secret)
-}
-
-/// Puts a value where it was taken from. In a list its place was kept.
-fn put(whole: &mut Value, pointer: &str, value: &Value) {
-    let mut place = whole;
-    for part in pointer.split('/').skip(1) {
-        let name = part.replace("~1", "/").replace("~0", "~");
-        place = match place {
-            Value::Array(items) => match name.parse::<usize>().ok().and_then(|i| items.get_mut(i)) {
-                Some(item) => item,
-                None => return,
-            },
-            Value::Object(members) => members.entry(name).or_insert_with(|| Value::Object(Map::new())),
-            _ => return,
-        };
-    }
-    *place = value.clone();
 }
 
 #[cfg(test)]

@@ -32,6 +32,21 @@ fn a_schema_that_leads_elsewhere_or_is_none_is_refused_with_its_pointer() {
 }
 
 #[test]
+fn more_patterns_than_can_be_compiled_at_ease_are_refused_before_they_are() {
+    let named = |count: usize, pattern: &str| {
+        let each = (0..count).map(|i| (format!("a{i}"), json!({"pattern": pattern}))).collect::<Map<_, _>>();
+        json!({"properties": each})
+    };
+    assert_eq!(refused(named(200, "^[a-z]{1,64}$")), [""; 0]);
+    assert_eq!(refused(named(201, "a")).len(), 1);
+    assert_eq!(refused(named(2, &"a".repeat(9000))), ["/parameters/properties/a1/pattern"]);
+    let by_name: Map<_, _> = (0..300).map(|i| (format!("^a{i}$"), json!({}))).collect();
+    assert_eq!(refused(json!({"not": {"patternProperties": by_name}})), ["/parameters/not/patternProperties"]);
+    // What is called so is no pattern.
+    assert_eq!(refused(json!({"properties": {"pattern": {"const": "a".repeat(20_000)}}})), [""; 0]);
+}
+
+#[test]
 fn a_secret_stands_only_where_it_is_found() {
     for blind in [
         json!({"patternProperties": {"^a": {"writeOnly": true}}}),
@@ -41,6 +56,16 @@ fn a_secret_stands_only_where_it_is_found() {
         json!({"$defs": {"a": {"properties": {"b": {"writeOnly": true}}}}}),
     ] {
         assert_eq!(refused(blind.clone()).len(), 1, "{blind}");
+    }
+    // The parameters as a whole are none, and nothing that is said of them in place either.
+    for whole in [
+        json!({"writeOnly": true}),
+        json!({"allOf": [{"writeOnly": true}]}),
+        json!({"then": {"anyOf": [{}, {"writeOnly": true}]}}),
+        json!({"dependentSchemas": {"a": {"writeOnly": true}}}),
+        json!({"dependentSchemas": {"a": {"allOf": [{"writeOnly": true}]}}}),
+    ] {
+        assert_eq!(refused(whole.clone()).len(), 1, "{whole}");
     }
     // What is no schema is not read as one.
     assert_eq!(refused(json!({"properties": {"a": {"not": {"const": {"writeOnly": true}}}}})).len(), 0);
@@ -110,6 +135,56 @@ fn secrets_are_taken_out_wherever_they_are_and_put_back() {
         )
     );
     assert_eq!(join(&open, &secrets), whole);
+}
+
+#[test]
+fn what_several_branches_say_of_a_secret_is_one_secret_and_none_is_lost() {
+    let branch = || json!({"properties": {"list": {"items": {"writeOnly": true}}, "a": {"writeOnly": true}}});
+    let schema = schema(json!({
+        "oneOf": [branch(), {"required": ["x"], "allOf": [branch()]}],
+        "properties": {"list": {"items": {"properties": {"key": {"writeOnly": true}}}}, "late": {"dependentSchemas": {"b": {"writeOnly": true}}}},
+    }));
+    let whole = document(json!({"list": ["one", {"key": "two"}], "a": "three", "late": {"b": 1}}));
+    let (open, secrets) = schema.part(&whole);
+    assert_eq!(open, document(json!({"list": [null, null]})));
+    assert_eq!(join(&open, &secrets), whole);
+}
+
+#[test]
+fn a_default_at_or_above_a_secret_is_refused_with_its_pointer() {
+    let secret = || json!({"properties": {"key": {"writeOnly": true}}});
+    for (wrong, pointer) in [
+        (json!({"properties": {"a": {"writeOnly": true, "default": "x"}}}), "/properties/a/default"),
+        (json!({"properties": {"a": {"allOf": [{"writeOnly": true}], "default": "x"}}}), "/properties/a/default"),
+        (json!({"default": {"a": {"key": 1}}, "properties": {"a": secret()}}), "/default"),
+        (
+            json!({"properties": {"a": {"additionalProperties": secret(), "default": {"b": {"key": 1}}}}}),
+            "/properties/a/default",
+        ),
+        (json!({"properties": {"a": {"items": {"default": 1, "writeOnly": true}}}}), "/properties/a/items/default"),
+        // One branch says the default, another one that it is a secret.
+        (
+            json!({"allOf": [{"properties": {"a": {"default": {"key": 1}}}}], "properties": {"a": secret()}}),
+            "/allOf/0/properties/a/default",
+        ),
+    ] {
+        assert_eq!(refused(wrong.clone()), [format!("/parameters{pointer}")], "{wrong}");
+    }
+    let beside =
+        json!({"properties": {"a": {"additionalProperties": secret(), "default": {}}, "b": {"default": {"key": 1}}}});
+    assert_eq!(refused(beside), [""; 0]);
+}
+
+#[test]
+fn a_place_that_held_a_secret_and_is_open_now_is_found() {
+    let before = ["/a".to_owned(), "/b/key".to_owned(), "/list/0".to_owned()];
+    let opened = |open: Value, secrets: &[&str]| {
+        let secrets: Vec<String> = secrets.iter().map(|place| (*place).to_owned()).collect();
+        crate::build::secrets::opened(&before, &document(open), &secrets)
+    };
+    assert_eq!(opened(json!({"a": "x", "b": {"key": 1}, "list": [1]}), &[]), before);
+    assert_eq!(opened(json!({"a": {"rest": 1}, "list": [null]}), &["/a/key", "/b", "/list/0"]), ["/a"]);
+    assert_eq!(opened(json!({"b": {}, "list": []}), &[]), [""; 0]);
 }
 
 proptest! {

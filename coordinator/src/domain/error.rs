@@ -246,6 +246,18 @@ pub enum Refusal {
         /// How much more was asked for.
         asked: u64,
     },
+    /// The archives of the user's templates take as much as they may.
+    #[error(
+        "this archive has {asked} bytes, and those of this user's templates take {used} of at most {limit}: delete a template, or configurations and images of older versions"
+    )]
+    ArchivesFull {
+        /// How many bytes they may take.
+        limit: u64,
+        /// How many they do.
+        used: u64,
+        /// How many more were asked for.
+        asked: u64,
+    },
     /// The user has as many of these as he may.
     #[error("{limit} of this kind are there already: {kind}")]
     TooMany {

@@ -18,6 +18,12 @@ pub const LIMIT: u32 = 200;
 /// How many entries a run list may have.
 pub const MAX_RUN_LIST: usize = 100;
 
+/// How many of the newest versions of a template or a configuration are kept, whether anything names them or not.
+pub const KEPT_VERSIONS: u32 = 100;
+
+/// How many bytes the archives of all versions of a user's templates may take: 4 GiB, expanded.
+pub const MAX_ARCHIVES: u64 = 4 << 30;
+
 /// A template in one of its versions.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Template {
@@ -178,6 +184,14 @@ impl fmt::Display for RunListItem {
     }
 }
 
+/// Whether another archive of so many bytes has a place where others have so many.
+pub const fn archives_fit(used: u64, asked: u64) -> Result<(), Refusal> {
+    if used.saturating_add(asked) <= MAX_ARCHIVES {
+        return Ok(());
+    }
+    Err(Refusal::ArchivesFull { limit: MAX_ARCHIVES, used, asked })
+}
+
 /// Whether a template can be deleted while these configurations of its owner, and so many of others, are made of it.
 pub fn deletable(id: TemplateId, configurations: Vec<ConfigurationId>, others: u64) -> Result<(), Refusal> {
     if configurations.is_empty() && others == 0 {
@@ -202,6 +216,14 @@ mod tests {
             assert_eq!((item.to_string().as_str(), item.name(), item.part()), (printed, name, part));
             assert_eq!(item.to_string().parse::<RunListItem>().unwrap(), item);
         }
+    }
+
+    #[test]
+    fn archives_have_a_place_up_to_what_a_user_may_keep() {
+        assert_eq!(archives_fit(MAX_ARCHIVES - 1, 1), Ok(()));
+        let full = Refusal::ArchivesFull { limit: MAX_ARCHIVES, used: MAX_ARCHIVES, asked: 1 };
+        assert_eq!(archives_fit(MAX_ARCHIVES, 1), Err(full));
+        assert!(archives_fit(1, u64::MAX).is_err());
     }
 
     #[test]

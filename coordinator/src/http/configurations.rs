@@ -250,8 +250,8 @@ pub(super) async fn node(
     Ok(Json(state.services.configuration_node(&caller.may(Read)?, id, query.version).await?))
 }
 
-/// Changes a configuration, which makes its next version. What is made of it stays as it was until it is built or converged
-/// anew.
+/// Changes a configuration, which makes its next version if anything is another than before. What is made of it stays as it was
+/// until it is built or converged anew.
 #[utoipa::path(patch, operation_id = "configuration_update", path = "/configurations/{id}", tag = "configurations", params(("id" = String, Path, description = "The configuration's id")), request_body = ConfigurationChangeBody, responses(
     (status = 200, description = "The configuration in its new version", body = ConfigurationBody)),
     extensions(("x-problems" = json!(["name-taken", "riyic-unavailable"]))))]

@@ -240,6 +240,11 @@ impl From<Refusal> for ApiError {
                 let exceeded = Self::new(p::QUOTA_EXCEEDED, detail);
                 return Self { excess: Some(Box::new(excess)), ..exceeded };
             }
+            Refusal::ArchivesFull { limit, used, asked } => {
+                let excess = Excess { quota: "archives", limit: limit.into(), used: used.into(), asked: asked.into() };
+                let exceeded = Self::new(p::QUOTA_EXCEEDED, detail);
+                return Self { excess: Some(Box::new(excess)), ..exceeded };
+            }
             Refusal::AdminOnly => p::FORBIDDEN,
             Refusal::ScopeMissing(_) => p::SCOPE_MISSING,
             Refusal::Suspended => p::SUSPENDED,

@@ -341,7 +341,7 @@ pub(super) async fn get(
     Ok(shown(&template))
 }
 
-/// Says anew all that a template says, which makes its next version. Its archive stays; so do configurations, until they are
+/// Says anew all that a template says, which makes its next version if anything is another than before. Its archive stays; so do configurations, until they are
 /// upgraded.
 #[utoipa::path(put, operation_id = "template_replace", path = "/templates/{id}", tag = "templates", params(("id" = String, Path, description = "The template's id")), request_body = NewTemplateBody, responses(
     (status = 200, description = "The template in its new version", body = TemplateBody)),
@@ -358,11 +358,12 @@ pub(super) async fn replace(
 }
 
 /// Gives a template its cookbooks, roles or scripts: a tar archive, compressed with gzip or not, of at most 64 MiB (256 MiB
-/// expanded). That makes its next version.
+/// expanded). That makes its next version, if it is another one. The archives of all versions of a user's templates may take 4 GiB, expanded;
+/// older versions that no configuration is of make room.
 #[utoipa::path(put, operation_id = "template_archive", path = "/templates/{id}/archive", tag = "templates", params(("id" = String, Path, description = "The template's id")),
     request_body(content((Vec<u8> = "application/x-tar"), (Vec<u8> = "application/gzip"))), responses(
     (status = 200, description = "The template in its new version", body = TemplateBody)),
-    extensions(("x-problems" = json!(["not-owner", "invalid-archive"]))))]
+    extensions(("x-problems" = json!(["not-owner", "invalid-archive", "quota-exceeded"]))))]
 pub(super) async fn archive(
     Shared(state): Shared<State>,
     caller: Caller,

@@ -5,6 +5,7 @@ use super::{QueueError, Signals, examine, settle};
 use crate::domain::event::Event;
 use crate::domain::host::{LEASE, START_GRACE, UNREACHABLE_AFTER};
 use crate::domain::job::{Ending, JobError, JobState, LOST_AFTER};
+use crate::domain::template::KEPT_VERSIONS;
 use crate::domain::{Kind, Timestamp};
 use crate::store::{self, Store};
 use dockerforge_protocol::ids::JobId;
@@ -47,6 +48,8 @@ const REMEMBER_EVENTS: SignedDuration = SignedDuration::from_hours(24 * 14);
 const FORGOTTEN_AT_ONCE: u32 = 1000;
 /// Jobs that are. A log may have many pieces.
 const JOBS_AT_ONCE: u32 = 100;
+/// Templates and configurations that are looked up together to forget versions of each.
+const OVERGROWN_AT_ONCE: u32 = 100;
 
 /// How long an expired certificate is remembered: for as long as its key can prove whose host it is (30 days).
 const REMEMBER_EXPIRED: SignedDuration = SignedDuration::from_hours(24 * 30);
@@ -173,6 +176,7 @@ async fn tidy(store: &Store, config: Config, sweep: &(impl Fn(HashSet<String>) +
         }
     }
     forget_jobs(store, config).await?;
+    forget_versions(store).await?;
     let mut conn = store.read().await?;
     let mut needed: HashSet<String> = store::jobs::contexts_in_use(&mut conn).await?.into_iter().collect();
     needed.extend(store::templates::archives(&mut conn).await?);
@@ -202,4 +206,48 @@ async fn forget_jobs(store: &Store, config: Config) -> Result<(), QueueError> {
             return Ok(());
         }
     }
+}
+
+/// Forgets the versions of configurations, and then of templates, that are older than those which are kept anyway, and that
+/// nothing is of.
+async fn forget_versions(store: &Store) -> Result<(), QueueError> {
+    let (mut forgotten, mut after) = (0, None);
+    loop {
+        let mut conn = store.read().await?;
+        let found = store::configurations::overgrown(&mut conn, KEPT_VERSIONS, OVERGROWN_AT_ONCE, after).await?;
+        drop(conn);
+        let Some(last) = found.last().copied() else { break };
+        for id in found {
+            let forget = store.write(move |conn| {
+                Box::pin(async move {
+                    store::configurations::hold(conn, id).await?;
+                    Ok::<_, QueueError>(store::configurations::forget_versions(conn, id, KEPT_VERSIONS).await?)
+                })
+            });
+            forgotten += forget.await?;
+        }
+        after = Some(last);
+    }
+    let mut after = None;
+    loop {
+        let mut conn = store.read().await?;
+        let found = store::templates::overgrown(&mut conn, KEPT_VERSIONS, OVERGROWN_AT_ONCE, after).await?;
+        drop(conn);
+        let Some(last) = found.last().copied() else { break };
+        for id in found {
+            let forget = store.write(move |conn| {
+                Box::pin(async move {
+                    // Who makes a configuration of a version holds it as well.
+                    store::templates::hold(conn, id).await?;
+                    Ok::<_, QueueError>(store::templates::forget_versions(conn, id, KEPT_VERSIONS).await?)
+                })
+            });
+            forgotten += forget.await?;
+        }
+        after = Some(last);
+    }
+    if forgotten > 0 {
+        tracing::info!(forgotten, "versions of templates and configurations that nothing is of were removed");
+    }
+    Ok(())
 }

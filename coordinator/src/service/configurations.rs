@@ -1,27 +1,27 @@
 //! Configurations: what a client chose from a template, validated against its schema. Each change makes a new version. What
 //! the schema says is a secret is sealed, and never shown.
 
+use super::fitting::{Fitted, fitted, plain_of, seal, still_sealed, unseal};
 use super::idempotency::{self, Key};
 use super::riyic::{blame, blamed, choice as choice_of, laid_over};
-use super::templates::{check_additions, reserved_names};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
 use crate::build::archive::Listing;
-use crate::build::schema::{Schema, Secrets, join};
+use crate::build::render::RenderError;
+use crate::build::schema::{defaults, join};
 use crate::build::{Claim, node, provision, render};
-use crate::domain::configuration::{Choice, Configuration, LIMIT, SECRETS, deletable};
+use crate::domain::configuration::{Choice, Configuration, LIMIT, deletable};
 use crate::domain::image::{MadeOf, Recipe};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
-use crate::domain::template::{RunListItem, Template};
+use crate::domain::template::{KEPT_VERSIONS, RunListItem, Template};
 use crate::domain::{Kind, Refusal, Violation};
 use crate::riyic::Node;
 pub use crate::store::configurations::Filter;
 use crate::store::{self, Conn};
-use crate::vault::{Vault, VaultError};
+use crate::vault::Vault;
 use dockerforge_protocol::ids::{ConfigurationId, TemplateId, UserId};
 use dockerforge_protocol::spec::{Document, ResourceName};
-use secrecy::ExposeSecret;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
@@ -71,47 +71,6 @@ pub struct ConfigurationChange {
     pub seen: Precondition,
 }
 
-/// A choice that fits its template, parted from its secrets.
-#[derive(Clone)]
-struct Fitted {
-    choice: Choice,
-    pointers: Vec<String>,
-    /// The secrets' JSON, if there are any.
-    plain: Option<Vec<u8>>,
-}
-
-/// Says all that is wrong with a choice, of which that much is known, or parts it from its secrets.
-fn fit(template: &Template, choice: Choice, mut problems: Vec<Violation>) -> Result<Fitted> {
-    let provisioner = template.spec.provisioner;
-    check_additions(provisioner, &choice.run_list, &choice.attributes, &mut problems);
-    problems.extend(reserved_names(provisioner, "parameters", &choice.parameters));
-    let schema = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?;
-    problems.extend(schema.problems(&choice.parameters));
-    if !problems.is_empty() {
-        return Err(Refusal::Invalid(problems).into());
-    }
-    let (parameters, secrets) = schema.part(&choice.parameters);
-    let pointers = secrets.keys().cloned().collect();
-    let plain = (!secrets.is_empty()).then(|| serde_json::to_vec(&secrets).unwrap_or_default());
-    Ok(Fitted { choice: Choice { parameters, ..choice }, pointers, plain })
-}
-
-async fn seal(conn: &mut Conn, vault: &Vault, user: UserId, fitted: &Fitted) -> Result<Option<Vec<u8>>> {
-    match &fitted.plain {
-        Some(plain) => Ok(Some(vault.seal(conn, user, SECRETS, plain).await?)),
-        None => Ok(None),
-    }
-}
-
-/// The secrets of a configuration.
-pub(super) async fn unseal(conn: &mut Conn, vault: &Vault, of: &Configuration) -> Result<Secrets> {
-    let Some(sealed) = store::configurations::sealed(conn, of.id, of.version).await? else {
-        return Ok(Secrets::new());
-    };
-    let plain = vault.open(conn, of.user, SECRETS, &sealed).await?;
-    Ok(serde_json::from_slice(plain.expose_secret()).map_err(|_| VaultError::Sealed)?)
-}
-
 impl Services {
     /// What is added to a template's run list and cannot be in its archive.
     async fn lacking(&self, template: &Template, added: &[RunListItem]) -> Result<Vec<Violation>> {
@@ -147,7 +106,7 @@ impl Services {
         let fitted = match (&template, new.riyic) {
             (Some(template), None) => {
                 let lacking = self.lacking(template, &new.choice.run_list).await?;
-                Some((fit(template, new.choice.clone(), lacking)?, template.version))
+                Some((fitted(template, new.choice.clone(), lacking).await?, template.version))
             }
             (Some(template), Some(server)) => {
                 let node = self.riyic_node(server).await?;
@@ -155,7 +114,8 @@ impl Services {
                 let theirs = below.run_list.len();
                 let whole = laid_over(below, &new.choice)?;
                 let lacking = blamed(self.lacking(template, &whole.run_list).await?, theirs);
-                Some((fit(template, whole, lacking).map_err(|error| blame(error, &new.choice))?, template.version))
+                let fitted = fitted(template, whole, lacking).await.map_err(|error| blame(error, &new.choice))?;
+                Some((fitted, template.version))
             }
             (None, _) => None,
         };
@@ -203,8 +163,9 @@ impl Services {
         let configuration = self.configuration_get(permit, id, version).await?;
         let mut conn = self.store.read().await?;
         let template = made_of(&mut conn, &configuration).await?;
-        let defaults = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?.defaults();
-        Ok(node::node(&template, &configuration, &defaults, &configuration.choice.parameters))
+        let defaults = defaults(&template.spec.parameters);
+        let node = node::node(&template, &configuration, &defaults, &configuration.choice.parameters);
+        Ok(node.map_err(RenderError::from)?)
     }
 
     /// A context to build an image of a configuration from, in a version: the newest where none is said.
@@ -219,7 +180,7 @@ impl Services {
         let configuration = named(&mut conn, permit.user(), id, version).await?;
         let template = made_of(&mut conn, &configuration).await?;
         drop(conn);
-        let defaults = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?.defaults();
+        let defaults = defaults(&template.spec.parameters);
         let files = render::files(&template, &configuration, &defaults)?;
         let folder = Some((render::ARCHIVE, template.archive.clone()));
         let (context, claim) = self.contexts.compose(files, folder).await?;
@@ -228,7 +189,7 @@ impl Services {
         Ok((Recipe { context, dockerfile, build_args: BTreeMap::new(), no_cache, made_of }, claim))
     }
 
-    /// Changes a configuration, which makes its next version.
+    /// Changes a configuration, which makes its next version if anything is another than before.
     pub async fn configuration_update(
         &self,
         permit: &Permit<Write>,
@@ -299,15 +260,24 @@ impl Services {
         } else {
             Vec::new()
         };
-        let fitted = match node {
-            Some(_) => {
-                let theirs = if named { 0 } else { choice.run_list.len() };
-                fit(&template, choice, blamed(lacking, theirs)).map_err(|error| blame(error, &own))?
-            }
-            None => fit(&template, choice, lacking)?,
+        let lacking = match node {
+            Some(_) => blamed(lacking, if named { 0 } else { choice.run_list.len() }),
+            None => lacking,
         };
+        let fitted = fitted(&template, choice, lacking).await;
+        let fitted = fitted.and_then(|fitted| still_sealed(&before, &template, fitted));
+        let fitted = match node {
+            Some(_) => fitted.map_err(|error| blame(error, &own))?,
+            None => fitted?,
+        };
+        let name = change.name.unwrap_or_else(|| before.name.clone());
+        let same = name == before.name && template.version == before.template_version;
+        if same && fitted.choice == before.choice && fitted.plain == plain_of(&secrets) {
+            // Nothing would be another in the next version.
+            return Ok(Some(before));
+        }
         let next = Configuration {
-            name: change.name.unwrap_or_else(|| before.name.clone()),
+            name,
             template_version: template.version,
             version: before.version + 1,
             choice: fitted.choice.clone(),
@@ -439,9 +409,18 @@ async fn advance(
     next: &Configuration,
     fitted: &Fitted,
 ) -> Result<bool> {
+    // The version of the template that was read may be forgotten by now.
+    store::templates::hold(conn, next.template).await?;
+    if store::templates::get_version(conn, next.template, next.template_version).await?.is_none() {
+        return Ok(false);
+    }
     let sealed = seal(conn, vault, next.user, fitted).await?;
     if !store::configurations::advance(conn, next, sealed.as_deref()).await? {
         return Ok(false);
+    }
+    if next.version.is_multiple_of(KEPT_VERSIONS) {
+        // Not left to the reaper alone: who changes much at once would fill the disk meanwhile.
+        store::configurations::forget_versions(conn, next.id, KEPT_VERSIONS).await?;
     }
     let (origin, now) = (permit.origin(), next.changed_at);
     store::records::audit(conn, origin, "configuration.update", Kind::Configuration, next.id.uuid(), now).await?;

@@ -1,12 +1,14 @@
 //! Converging: bringing a container that runs to what its configuration says, without making it anew. What is laid down in
 //! it is a build context; the node with its secrets is given to its host alone, while the job is in work.
 
-use super::configurations::{made_of, named, unseal};
+use super::configurations::{made_of, named};
+use super::fitting::unseal;
 use super::idempotency::{self, Key};
 use super::operations::{Begun, begin};
 use super::{Result, Services, grants, once};
 use crate::access::{Permit, Write};
-use crate::build::schema::{Schema, Secrets, join};
+use crate::build::render::RenderError;
+use crate::build::schema::{Secrets, defaults, join};
 use crate::build::{Claim, grant, node, render};
 use crate::domain::configuration::Configuration;
 use crate::domain::container::{Container, DesiredState};
@@ -109,8 +111,7 @@ impl Services {
 
     /// What a container is given to be converged to a configuration.
     async fn compose(&self, template: &Template, configuration: &Configuration) -> Result<(Convergence, Claim)> {
-        let schema = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?;
-        let files = render::convergence(template, configuration, &schema.defaults())?;
+        let files = render::convergence(template, configuration, &defaults(&template.spec.parameters))?;
         let folder = Some((render::CONVERGENCE_ARCHIVE, template.archive.clone()));
         let (context, claim) = self.contexts.compose(files, folder).await?;
         let (configuration, version) = (configuration.id, configuration.version);
@@ -155,9 +156,9 @@ fn supplied(
     secrets: &Secrets,
     grants: &[(Grant, Option<String>)],
 ) -> Result<SuppliedNode> {
-    let defaults = Schema::compile(&template.spec.parameters).map_err(Refusal::Invalid)?.defaults();
     let whole = join(&configuration.choice.parameters, secrets);
-    let mut node = node::node(template, configuration, &defaults, &whole);
+    let node = node::node(template, configuration, &defaults(&template.spec.parameters), &whole);
+    let mut node = node.map_err(RenderError::from)?;
     grant::add_to(&mut node, grants);
     let mut texts: Vec<String> = grants.iter().filter_map(|(_, password)| password.clone()).collect();
     for secret in secrets.values() {

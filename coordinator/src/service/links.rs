@@ -8,8 +8,7 @@ use crate::store::{self, Conn};
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::spec::ContainerSpec;
 
-/// Whether a container of an image is linked to all that its template requires, as the version says that the image was made
-/// of. Who has it refused is told what would do, on this host if it is said.
+/// Whether a container of an image is linked to all that its template requires, as the version says that it is converged to. Who has it refused is told what would do, on this host if it is said.
 pub(super) async fn suffice(
     conn: &mut Conn,
     user: UserId,
@@ -21,7 +20,7 @@ pub(super) async fn suffice(
         // What it is of is nothing for him to know.
         return Ok(());
     }
-    let required = store::links::required(conn, image).await?;
+    let required = store::links::required(conn, user, image).await?;
     if required.is_empty() {
         return Ok(());
     }

@@ -9,6 +9,7 @@ pub mod converge;
 pub mod copies;
 mod due;
 pub mod enrolment;
+mod fitting;
 pub mod grants;
 mod host_access;
 pub mod hosts;
@@ -109,7 +110,7 @@ pub enum ServiceError {
     Context(#[from] ContextError),
     /// A build context could not be rendered.
     #[error("a configuration could not be rendered")]
-    Render(#[from] RenderError),
+    Render(#[source] RenderError),
     /// The configuration service cannot be asked.
     #[error(transparent)]
     Riyic(RiyicError),
@@ -121,6 +122,16 @@ pub enum ServiceError {
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<RenderError> for ServiceError {
+    fn from(error: RenderError) -> Self {
+        match error {
+            // Of a configuration that is older than the rule: nothing is built of a part of it.
+            RenderError::TooLarge(why) => Refusal::invalid("/configuration", why.to_string()).into(),
+            other => Self::Render(other),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //! judged like that. Called by `configurations`.
 
 use super::{Result, ServiceError, Services};
+use crate::build::attributes::names;
 use crate::domain::configuration::Choice;
 use crate::domain::template::{RunListItem, Template};
 use crate::domain::{Refusal, Violation};
@@ -47,10 +48,9 @@ pub(super) fn choice(template: &Template, node: &Node) -> Result<Choice> {
     }
     // What the template converges anyway is no addition.
     let run_list = run_list.into_iter().filter(|item| !template.spec.run_list.contains(item)).collect();
-    let known = template.spec.parameters.members().get("properties").and_then(Value::as_object);
-    let is_parameter = |name: &str| known.is_some_and(|known| known.contains_key(name));
+    let schema = template.spec.parameters.clone().into_value();
     let (parameters, attributes): (Map<_, _>, Map<_, _>) =
-        node.attributes.clone().into_iter().partition(|(name, _)| is_parameter(name));
+        node.attributes.clone().into_iter().partition(|(name, _)| names(&schema, name));
     let mut document = |members: Map<String, Value>| {
         Document::try_from(Value::Object(members))
             .map_err(|why| wrong.push(Violation::new(POINTER, why.to_string())))

@@ -7,10 +7,13 @@ use crate::access::{Administer, Permit, Read, Write};
 use crate::build::archive::Limits;
 use crate::build::grant;
 use crate::build::node::reserved;
-use crate::build::schema::Schema;
+use crate::build::schema::{Schema, apart, defaults};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
-use crate::domain::template::{LIMIT, MAX_RUN_LIST, Provisioner, RunListItem, Template, TemplateSpec, deletable};
+use crate::domain::template::{
+    KEPT_VERSIONS, LIMIT, MAX_ARCHIVES, MAX_RUN_LIST, Provisioner, RunListItem, Template, TemplateSpec, archives_fit,
+    deletable,
+};
 use crate::domain::{Kind, Refusal, Violation};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::ContextRef;
@@ -32,9 +35,9 @@ pub struct NewTemplate {
 }
 
 impl NewTemplate {
-    fn check(&self, permit: &Permit<Write>) -> Result<()> {
-        let mut problems = Schema::compile(&self.spec.parameters).err().unwrap_or_default();
-        problems.extend(self.spec.provision.iter().flat_map(grant::problems));
+    async fn check(&self, permit: &Permit<Write>) -> Result<()> {
+        let spec = self.spec.clone();
+        let mut problems = apart(move || judge(&spec)).await?;
         if self.public.is_some() && permit.origin().actor != permit.user() {
             let detail = "a public template is an administrator's own: act for nobody else";
             problems.push(Violation::new("/public", detail));
@@ -45,6 +48,19 @@ impl NewTemplate {
         check_additions(self.spec.provisioner, &self.spec.run_list, &self.spec.attributes, &mut problems);
         if problems.is_empty() { Ok(()) } else { Err(Refusal::Invalid(problems).into()) }
     }
+}
+
+/// What is wrong with the schema of a template, and with what it says of its own against it.
+fn judge(spec: &TemplateSpec) -> Vec<Violation> {
+    let mut problems = match Schema::compile(&spec.parameters) {
+        Ok(schema) => schema.problems_of_template(&spec.attributes),
+        Err(problems) => problems,
+    };
+    if let Err(error) = defaults(&spec.parameters).merged(&spec.attributes) {
+        problems.push(Violation::new("/attributes", format!("with the defaults of the parameters: {error}")));
+    }
+    problems.extend(spec.provision.iter().flat_map(grant::problems));
+    problems
 }
 
 /// What holds of every run list and of all attributes.
@@ -82,7 +98,7 @@ impl Services {
         key: Option<&Key>,
         new: NewTemplate,
     ) -> Result<Template> {
-        new.check(permit)?;
+        new.check(permit).await?;
         let result = once!({
             let (permit, key, new) = (permit.clone(), key.cloned(), new.clone());
             self.store.write(move |conn| Box::pin(async move { create(conn, &permit, key.as_ref(), new).await })).await
@@ -107,7 +123,7 @@ impl Services {
         Ok(store::templates::list(&mut self.store.read().await?, permit.user(), name, page).await?)
     }
 
-    /// Says anew all that a template says, which makes its next version; its archive stays.
+    /// Says anew all that a template says, which makes its next version if anything is another than before; its archive stays.
     pub async fn template_replace(
         &self,
         permit: &Permit<Write>,
@@ -115,7 +131,7 @@ impl Services {
         new: NewTemplate,
         seen: &Precondition,
     ) -> Result<Template> {
-        new.check(permit)?;
+        new.check(permit).await?;
         let seen = seen.clone();
         let name = new.name.clone();
         let permit = permit.clone();
@@ -138,7 +154,7 @@ impl Services {
         own(&mut self.store.read().await?, permit, id).await.map(drop)
     }
 
-    /// Gives a template another archive, which makes its next version.
+    /// Gives a template another archive, which makes its next version. The one that it has makes none.
     pub async fn template_archive(
         &self,
         permit: &Permit<Write>,
@@ -208,6 +224,18 @@ async fn create(conn: &mut Conn, permit: &Permit<Write>, key: Option<&Key>, new:
     Ok(template)
 }
 
+/// Whether there is room for a template's new archive among those of its user. Older versions that nobody needs go for it.
+async fn make_room(conn: &mut Conn, next: &Template) -> Result<()> {
+    let Some(archive) = &next.archive else { return Ok(()) };
+    store::users::hold(conn, next.user).await?;
+    let mut used = store::templates::archive_bytes(conn, next.user, &archive.sha256).await?;
+    if used.saturating_add(archive.size) > MAX_ARCHIVES {
+        store::templates::forget_versions(conn, next.id, 1).await?;
+        used = store::templates::archive_bytes(conn, next.user, &archive.sha256).await?;
+    }
+    archives_fit(used, archive.size).map_err(Into::into)
+}
+
 async fn advance(
     conn: &mut Conn,
     permit: &Permit<Write>,
@@ -222,6 +250,13 @@ async fn advance(
     seen.check(Kind::Template, Some(template.version.into()))?;
     let before = template.clone();
     change(&mut template);
+    if template == before {
+        // Nothing would be another in the next version.
+        return Ok(template);
+    }
+    if template.archive != before.archive {
+        make_room(conn, &template).await?;
+    }
     // What others have made configurations of cannot be hidden from them.
     if before.public && !template.public {
         let (_, others) = store::templates::used_by(conn, permit.user(), id).await?;
@@ -230,6 +265,10 @@ async fn advance(
     template.version += 1;
     template.changed_at = now;
     store::templates::advance(conn, &template).await?;
+    if template.version.is_multiple_of(KEPT_VERSIONS) {
+        // Not left to the reaper alone: who changes much at once would fill the disk meanwhile.
+        store::templates::forget_versions(conn, id, KEPT_VERSIONS).await?;
+    }
     store::records::audit(conn, permit.origin(), action, Kind::Template, id.uuid(), now).await?;
     Ok(template)
 }

@@ -5,6 +5,7 @@ use super::templates::{items, words};
 use super::{Conn, StoreError, is_postgres, micros, on};
 use crate::domain::configuration::{Choice, Configuration};
 use crate::domain::page::Page;
+use dockerforge_protocol::command::Command;
 use dockerforge_protocol::ids::{ConfigurationId, TemplateId, UserId};
 use dockerforge_protocol::spec::ResourceName;
 use sqlx::QueryBuilder;
@@ -202,6 +203,73 @@ pub async fn count(conn: &mut Conn, user: UserId) -> Result<i64, StoreError> {
         .bind(user.uuid())
         .fetch_one(c)
         .await?))
+}
+
+/// Which versions of configurations nobody needs: older than the newest $1, and no image is of them.
+macro_rules! forgettable {
+    ($select:literal, $rest:literal) => {
+        concat!(
+            $select,
+            " FROM configuration_versions v JOIN configurations c ON c.id = v.configuration_id ",
+            "WHERE v.version <= c.version - $1 AND NOT EXISTS (SELECT 1 FROM images i ",
+            "WHERE i.configuration_id = v.configuration_id AND i.configuration_version = v.version) ",
+            $rest
+        )
+    };
+}
+
+/// Configurations with versions that nobody needs, in the order of their ids, at most `limit` of them.
+pub async fn overgrown(
+    conn: &mut Conn,
+    keep: u32,
+    limit: u32,
+    after: Option<ConfigurationId>,
+) -> Result<Vec<ConfigurationId>, StoreError> {
+    const OVERGROWN: &str = forgettable!(
+        "SELECT DISTINCT v.configuration_id",
+        "AND v.configuration_id > $3 ORDER BY v.configuration_id LIMIT $2"
+    );
+    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar(OVERGROWN)
+        .bind(i64::from(keep))
+        .bind(i64::from(limit))
+        .bind(after.map_or(Uuid::nil(), ConfigurationId::uuid))
+        .fetch_all(c)
+        .await?);
+    Ok(ids.into_iter().map(ConfigurationId::from_uuid).collect())
+}
+
+/// Forgets the versions of a configuration, which is held, that nobody needs and no unfinished job converges to; how many these
+/// were.
+pub async fn forget_versions(conn: &mut Conn, id: ConfigurationId, keep: u32) -> Result<u64, StoreError> {
+    const UNNEEDED: &str =
+        forgettable!("SELECT v.version", "AND v.configuration_id = $2 ORDER BY v.version LIMIT 1000");
+    let commands: Vec<String> = on!(conn, |c| sqlx::query_scalar(
+        "SELECT command FROM jobs WHERE ended_at IS NULL AND command LIKE $1 \
+         AND user_id = (SELECT user_id FROM configurations WHERE id = $2)"
+    )
+    .bind(format!("%{id}%"))
+    .bind(id.uuid())
+    .fetch_all(c)
+    .await?);
+    let mut named = Vec::new();
+    for command in &commands {
+        let to = json::<Command>("jobs.command", command)?.convergence();
+        named.extend(to.filter(|to| to.configuration == id).map(|to| i64::from(to.version)));
+    }
+    let versions: Vec<i64> =
+        on!(conn, |c| sqlx::query_scalar(UNNEEDED).bind(i64::from(keep)).bind(id.uuid()).fetch_all(c).await?);
+    let mut gone = 0;
+    for version in versions.into_iter().filter(|version| !named.contains(version)) {
+        gone += on!(conn, |c| sqlx::query(
+            "DELETE FROM configuration_versions WHERE configuration_id = $1 AND version = $2"
+        )
+        .bind(id.uuid())
+        .bind(version)
+        .execute(c)
+        .await?
+        .rows_affected());
+    }
+    Ok(gone)
 }
 
 /// Removes a configuration with all its versions.

@@ -28,13 +28,15 @@ macro_rules! of_template {
     };
 }
 
-/// The services that containers of an image must be linked to; none where it is of no configuration.
-pub async fn required(conn: &mut Conn, image: ImageId) -> Result<Vec<ResourceName>, StoreError> {
+/// The services that a user's containers of an image must be linked to; none where it is of no configuration. Of his own
+/// configuration the newest version counts, for that is what they are converged to.
+pub async fn required(conn: &mut Conn, user: UserId, image: ImageId) -> Result<Vec<ResourceName>, StoreError> {
+    const REQUIRED: &str = "SELECT v.spec FROM images i JOIN configurations c ON c.id = i.configuration_id \
+         JOIN configuration_versions f ON f.configuration_id = c.id \
+         AND f.version = CASE WHEN c.user_id = $2 THEN c.version ELSE i.configuration_version END \
+         JOIN template_versions v ON v.template_id = f.template_id AND v.version = f.template_version WHERE i.id = $1";
     let spec: Option<String> =
-        on!(conn, |c| sqlx::query_scalar(concat!("SELECT v.spec FROM images i ", of_template!(), "WHERE i.id = $1"))
-            .bind(image.uuid())
-            .fetch_optional(c)
-            .await?);
+        on!(conn, |c| sqlx::query_scalar(REQUIRED).bind(image.uuid()).bind(user.uuid()).fetch_optional(c).await?);
     let spec = spec.map(|spec| json::<Services>("template_versions.spec", &spec)).transpose()?;
     Ok(spec.map(|spec| spec.requires).unwrap_or_default())
 }

@@ -327,6 +327,63 @@ pub async fn remove(conn: &mut Conn, id: TemplateId) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Which versions of templates nobody needs: older than the newest $1, and no configuration is of them.
+macro_rules! forgettable {
+    ($select:literal, $rest:literal) => {
+        concat!(
+            $select,
+            " FROM template_versions v JOIN templates t ON t.id = v.template_id WHERE v.version <= t.version - $1 ",
+            "AND NOT EXISTS (SELECT 1 FROM configuration_versions f ",
+            "WHERE f.template_id = v.template_id AND f.template_version = v.version) ",
+            $rest
+        )
+    };
+}
+
+/// Templates with versions that nobody needs, in the order of their ids, at most `limit` of them.
+pub async fn overgrown(
+    conn: &mut Conn,
+    keep: u32,
+    limit: u32,
+    after: Option<TemplateId>,
+) -> Result<Vec<TemplateId>, StoreError> {
+    const OVERGROWN: &str =
+        forgettable!("SELECT DISTINCT v.template_id", "AND v.template_id > $3 ORDER BY v.template_id LIMIT $2");
+    let ids: Vec<Uuid> = on!(conn, |c| sqlx::query_scalar(OVERGROWN)
+        .bind(i64::from(keep))
+        .bind(i64::from(limit))
+        .bind(after.map_or(Uuid::nil(), TemplateId::uuid))
+        .fetch_all(c)
+        .await?);
+    Ok(ids.into_iter().map(TemplateId::from_uuid).collect())
+}
+
+/// Forgets the versions of a template, which is held, that nobody needs; how many these were.
+pub async fn forget_versions(conn: &mut Conn, id: TemplateId, keep: u32) -> Result<u64, StoreError> {
+    const FORGET: &str = concat!(
+        "DELETE FROM template_versions WHERE template_id = $2 AND version IN (",
+        forgettable!("SELECT v.version", "AND v.template_id = $2"),
+        ")"
+    );
+    Ok(on!(conn, |c| sqlx::query(FORGET).bind(i64::from(keep)).bind(id.uuid()).execute(c).await?.rows_affected()))
+}
+
+/// How many bytes the archives of a user's templates have, without this one. Each counts once.
+pub async fn archive_bytes(conn: &mut Conn, user: UserId, without: &str) -> Result<u64, StoreError> {
+    let bytes: i64 = on!(conn, |c| {
+        sqlx::query_scalar(
+            "SELECT CAST(COALESCE(SUM(a.size), 0) AS BIGINT) FROM (SELECT v.archive_sha256, MAX(v.archive_size) AS size \
+             FROM template_versions v JOIN templates t ON t.id = v.template_id \
+             WHERE t.user_id = $1 AND v.archive_sha256 IS NOT NULL AND v.archive_sha256 <> $2 GROUP BY v.archive_sha256) a",
+        )
+        .bind(user.uuid())
+        .bind(without)
+        .fetch_one(c)
+        .await?
+    });
+    unsigned("template_versions.archive_size", bytes)
+}
+
 /// The archives that versions of templates are of.
 pub async fn archives(conn: &mut Conn) -> Result<Vec<String>, StoreError> {
     Ok(on!(conn, |c| sqlx::query_scalar(

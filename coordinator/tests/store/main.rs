@@ -21,6 +21,7 @@ mod retention;
 mod share;
 mod tenancy;
 mod transactions;
+mod versions;
 
 /// Makes two tests of each rule: one a database.
 #[macro_export]

@@ -89,10 +89,12 @@ async fn every_change_has_its_line() {
     api.delete(&path).await.expect(204);
     let template = recipes::page_template(&api).await;
     let path = format!("/v1/templates/{template}");
-    api.call(Method::PUT, &path).json(&recipes::page()).send().await.expect(200);
+    let mut changed = recipes::page();
+    changed["description"] = json!("another");
+    api.call(Method::PUT, &path).json(&changed).send().await.expect(200);
     let configuration = recipes::configuration(&api, "blog", &template, json!({"title": "x"})).await;
     let configuration = format!("/v1/configurations/{configuration}");
-    api.call(Method::PATCH, &configuration).json(&json!({})).send().await.expect(200);
+    api.call(Method::PATCH, &configuration).json(&json!({"name": "renamed"})).send().await.expect(200);
     let of = configuration.rsplit('/').next().unwrap();
     let body = json!({"name": "configured", "host": agent.host, "configuration": of});
     let job = api.post("/v1/images", &body).await.accepted();

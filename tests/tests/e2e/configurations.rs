@@ -43,6 +43,11 @@ async fn life(backend: Backend) {
         })
     );
 
+    // What is so already makes no version, of secrets too.
+    for same in [json!({}), json!({"parameters": {"title": "A blog", "password": PASSWORD}, "name": "blog"})] {
+        assert_eq!(patch(&api, &id, same).await.expect(200).json, first.json);
+    }
+
     // A patch names what changes; the secret stays though nobody can send it back.
     let body = json!({"parameters": {"theme": "dark"}, "run_list": ["extra::more"], "attributes": {"page": {"footer": "mine"}}});
     let second = patch(&api, &id, body).await.expect(200).json;
@@ -61,7 +66,8 @@ async fn life(backend: Backend) {
         body
     };
     api.call(Method::PUT, &format!("/v1/templates/{template}")).json(&newer).send().await.expect(200);
-    assert_eq!(patch(&api, &id, json!({})).await.expect(200).json["template_version"], 2);
+    assert_eq!(patch(&api, &id, json!({})).await.expect(200).json, third, "what changes nothing makes no version");
+    assert_eq!(third["template_version"], 2);
     assert_eq!(node(&api, &id, "").await["page"], json!({"footer": "mine"}));
     assert_eq!(patch(&api, &id, json!({"template_version": "newest"})).await.expect(200).json["template_version"], 3);
     assert_eq!(node(&api, &id, "").await["page"], json!({"footer": "mine", "width": 80}));
@@ -108,6 +114,9 @@ async fn parameters_that_break_the_schema_are_refused_with_every_pointer_and_no_
         ("template_version", json!(7), "/template_version"),
         ("run_list", json!(["a b"]), "/run_list/0"),
         ("attributes", json!({"dockerforge": 1}), "/attributes/dockerforge"),
+        // What the schema says of a member holds in attributes, too, and they are no place for a secret.
+        ("attributes", json!({"theme": "purple"}), "/attributes/theme"),
+        ("attributes", json!({"password": "a secret in the open"}), "/attributes/password"),
     ] {
         let mut body = asked(json!({"title": "x"}));
         body[key] = value;
@@ -115,6 +124,55 @@ async fn parameters_that_break_the_schema_are_refused_with_every_pointer_and_no_
         assert!(problem.pointers().contains(&pointer), "{key}: {problem:?}");
     }
     assert_eq!(api.get("/v1/configurations").await.expect(200).json["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_too_large_together_is_refused_when_it_is_chosen() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let mut body = page();
+    body["attributes"] = json!({"large": "x".repeat(200 << 10)});
+    let template = template(&api, &body).await;
+    let asked = |title: &str, size: usize| json!({"name": title, "template": template, "parameters": {"title": title}, "attributes": {"more": "x".repeat(size << 10)}});
+    let problem = api.post("/v1/configurations", &asked("large", 100)).await.problem(422, "invalid");
+    assert!(problem.pointers().contains(&"/parameters") && format!("{problem:?}").contains("at most"), "{problem:?}");
+    let made = api.post("/v1/configurations", &asked("small", 10)).await.expect(201).json;
+    let id = made["id"].as_str().unwrap();
+    patch(&api, id, json!({"attributes": {"more": "x".repeat(100 << 10)}})).await.problem(422, "invalid");
+    assert_eq!(node(&api, id, "").await["more"].as_str().map(str::len), Some(10 << 10));
+}
+
+#[tokio::test]
+async fn a_version_of_the_template_that_would_show_a_secret_is_not_gone_to_with_it() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let mut body = page();
+    body["parameters"]["properties"]["keys"] = json!({"type": "array", "items": {"writeOnly": true}});
+    let template = template(&api, &body).await;
+    let chosen = json!({"title": "x", "password": PASSWORD, "keys": ["plain-to-the-end"]});
+    let id = configuration(&api, "blog", &template, chosen).await;
+    // The next one forgets that these are secrets; another one calls the password something else.
+    body["parameters"]["properties"]["keys"] = json!({"type": "array"});
+    let renamed = body["parameters"]["properties"].as_object_mut().unwrap().remove("password").unwrap();
+    body["parameters"]["properties"]["passphrase"] = renamed;
+    body["parameters"]["additionalProperties"] = json!(true);
+    api.call(Method::PUT, &format!("/v1/templates/{template}")).json(&body).send().await.expect(200);
+
+    let up = |parameters: Value| json!({"template_version": "newest", "parameters": parameters});
+    for (changed, pointers) in [
+        (json!({}), &["/parameters/keys/0", "/parameters/password"][..]),
+        (json!({"keys": null}), &["/parameters/password"]),
+        (json!({"keys": null, "passphrase": "as long as that"}), &["/parameters/password"]),
+    ] {
+        let problem = patch(&api, &id, up(changed)).await.problem(422, "invalid");
+        assert_eq!(problem.pointers(), pointers, "{problem:?}");
+        let told = format!("{problem:?}");
+        assert!(told.contains("set it to null in the same change") && !told.contains("plain-to-the-end"), "{told}");
+    }
+    assert_eq!(api.get(&format!("/v1/configurations/{id}")).await.expect(200).json["version"], 1);
+    let moved = up(json!({"keys": null, "password": null, "passphrase": "as long as that"}));
+    let shown = patch(&api, &id, moved).await.expect(200).json;
+    assert_eq!((&shown["secrets"], &shown["parameters"]), (&json!(["/passphrase"]), &json!({"title": "x"})));
 }
 
 async fn changes_at_once(backend: Backend) {
@@ -199,6 +257,37 @@ async fn an_image_is_built_of_a_configuration_and_its_container_answers() {
 
     let problem = api.delete(&format!("/v1/configurations/{id}")).await.problem(409, "configuration-in-use");
     assert!(problem.detail.contains(&image), "{problem:?}");
+}
+
+#[tokio::test]
+async fn of_many_versions_the_newest_are_kept_and_those_that_something_is_of() {
+    let cluster = Cluster::start().await;
+    // Administrators are not told to slow down.
+    let api = cluster.admin();
+    let agent = cluster.host(&api, "vps").await;
+    let template = page_template(&api).await;
+    let id = configuration(&api, "blog", &template, json!({"title": "0"})).await;
+    let job = build(&api, &agent, "blog", &id).await;
+    api.succeeded(&job, 120).await;
+    for i in 2..=200 {
+        let changed = patch(&api, &id, json!({"parameters": {"title": i.to_string()}})).await.expect(200).json;
+        assert_eq!(changed["version"], i);
+    }
+    let mut body = page();
+    for i in 3..=200 {
+        body["description"] = json!(i.to_string());
+        let answer = api.call(Method::PUT, &format!("/v1/templates/{template}")).json(&body).send().await;
+        assert_eq!(answer.expect(200).json["version"], i);
+    }
+    // An image is of the first version of the configuration, and all of those are of the second one of the template.
+    for (path, used) in [(format!("/v1/configurations/{id}"), 1), (format!("/v1/templates/{template}"), 2)] {
+        for version in [1, 2, 3, 100, 101, 200] {
+            let kept = version > 100 || version == used;
+            let status = api.get(&format!("{path}?version={version}")).await.status;
+            assert_eq!(status == 200, kept, "{path}, version {version}: {status}");
+        }
+    }
+    assert_eq!(node(&api, &id, "?version=1").await["title"], "0");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use dockerforge_tests::{
     env,
     recipes::{configuration, page, page_archive, put_archive, template},
 };
+use reqwest::Method;
 use serde_json::{Value, json};
 
 /// A template of the page under another name, with these members besides.
@@ -73,4 +74,30 @@ async fn a_container_that_needs_a_service_is_linked_to_one_that_provides_it_or_r
     let job =
         api.patch(&path, &json!({"image": shop, "links": [{"container": databases, "alias": "db"}]})).await.accepted();
     api.succeeded(&job, 60).await;
+}
+
+#[tokio::test]
+async fn what_a_container_needs_is_what_the_version_says_that_it_is_converged_to() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let agent = cluster.host(&api, "vps").await;
+    let shop = page_like(&api, "shop", json!({})).await;
+    let id = configuration(&api, "shop", &shop, json!({"title": "x"})).await;
+    let job =
+        api.post("/v1/images", &json!({"name": "shop", "host": agent.host, "configuration": id})).await.accepted();
+    let image = api.succeeded(&job, 120).await;
+    let mut body = page();
+    body["name"] = json!("shop");
+    body["requires"] = json!(["mysql"]);
+    api.call(Method::PUT, &format!("/v1/templates/{shop}")).json(&body).send().await.expect(200);
+    let asked = json!({"name": "shop", "host": agent.host, "image": image});
+    let before = api.post("/v1/containers", &asked).await.accepted();
+    let before = api.succeeded(&before, 60).await;
+    let job = api.delete(&format!("/v1/containers/{before}")).await.accepted();
+    api.succeeded(&job, 60).await;
+
+    let newest = json!({"template_version": "newest"});
+    api.patch(&format!("/v1/configurations/{id}"), &newest).await.expect(200);
+    let problem = api.post("/v1/containers", &asked).await.problem(422, "invalid");
+    assert!(problem.pointers() == ["/links"] && problem.detail.contains("requires mysql"), "{problem:?}");
 }

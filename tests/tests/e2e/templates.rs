@@ -32,6 +32,9 @@ async fn versions_stay(backend: Backend) {
     assert_eq!((&second["version"], second["archive"]["sha256"].as_str().map(str::len)), (&json!(2), Some(64)));
     let third = put(&api, &id, &with(page(), "description", json!("another"))).await.expect(200).json;
     assert_eq!((&third["version"], &third["archive"]), (&json!(3), &second["archive"]));
+    // What is so already makes no version.
+    let again = put(&api, &id, &with(page(), "description", json!("another"))).await.expect(200).json;
+    assert_eq!((&again, &put_archive(&api, &id, page_archive()).await), (&third, &third));
     let path = format!("/v1/templates/{id}");
     let first = api.get(&format!("{path}?version=1")).await.expect(200).json;
     assert_eq!((&first["description"], &first["archive"]), (&json!(""), &Value::Null), "a version never changes");
@@ -81,6 +84,13 @@ async fn what_a_template_cannot_say_is_refused_with_every_pointer() {
         ("parameters", json!({"not": {"writeOnly": true}}), "/parameters/not/writeOnly"),
         ("attributes", json!({"run_list": []}), "/attributes/run_list"),
         ("attributes", json!([]), "/attributes"),
+        ("attributes", json!({"theme": "purple"}), "/attributes/theme"),
+        ("attributes", json!({"password": "in every image"}), "/attributes/password"),
+        (
+            "parameters",
+            json!({"properties": {"a": {"writeOnly": true, "default": 1}}}),
+            "/parameters/properties/a/default",
+        ),
         ("requires", json!(["MySQL"]), "/requires/0"),
         ("run", json!({"expose": ["http"]}), "/run/expose/0"),
         ("run", json!({"volumes": ["/var/$HOME"]}), "/run/volumes/0"),
