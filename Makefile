@@ -88,7 +88,20 @@ story: setup ## the templates that ship: a blog, linked to databases that were t
 story-in-bed:
 	@tests/testbed/debian-image up
 	cargo build $(CARGO_FLAGS) --workspace --bins $(TEST_FEATURES)
-	cargo test $(CARGO_FLAGS) -p dockerforge-tests $(TEST_FEATURES) --test story -- --ignored --nocapture
+	cargo test $(CARGO_FLAGS) -p dockerforge-tests $(TEST_FEATURES) --test story -- --ignored --nocapture --skip chef::
+
+.PHONY: chef-story
+chef-story: ## Chef, and the same story by it, on an image that you bring: DOCKERFORGE_TEST_CHEF_IMAGE=NAME:TAG (10 minutes)
+	@if [ -z "$${DOCKERFORGE_TEST_CHEF_IMAGE:-}" ]; then \
+	  echo "chef-story needs an image that has chef-solo, and Debian has no package of it: name one that is on" \
+	    "this machine's Docker, with Debian 12 and chef-solo on its PATH: DOCKERFORGE_TEST_CHEF_IMAGE=NAME:TAG make chef-story" >&2; exit 2; fi
+	@packaging/setup/setup.sh test
+	@$(TESTBED) run $(MAKE) --no-print-directory chef-story-in-bed
+
+.PHONY: chef-story-in-bed
+chef-story-in-bed:
+	cargo build $(CARGO_FLAGS) --workspace --bins $(TEST_FEATURES)
+	cargo test $(CARGO_FLAGS) -p dockerforge-tests $(TEST_FEATURES) --test story -- --ignored --nocapture chef::
 
 .PHONY: contract-long
 contract-long: setup ## the API against its document, many times over and other things each time

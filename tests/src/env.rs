@@ -75,6 +75,17 @@ pub fn full_contract() -> bool {
     std::env::var("DOCKERFORGE_CONTRACT").is_ok_and(|value| value == "full")
 }
 
+/// An image of Debian 12 that somebody put Chef into, on the first Docker Engine: Chef is in no package of Debian's, so that
+/// the test bed cannot make it.
+///
+/// # Panics
+/// Without one.
+pub fn chef_image() -> String {
+    std::env::var("DOCKERFORGE_TEST_CHEF_IMAGE").ok().filter(|image| !image.is_empty()).unwrap_or_else(|| {
+        panic!("DOCKERFORGE_TEST_CHEF_IMAGE is not set: an image on this machine's Docker that has Debian 12 and chef-solo, NAME:TAG")
+    })
+}
+
 /// The image that every Docker Engine of the test bed has: busybox, with `sh` and `httpd`.
 pub const BASE_IMAGE: &str = "dockerforge-test/busybox:1";
 

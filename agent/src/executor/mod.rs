@@ -14,6 +14,7 @@ mod keys;
 mod layers;
 mod network;
 mod operate;
+mod outcomes;
 mod ports;
 mod receive;
 mod registry;
@@ -23,6 +24,7 @@ mod secrets;
 mod steps;
 mod table;
 mod update;
+mod words;
 mod work;
 
 pub use run::Executor;

@@ -1,18 +1,11 @@
 //! What the classic builder says while it works, read for what it means: which step it is at, which layers it made, and how it
 //! ended.
 
+use super::words::LastWords;
 use crate::docker::DockerError;
-use dockerforge_protocol::command::OUTCOME_MARK;
-use dockerforge_protocol::report::ResourceOutcome;
-use std::collections::VecDeque;
 
-/// Lines of output that the failure of a build tells.
-const TAIL: usize = 12;
-/// Characters of each.
-const LINE: usize = 300;
-
-/// What the builder puts around what a program wrote to its error output.
-const COLOURS: [&str; 2] = ["\u{1b}[91m", "\u{1b}[0m"];
+/// What the builder says after a step, not always to the end of a line.
+const REMOVING: &str = "Removing intermediate container ";
 
 /// A build so far.
 #[derive(Default)]
@@ -22,9 +15,8 @@ pub(super) struct Steps {
     /// Whether the step in work makes no layer: it is there already.
     there: bool,
     made: Vec<String>,
-    tail: VecDeque<String>,
-    /// What came after the last line end.
-    rest: String,
+    /// Of the step in work.
+    words: LastWords,
 }
 
 impl Steps {
@@ -34,18 +26,10 @@ impl Steps {
         if step.is_some() {
             self.base = base_of(text);
             self.there = self.base.is_some();
-            self.tail.clear();
-            self.rest.clear();
+            self.words.clear();
             return step;
         }
-        self.rest.push_str(text);
-        while let Some((line, rest)) = self.rest.split_once('\n') {
-            let (line, rest) = (line.trim_end().to_owned(), rest.to_owned());
-            self.rest = rest;
-            self.line(&line);
-        }
-        if self.rest.len() > 4 * LINE {
-            let line = std::mem::take(&mut self.rest);
+        for line in self.words.whole(text) {
             self.line(&line);
         }
         None
@@ -60,11 +44,8 @@ impl Steps {
                 }
                 _ => {}
             }
-        } else if !line.trim().is_empty() && !line.starts_with("Removing intermediate container ") {
-            self.tail.push_back(words_of(line));
-            if self.tail.len() > TAIL {
-                self.tail.pop_front();
-            }
+        } else if !line.starts_with(REMOVING) {
+            self.words.keep(line);
         }
     }
 
@@ -81,8 +62,8 @@ impl Steps {
     /// The failure with the last lines of the step that failed. A program that found the disk full says so there alone.
     pub(super) fn explain(&self, error: DockerError) -> DockerError {
         let DockerError::Refused { status, message } = error else { return error };
-        let rest = Some(self.rest.trim_end()).filter(|rest| !rest.is_empty()).map(words_of);
-        let lines: Vec<String> = self.tail.iter().cloned().chain(rest).collect();
+        let mut lines = self.words.lines();
+        lines.retain(|line| !line.starts_with(REMOVING));
         if lines.is_empty() {
             return DockerError::Refused { status, message };
         }
@@ -90,18 +71,6 @@ impl Steps {
         let message = format!("{message}; its last words: {}", lines.join("\n"));
         if full { DockerError::DiskFull { message } } else { DockerError::Refused { status, message } }
     }
-}
-
-/// A line of output as a failure tells it.
-fn words_of(line: &str) -> String {
-    // The builder colours what a program wrote to its error output.
-    let line = COLOURS.iter().fold(line.to_owned(), |line, colour| line.replace(colour, ""));
-    let told = line.strip_prefix(OUTCOME_MARK).and_then(|json| serde_json::from_str(json).ok());
-    let words = told.map_or_else(
-        || line.clone(),
-        |ResourceOutcome { resource, status, detail }| format!("{resource} {}: {detail}", status.as_str()),
-    );
-    words.chars().take(LINE).collect()
 }
 
 /// `Step 2/5 : RUN make` as progress.
@@ -182,9 +151,8 @@ mod tests {
         let steps =
             heard(&["Step 1/2 : RUN a\n", "of a\n", "Step 2/2 : RUN b\n", "no rou", "te to host\nand", " more"]);
         assert_eq!(steps.explain(refused()).to_string(), "it returned 1; its last words: no route to host\nand more");
-        let told = "\u{1b}[0mdockerforge-outcome: {\"resource\": \"page\", \"status\": \"failed\", \"detail\": \"exit code 3\"}";
-        let steps = heard(&["Step 1/1 : RUN b\n", told]);
-        assert_eq!(steps.explain(refused()).to_string(), "it returned 1; its last words: page failed: exit code 3");
+        let steps = heard(&["Step 1/1 : RUN b\n", "why\n", "Removing intermediate container 111111111111"]);
+        assert_eq!(steps.explain(refused()).to_string(), "it returned 1; its last words: why");
         let steps = heard(&["Step 1/1 : RUN b\n", "dd: writing '/x': No space left on device\n"]);
         assert!(matches!(steps.explain(refused()), DockerError::DiskFull { .. }));
         assert_eq!(heard(&["Step 1/1 : RUN b\n"]).explain(refused()).to_string(), "it returned 1");

@@ -11,12 +11,19 @@ const OURS: [&str; 2] = ["run_list", "dockerforge"];
 /// What the names of Ansible's own variables begin with, and those of our playbook's. A node's attributes are extra variables,
 /// which win over all others: one called `ansible_connection` would lead Ansible elsewhere.
 const VARIABLES: [&str; 2] = ["ansible_", "dockerforge_"];
+/// What Chef takes out of a node for itself: another run list, and where on a server its run list is. With any of them it refuses
+/// ours.
+const CHEF: [&str; 3] = ["recipes", "policy_name", "policy_group"];
 
 /// Whether attributes and parameters cannot be called so.
 #[must_use]
 pub fn reserved(provisioner: Provisioner, name: &str) -> bool {
-    let variable = provisioner == Provisioner::Ansible && VARIABLES.iter().any(|own| name.starts_with(own));
-    variable || OURS.contains(&name)
+    let own = match provisioner {
+        Provisioner::Ansible => VARIABLES.iter().any(|own| name.starts_with(own)),
+        Provisioner::ChefSolo => CHEF.contains(&name),
+        Provisioner::Shell => false,
+    };
+    own || OURS.contains(&name)
 }
 
 /// The node JSON: `run_list` beside the attributes, these merged from the schema's defaults, the template's attributes, the
@@ -52,6 +59,10 @@ mod tests {
         for name in ["ansible_connection", "ansible_python_interpreter", "dockerforge_phase", "dockerforge_entry"] {
             assert!(reserved(Provisioner::Ansible, name), "{name}");
             assert!(!reserved(Provisioner::ChefSolo, name) && !reserved(Provisioner::Shell, name), "{name}");
+        }
+        for name in ["recipes", "policy_name", "policy_group"] {
+            assert!(reserved(Provisioner::ChefSolo, name), "{name}");
+            assert!(!reserved(Provisioner::Ansible, name) && !reserved(Provisioner::Shell, name), "{name}");
         }
         assert!(!reserved(Provisioner::Ansible, "ansible") && !reserved(Provisioner::Ansible, "mysql"));
     }

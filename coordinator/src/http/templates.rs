@@ -43,7 +43,7 @@ pub struct NewTemplateBody {
     /// What images are based on: a reference.
     #[schema(value_type = s::ImageReference, example = "debian:12")]
     base: String,
-    /// `chef-solo`, `ansible` or `shell`.
+    /// `chef-solo`, `ansible` or `shell`. Chef is in the base image or nowhere, and who chooses it has accepted Chef's licence.
     #[schema(value_type = s::Provisioner, example = "ansible")]
     provisioner: String,
     /// What is converged, in this order: `recipe[name]`, `recipe[name::part]`, `role[name]` or a name.

@@ -140,10 +140,10 @@ async fn a_converge_that_fails_says_which_resource_and_one_that_is_cancelled_end
     api.says(&job.id, "begins", 30).await;
     api.delete(&format!("/v1/queue/{}", job.id)).await.accepted();
     assert_eq!(api.ended(&job.id, 30).await.state, "cancelled");
-    let slow = json!({"command": ["sh", "-c", "ps | grep -c '[s]leep 4321'; true"]});
+    let slow = json!({"command": ["sh", "-c", "ps | grep -c '[s]leep 4321'; ls /dev/shm"]});
     let look = api.post(&format!("/v1/containers/{container}/exec"), &slow).await.accepted();
     api.succeeded(&look, 30).await;
-    assert_eq!(api.log(&look.id).await.text.trim(), "0", "what it had begun is gone");
+    assert_eq!(api.log(&look.id).await.text.trim(), "0", "what it had begun is gone, and its node with it");
     patch(&api, &id, json!({"run_list": []})).await;
     assert_eq!(changed(&api, &container).await, ["page"], "and the next one works: the version is another");
     assert_eq!(served(port).await["title"], "one");

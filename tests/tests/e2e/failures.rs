@@ -60,6 +60,27 @@ async fn a_build_without_a_network_says_what_it_could_not_reach() {
 }
 
 #[tokio::test]
+async fn a_base_image_that_lacks_its_provisioner_is_told_what_it_lacks() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let agent = cluster.host(&api, "vps").await;
+    for (provisioner, lacks) in [
+        ("chef-solo", "the base image has no chef-solo: take one that has it, with chef-solo on its PATH"),
+        ("ansible", "the base image has neither ansible-playbook nor apt-get to install it with"),
+    ] {
+        let mut body = page();
+        (body["name"], body["provisioner"]) = (json!(provisioner), json!(provisioner));
+        let template = template(&api, &body).await;
+        let configuration = configuration(&api, provisioner, &template, json!({"title": "x"})).await;
+        let asked = json!({"name": provisioner, "host": agent.host, "configuration": configuration});
+        let job = api.post("/v1/images", &asked).await.accepted();
+        let error = api.ended(&job.id, 120).await.error.expect("it fails");
+        assert_eq!(error.kind(), "build-failed", "{error:?}");
+        assert!(error.detail.ends_with(lacks) && error.detail.contains("install.sh"), "{error:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_build_that_fills_the_disk_says_so_and_leaves_it_as_it_was() {
     let cluster = Cluster::start().await;
     cluster.is_secret(SECRET);

@@ -2,7 +2,7 @@
 //! host and run on another, which gets them from there: databases are launched
 //! and get one for a blog while they run, the blog is linked to them and answers, and survives whatever is restarted. Two
 //! images of half a gigabyte are built for it, so `make test` leaves it out and `make story` runs it. What is missing for it
-//! fails it.
+//! fails it. In [`chef`] it is told by Chef, too: only `make chef-story` runs that.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,13 +10,14 @@
     reason = "a test may; the lint spares only the functions marked as tests"
 )]
 
+mod chef;
 mod layers;
 mod scene;
 mod visitor;
 
 use dockerforge_protocol::command::docker_name;
 use dockerforge_tests::{agent::Agent, cluster::Cluster, hosts::FarHost, invariants, recipes::configuration, wait};
-use scene::{Made, Scene, converge, patch};
+use scene::{By, Made, Scene, patch};
 use serde_json::{Value, json};
 
 /// Passwords that shells, YAML, SQL, PHP, JSON and Ansible would each trip over. What they end in has no escapes anywhere.
@@ -42,7 +43,7 @@ async fn databases(scene: &Scene) -> Made {
     let made = scene.built("databases", "mysql", json!({})).await;
     let volumes = json!({"volumes": [{"volume": "databases", "target": "/var/lib/mysql"}]});
     let made = scene.launched(made, volumes).await;
-    assert_eq!(converge(&scene.api, &made.container).await, [""; 0], "nothing was chosen yet");
+    assert_eq!(scene.converge(&made).await, [""; 0], "nothing was chosen yet");
     let names = "SELECT GROUP_CONCAT(schema_name) FROM information_schema.schemata WHERE schema_name = 'blog'";
     assert_eq!(scene.sql(&made, names).await, "NULL");
 
@@ -51,14 +52,14 @@ async fn databases(scene: &Scene) -> Made {
     let shown = patch(&scene.api, &made.configuration, wanted).await;
     assert_eq!(shown["secrets"], json!(["/mysql/databases/blog/password"]));
     assert_eq!(
-        converge(&scene.api, &made.container).await,
+        scene.converge(&made).await,
         [
             "mysql-server : database blog",
             "mysql-server : user blog",
             "mysql-server : rights of user blog in database blog"
         ]
     );
-    assert_eq!(converge(&scene.api, &made.container).await, [""; 0]);
+    assert_eq!(scene.converge(&made).await, [""; 0]);
     assert_eq!(scene.sql(&made, names).await, "blog");
     assert_eq!(scene.docker_id(&made).await, before, "it was not made anew");
     made
@@ -74,14 +75,15 @@ async fn linked_blog(scene: &Scene, databases: &Made) -> Made {
     let job = scene.launch("blog", &made, rest.clone()).await;
     let error = job.error.as_ref().expect("the database refuses it");
     assert_eq!((job.state.as_str(), error.kind()), ("failed", "converge-failed"), "{job:?}");
-    let refused = "wordpress : blog failed: the database at mysql: Access denied for user 'blog'@'";
-    assert!(error.detail.starts_with(refused) && error.detail.ends_with("(using password: YES)"), "{error:?}");
+    let refused = "failed: the database at mysql: Access denied for user 'blog'@'";
+    let refused = format!("{} {refused}", scene.by.step("wordpress", "blog"));
+    assert!(error.detail.starts_with(&refused) && error.detail.ends_with("(using password: YES)"), "{error:?}");
     let gone = job.resource.expect("the container that was to be").id;
     assert!(scene.agent.docker.of_container(&gone).await.is_empty(), "what cannot be converged is not made");
 
     patch(&scene.api, &made.configuration, json!({"wordpress": {"db": {"password": DATABASE}}})).await;
     let made = scene.launched(made, rest).await;
-    assert_eq!(converge(&scene.api, &made.container).await, [""; 0]);
+    assert_eq!(scene.converge(&made).await, [""; 0]);
     made
 }
 
@@ -89,11 +91,11 @@ async fn linked_blog(scene: &Scene, databases: &Made) -> Made {
 async fn another_password(scene: &Scene, databases: &Made, blog: &Made) {
     let wanted = json!({"mysql": {"databases": {"blog": {"password": DATABASE_LATER}}}});
     patch(&scene.api, &databases.configuration, wanted).await;
-    assert_eq!(converge(&scene.api, &databases.container).await, ["mysql-server : password of user blog"]);
+    assert_eq!(scene.converge(databases).await, ["mysql-server : password of user blog"]);
     // So the blog's pages do come out of this database.
     assert_eq!(scene.visitor(blog).await.page("/").await.status, 500);
     patch(&scene.api, &blog.configuration, json!({"wordpress": {"db": {"password": DATABASE_LATER}}})).await;
-    assert_eq!(converge(&scene.api, &blog.container).await, ["wordpress : settings of the blog"]);
+    assert_eq!(scene.converge(blog).await, ["wordpress : settings of the blog"]);
 }
 
 /// A blog whose configuration says nothing of a database has one by its link, and its user goes with it; its data stay.
@@ -156,10 +158,9 @@ async fn secrets_are_in_their_place_alone(scene: &Scene, databases: &Made, blog:
     }
 }
 
-#[tokio::test]
-#[ignore = "builds two large images, some ten minutes: `make story` runs it"]
-async fn a_blog_answers_from_a_database_that_a_running_server_was_given_and_survives_every_restart() {
-    let mut scene = Scene::start().await;
+/// The story, by whichever provisioner.
+async fn a_blog_answers_and_survives(by: By) {
+    let mut scene = Scene::start(by).await;
     let databases = databases(&scene).await;
     let blog = linked_blog(&scene, &databases).await;
     scene.visitor(&blog).await.sees_the_blog(TITLE).await;
@@ -182,7 +183,7 @@ async fn a_blog_answers_from_a_database_that_a_running_server_was_given_and_surv
     scene.docker_restarted(&blog).await;
     scene.nothing_is_lost(&databases, &blog, TITLE).await;
     for made in [&databases, &blog] {
-        assert_eq!(converge(&scene.api, &made.container).await, [""; 0], "nothing was lost that it would make again");
+        assert_eq!(scene.converge(made).await, [""; 0], "nothing was lost that it would make again");
     }
 
     another_password(&scene, &databases, &blog).await;
@@ -192,22 +193,28 @@ async fn a_blog_answers_from_a_database_that_a_running_server_was_given_and_surv
         scene.api.patch(&format!("/v1/containers/{}", blog.container), &json!({"env": {"A": "b"}})).await.accepted();
     scene.api.succeeded(&job, 120).await;
     scene.nothing_is_lost(&databases, &blog, TITLE).await;
-    assert_eq!(converge(&scene.api, &blog.container).await, [""; 0]);
+    assert_eq!(scene.converge(&blog).await, [""; 0]);
     scene.visitor(&blog).await.can_sign_in("ana", ADMINISTRATOR).await;
     a_second_blog_comes_with_its_database(&scene, &databases, &blog).await;
     secrets_are_in_their_place_alone(&scene, &databases, &blog).await;
 }
 
 #[tokio::test]
+#[ignore = "builds two large images, some ten minutes: `make story` runs it"]
+async fn a_blog_answers_from_a_database_that_a_running_server_was_given_and_survives_every_restart() {
+    a_blog_answers_and_survives(By::Ansible).await;
+}
+
+#[tokio::test]
 #[ignore = "needs what `make story` brings up"]
 async fn a_build_on_a_host_without_the_base_image_fails_and_names_it() {
     let cluster = Cluster::start().await;
-    scene::register_templates(&cluster);
+    scene::register_templates(&cluster, By::Ansible);
     let (_, api) = cluster.user("ana").await;
     let far = FarHost::all().pop().expect("two further hosts");
     let agent = Agent::online(&cluster, &api, "far", &far.docker).await;
     assert!(!agent.docker.has_image(scene::BASE).await, "the further hosts have none");
-    let id = configuration(&api, "databases", &scene::template(&api, "mysql").await, json!({})).await;
+    let id = configuration(&api, "databases", &scene::template(&api, By::Ansible, "mysql").await, json!({})).await;
     let asked = json!({"name": "databases", "host": agent.host, "configuration": id});
     let job = api.post("/v1/images", &asked).await.accepted();
     let ended = api.ended(&job.id, 120).await;

@@ -6,6 +6,7 @@ use dockerforge_tests::{
     client::{Api, Job},
     cluster::Cluster,
     docker::Witness,
+    env,
     hosts::FarHost,
     recipes::configuration,
     wait,
@@ -21,6 +22,41 @@ const CONVERGE: u64 = 240;
 /// The image comes from the other host first: half a gigabyte, through programs that nobody optimised.
 const LAUNCH: u64 = 600;
 
+/// By what the templates converge: each has a role and a cookbook.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    Ansible,
+    Chef,
+}
+
+impl By {
+    fn base(self) -> String {
+        if self == Self::Ansible { BASE.to_owned() } else { env::chef_image() }
+    }
+
+    /// What the provisioner calls a step of a role or of the cookbook of the same name.
+    pub fn step(self, role: &str, step: &str) -> String {
+        match (self, role) {
+            (Self::Ansible, _) => format!("{role} : {step}"),
+            (Self::Chef, "mysql-server") => format!("mysql_told[{step}]"),
+            (Self::Chef, _) => format!("{role}_told[{step}]"),
+        }
+    }
+
+    /// What was changed, as the role tells it: of Chef, one resource tells all that its program did.
+    fn changes(self, outcome: &Value) -> Vec<String> {
+        let (resource, detail) =
+            (outcome["resource"].as_str().unwrap(), outcome["detail"].as_str().unwrap_or_default());
+        let role = match (self, resource) {
+            (Self::Ansible, _) => return vec![resource.to_owned()],
+            (Self::Chef, "mysql_told[settings and accounts]") => "mysql-server",
+            (Self::Chef, "wordpress_told[blog]") => "wordpress",
+            (Self::Chef, other) => panic!("{other} is no resource of these cookbooks' in a container"),
+        };
+        detail.split("; ").map(|what| format!("{role} : {what}")).collect()
+    }
+}
+
 /// What was made of one template.
 pub struct Made {
     pub configuration: String,
@@ -31,6 +67,7 @@ pub struct Made {
 
 /// See the module. The agents first: they go before their cluster does.
 pub struct Scene {
+    pub by: By,
     /// Where it is built: the one host that has the base image.
     pub builder: Agent,
     /// Where it runs.
@@ -41,10 +78,12 @@ pub struct Scene {
 }
 
 /// Registers the templates with the script that ships, as an administrator, for every user.
-pub fn register_templates(cluster: &Cluster) {
+pub fn register_templates(cluster: &Cluster, by: By) {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging/templates/register.sh");
     let output = Command::new(&script)
         .arg("--public")
+        .args((by == By::Chef).then_some("--chef"))
+        .env("DOCKERFORGE_CHEF_BASE", by.base())
         .env("DOCKERFORGE_URL", cluster.anonymous().base())
         .env("DOCKERFORGE_KEY_FILE", cluster.data().join("admin.key"))
         .output()
@@ -53,10 +92,11 @@ pub fn register_templates(cluster: &Cluster) {
 }
 
 /// The id of a template.
-pub async fn template(api: &Api, name: &str) -> String {
+pub async fn template(api: &Api, by: By, name: &str) -> String {
+    let name = if by == By::Chef { format!("{name}-chef") } else { name.to_owned() };
     let found = api.get(&format!("/v1/templates?name={name}")).await.expect(200).json;
     let template = &found["items"][0];
-    assert_eq!((&template["name"], &template["base"]), (&json!(name), &json!(BASE)), "{found}");
+    assert_eq!((&template["name"], &template["base"]), (&json!(name), &json!(by.base())), "{found}");
     template["id"].as_str().unwrap().to_owned()
 }
 
@@ -72,34 +112,25 @@ pub async fn converged(api: &Api, container: &str) -> Job {
     api.ended(&job.id, CONVERGE).await
 }
 
-/// Converges a container; answers what it changed.
-pub async fn converge(api: &Api, container: &str) -> Vec<String> {
-    let job = converged(api, container).await;
-    assert_eq!(job.state, "succeeded", "{job:?}\n{}", api.log(&job.id).await.text);
-    let result = job.result.expect("a result");
-    let resources = result["resources"].as_array().expect("the resources");
-    resources.iter().map(|resource| resource["resource"].as_str().unwrap().to_owned()).collect()
-}
-
 impl Scene {
-    pub async fn start() -> Self {
-        let base = Witness::first().has_image(BASE).await;
+    pub async fn start(by: By) -> Self {
+        let base = by.base();
         assert!(
-            base,
-            "{BASE} is not on the test bed's Docker: `make story` makes it with packaging/setup/debian-image.sh"
+            Witness::first().has_image(&base).await,
+            "{base} is not on the test bed's Docker: `make story` makes {BASE} with packaging/setup/debian-image.sh"
         );
         let network = FarHost::all().remove(0);
         let cluster = Cluster::start_at(network.gateway).await;
-        register_templates(&cluster);
+        register_templates(&cluster, by);
         let (_, api) = cluster.user("ana").await;
         let builder = cluster.host(&api, "builder").await;
         let agent = network.online(&cluster, &api, "vps").await;
-        Self { builder, agent, network, api, cluster }
+        Self { by, builder, agent, network, api, cluster }
     }
 
     /// A configuration of a template, and its image.
     pub async fn built(&self, name: &str, of: &str, parameters: Value) -> Made {
-        let configuration = configuration(&self.api, name, &template(&self.api, of).await, parameters).await;
+        let configuration = configuration(&self.api, name, &template(&self.api, self.by, of).await, parameters).await;
         let asked = json!({"name": name, "host": self.builder.host, "configuration": configuration});
         let job = self.api.post("/v1/images", &asked).await.accepted();
         let image = self.api.succeeded(&job, BUILD).await;
@@ -118,6 +149,15 @@ impl Scene {
     pub async fn launch(&self, name: &str, made: &Made, rest: Value) -> Job {
         let job = self.api.run(&self.agent.host, name, &made.image, rest).await;
         self.api.ended(&job.id, LAUNCH).await
+    }
+
+    /// Converges a container; answers what it changed.
+    pub async fn converge(&self, made: &Made) -> Vec<String> {
+        let job = converged(&self.api, &made.container).await;
+        assert_eq!(job.state, "succeeded", "{job:?}\n{}", self.api.log(&job.id).await.text);
+        let result = job.result.expect("a result");
+        let resources = result["resources"].as_array().expect("the resources");
+        resources.iter().flat_map(|outcome| self.by.changes(outcome)).collect()
     }
 
     /// What a script in a container writes, which has to succeed.

@@ -7,7 +7,8 @@ program = ['python3', "#{files}/mysql.py"]
 if ENV['DOCKERFORGE_PHASE'] == 'run'
   mysql_told('settings and accounts') { command program + %w(settings accounts) }
 else
-  apt_update
+  # Chef's own apt_update is content with lists that it could not fetch, and skips it where it was done today.
+  execute('lists of packages') { command %w(apt-get -q update --error-on=any) }
   # Before the server comes, which makes its first files by the settings; and Python, which lays them.
   package('python3-pymysql') { options '--no-install-recommends' }
   mysql_told('settings') { command program + ['settings'] }
@@ -18,5 +19,7 @@ else
     mode '0755'
   end
 
-  execute 'rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/debconf/*-old'
+  execute('lists of packages, of no use in an image') do
+    command 'rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/debconf/*-old'
+  end
 end

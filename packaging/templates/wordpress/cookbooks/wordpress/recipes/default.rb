@@ -8,7 +8,8 @@ program = ['sh', "#{files}/wordpress.sh"]
 if ENV['DOCKERFORGE_PHASE'] == 'run'
   wordpress_told('blog') { command program + %w(database settings blog) }
 else
-  apt_update
+  # Chef's own apt_update is content with lists that it could not fetch, and skips it where it was done today.
+  execute('lists of packages') { command %w(apt-get -q update --error-on=any) }
   package %w(
     apache2 libapache2-mod-php php-cli php-curl php-gd php-mbstring php-mysql php-xml php-zip wordpress wordpress-l10n
     wordpress-theme-twentytwentyone wordpress-theme-twentytwentytwo wordpress-theme-twentytwentythree
@@ -28,8 +29,10 @@ else
   end
 
   # The log of other sites, of which there are none.
-  file('/etc/apache2/conf-enabled/other-vhosts-access-log.conf') { action :delete }
+  link('/etc/apache2/conf-enabled/other-vhosts-access-log.conf') { action :delete }
 
   wordpress_told('settings') { command program + ['settings'] }
-  execute 'rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/debconf/*-old'
+  execute('lists of packages, of no use in an image') do
+    command 'rm -rf /var/lib/apt/lists/* /var/log/apt /var/log/dpkg.log /var/cache/debconf/*-old'
+  end
 end

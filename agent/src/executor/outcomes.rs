@@ -1,0 +1,106 @@
+//! What a converge says became of its resources: taken out of its output by the mark, and what the job tells of it.
+
+use super::secrets::without;
+use super::words::LastWords;
+use dockerforge_protocol::command::OUTCOME_MARK;
+use dockerforge_protocol::report::{MAX_RESOURCES, ResourceOutcome, ResourceStatus};
+use secrecy::SecretString;
+
+/// The longest line that is read as an outcome.
+const MAX_LINE: usize = 8 * 1024;
+
+/// Takes the lines that say what became of a resource out of what a converge writes.
+#[derive(Default)]
+pub(super) struct Outcomes {
+    /// In their order; also what failed and was then done otherwise.
+    resources: Vec<ResourceOutcome>,
+    /// The last that failed, however many were told before.
+    failed: Option<ResourceOutcome>,
+    /// What may stand in an outcome in yet another form: a text that a program quoted is quoted again in its line.
+    secrets: Vec<SecretString>,
+    /// Of what is shown.
+    words: LastWords,
+    /// The beginning of a line that may be one.
+    held: Vec<u8>,
+    /// Whether what comes next goes on with a line that is none.
+    within: bool,
+}
+
+impl Outcomes {
+    /// Of a converge that knows these.
+    pub(super) fn without(secrets: Vec<SecretString>) -> Self {
+        Self { secrets, ..Self::default() }
+    }
+
+    /// What is to be shown after one more piece, or at the end.
+    pub(super) fn pass(&mut self, piece: &[u8], end: bool) -> Vec<u8> {
+        let mark = OUTCOME_MARK.as_bytes();
+        let mut shown = Vec::with_capacity(piece.len());
+        for &byte in piece {
+            if self.within {
+                shown.push(byte);
+                self.within = byte != b'\n';
+                continue;
+            }
+            self.held.push(byte);
+            let may_be = self.held.starts_with(mark) || mark.starts_with(&self.held);
+            if byte == b'\n' && may_be {
+                self.line(&mut shown);
+            } else if !may_be || self.held.len() > MAX_LINE {
+                shown.append(&mut self.held);
+                self.within = byte != b'\n';
+            }
+        }
+        if end {
+            self.line(&mut shown);
+        }
+        for line in self.words.whole(&String::from_utf8_lossy(&shown)) {
+            self.words.keep(&line);
+        }
+        shown
+    }
+
+    /// Reads a line that is there whole; one that says nothing is shown.
+    fn line(&mut self, shown: &mut Vec<u8>) {
+        let said = self.held.strip_prefix(OUTCOME_MARK.as_bytes());
+        match said.and_then(|json| serde_json::from_slice::<ResourceOutcome>(json).ok()) {
+            Some(outcome) => {
+                let text = |text: &str| without(&self.secrets, text);
+                let outcome = ResourceOutcome {
+                    resource: text(&outcome.resource),
+                    detail: text(&outcome.detail),
+                    status: outcome.status,
+                };
+                if outcome.status == ResourceStatus::Failed {
+                    self.failed = Some(outcome.clone());
+                }
+                if self.resources.len() < MAX_RESOURCES {
+                    self.resources.push(outcome);
+                }
+            }
+            None => shown.extend_from_slice(&self.held),
+        }
+        self.held.clear();
+    }
+
+    /// What became of the resources of one that went well.
+    pub(super) fn resources(self) -> Vec<ResourceOutcome> {
+        self.resources
+    }
+
+    /// Why it failed, as precisely as it was said.
+    pub(super) fn explain(&self, code: i64) -> String {
+        match &self.failed {
+            Some(outcome) if outcome.detail.is_empty() => format!("{} failed; the log says more", outcome.resource),
+            Some(outcome) => format!("{} failed: {}", outcome.resource, outcome.detail),
+            None => match self.words.lines() {
+                lines if lines.is_empty() => format!("the converge ended with {code}, and said nothing"),
+                lines => format!("the converge ended with {code}; its last words: {}", lines.join("\n")),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "outcomes_tests.rs"]
+mod tests;

@@ -1,0 +1,110 @@
+//! The last words of what ran: the end of its output, as the failure of a build or of a converge tells it. Bounded, whatever is
+//! written.
+
+use dockerforge_protocol::command::OUTCOME_MARK;
+use dockerforge_protocol::report::{ResourceOutcome, ResourceStatus};
+use std::collections::VecDeque;
+
+/// Lines that a failure tells.
+const LINES: usize = 12;
+/// Characters of each.
+const LINE: usize = 300;
+/// Characters of one that says what failed: a provisioner has cut it itself.
+const OUTCOME: usize = 1200;
+/// The longest line that is read as one, bytes.
+const LONGEST: usize = 8 * 1024;
+
+/// What the classic builder puts around what a program wrote to its error output.
+const COLOURS: [&str; 2] = ["\u{1b}[91m", "\u{1b}[0m"];
+
+/// The end of what was written so far.
+#[derive(Default)]
+pub(super) struct LastWords {
+    lines: VecDeque<String>,
+    /// What came after the last line end.
+    rest: String,
+}
+
+impl LastWords {
+    /// Takes one more piece; the lines that are whole now. Which of them are of interest is for the caller to say.
+    pub(super) fn whole(&mut self, text: &str) -> Vec<String> {
+        self.rest.push_str(text);
+        let mut whole = Vec::new();
+        while let Some((line, rest)) = self.rest.split_once('\n') {
+            let (line, rest) = (line.trim_end().to_owned(), rest.to_owned());
+            self.rest = rest;
+            whole.push(line);
+        }
+        if self.rest.len() > LONGEST {
+            whole.push(std::mem::take(&mut self.rest));
+        }
+        whole
+    }
+
+    /// Keeps a line.
+    pub(super) fn keep(&mut self, line: &str) {
+        if let Some(words) = words_of(line) {
+            self.lines.push_back(words);
+            if self.lines.len() > LINES {
+                self.lines.pop_front();
+            }
+        }
+    }
+
+    /// Forgets all of it.
+    pub(super) fn clear(&mut self) {
+        self.lines.clear();
+        self.rest.clear();
+    }
+
+    /// What a failure tells of it.
+    pub(super) fn lines(&self) -> Vec<String> {
+        self.lines.iter().cloned().chain(words_of(self.rest.trim_end())).collect()
+    }
+}
+
+/// A line of output as a failure tells it; none of one that says nothing, or that something went well.
+fn words_of(line: &str) -> Option<String> {
+    // The builder colours what a program wrote to its error output.
+    let line = COLOURS.iter().fold(line.to_owned(), |line, colour| line.replace(colour, ""));
+    let told = line.strip_prefix(OUTCOME_MARK).and_then(|json| serde_json::from_str(json).ok());
+    match told {
+        Some(ResourceOutcome { status: ResourceStatus::Changed, .. }) => None,
+        Some(ResourceOutcome { resource, status, detail }) => {
+            Some(format!("{resource} {}: {detail}", status.as_str()).chars().take(OUTCOME).collect())
+        }
+        None => Some(line.chars().take(LINE).collect()).filter(|line: &String| !line.trim().is_empty()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(pieces: &[&str]) -> Vec<String> {
+        let mut words = LastWords::default();
+        for piece in pieces {
+            for line in words.whole(piece) {
+                words.keep(&line);
+            }
+        }
+        words.lines()
+    }
+
+    #[test]
+    fn the_end_is_told_however_it_came_and_not_more_of_it_than_is_of_use() {
+        assert_eq!(heard(&["no rou", "te to host\n\n \nand", " more"]), ["no route to host", "and more"]);
+        let many: Vec<String> = (0..100).map(|i| format!("{i}\n")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!((heard(&many).len(), heard(&many).remove(0)), (LINES, "88".to_owned()));
+        assert!(heard(&[&"x".repeat(1 << 20)]).iter().all(|line| line.len() == LINE));
+    }
+
+    #[test]
+    fn what_went_well_does_not_hide_what_failed() {
+        let changed =
+            "dockerforge-outcome: {\"resource\":\"directory[/srv]\",\"status\":\"changed\",\"detail\":\"\"}\n";
+        let failed = "\u{1b}[0mdockerforge-outcome: {\"resource\": \"page\", \"status\": \"failed\", \"detail\": \"exit code 3\"}";
+        assert_eq!(heard(&["why\n", &changed.repeat(50), failed]), ["why", "page failed: exit code 3"]);
+    }
+}

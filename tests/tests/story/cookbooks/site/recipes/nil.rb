@@ -1,0 +1,3 @@
+# Wrong already when it is read.
+
+node['nope']['x']

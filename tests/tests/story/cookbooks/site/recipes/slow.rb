@@ -1,0 +1,4 @@
+# Ends when it is ended.
+
+puts 'begins'
+ruby_block('slow') { block { sleep 4321 } }
