@@ -16,6 +16,7 @@ mod network;
 mod operate;
 mod outcomes;
 mod ports;
+mod quoted;
 mod receive;
 mod registry;
 mod remove;

@@ -9,10 +9,10 @@ use std::collections::VecDeque;
 const LINES: usize = 12;
 /// Characters of each.
 const LINE: usize = 300;
-/// Characters of one that says what failed: a provisioner has cut it itself.
-const OUTCOME: usize = 1200;
-/// The longest line that is read as one, bytes.
-const LONGEST: usize = 8 * 1024;
+/// Characters of one that says what failed.
+pub(super) const OUTCOME: usize = 1200;
+/// The longest line that is read as one, bytes. A provisioner's outcome has to fit in: it is cut here, once its secrets are out.
+pub(super) const LONGEST: usize = 64 * 1024;
 
 /// What the classic builder puts around what a program wrote to its error output.
 const COLOURS: [&str; 2] = ["\u{1b}[91m", "\u{1b}[0m"];
@@ -63,6 +63,17 @@ impl LastWords {
     }
 }
 
+/// A text of at most that many characters and a mark: where it begins, and more of where it ends, for what a program said last
+/// stands there.
+pub(super) fn readable(text: &str, most: usize) -> String {
+    let length = text.chars().count();
+    if length <= most {
+        return text.to_owned();
+    }
+    let (head, tail) = (most / 4, most - most / 4);
+    text.chars().take(head).chain(" … ".chars()).chain(text.chars().skip(length - tail)).collect()
+}
+
 /// A line of output as a failure tells it; none of one that says nothing, or that something went well.
 fn words_of(line: &str) -> Option<String> {
     // The builder colours what a program wrote to its error output.
@@ -71,7 +82,7 @@ fn words_of(line: &str) -> Option<String> {
     match told {
         Some(ResourceOutcome { status: ResourceStatus::Changed, .. }) => None,
         Some(ResourceOutcome { resource, status, detail }) => {
-            Some(format!("{resource} {}: {detail}", status.as_str()).chars().take(OUTCOME).collect())
+            Some(readable(&format!("{resource} {}: {detail}", status.as_str()), OUTCOME))
         }
         None => Some(line.chars().take(LINE).collect()).filter(|line: &String| !line.trim().is_empty()),
     }
@@ -106,5 +117,11 @@ mod tests {
             "dockerforge-outcome: {\"resource\":\"directory[/srv]\",\"status\":\"changed\",\"detail\":\"\"}\n";
         let failed = "\u{1b}[0mdockerforge-outcome: {\"resource\": \"page\", \"status\": \"failed\", \"detail\": \"exit code 3\"}";
         assert_eq!(heard(&["why\n", &changed.repeat(50), failed]), ["why", "page failed: exit code 3"]);
+    }
+
+    #[test]
+    fn a_long_text_is_told_by_where_it_begins_and_where_it_ends() {
+        assert_eq!(readable(&"ñ".repeat(OUTCOME), OUTCOME), "ñ".repeat(OUTCOME));
+        assert_eq!(readable("begins, goes on and ends", 8), "be … d ends");
     }
 }
