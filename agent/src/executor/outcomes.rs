@@ -2,7 +2,7 @@
 
 use super::quoted::{in_every_form, without};
 use super::secrets::Redactor;
-use super::words::{LONGEST, LastWords, OUTCOME, readable};
+use super::words::{LONGEST, LastWords, OUTCOME, after, readable};
 use dockerforge_protocol::command::OUTCOME_MARK;
 use dockerforge_protocol::report::{MAX_RESOURCES, ResourceOutcome, ResourceStatus};
 use secrecy::SecretString;
@@ -99,14 +99,14 @@ impl Outcomes {
 
     /// Why it failed, as precisely as it was said.
     pub(super) fn explain(&self, code: i64) -> String {
-        match &self.failed {
-            Some(outcome) if outcome.detail.is_empty() => format!("{} failed; the log says more", outcome.resource),
+        let lines = self.words.lines();
+        let failure = match &self.failed {
+            Some(outcome) if outcome.detail.is_empty() => format!("{} failed", outcome.resource),
             Some(outcome) => format!("{} failed: {}", outcome.resource, outcome.detail),
-            None => match self.words.lines() {
-                lines if lines.is_empty() => format!("the converge ended with {code}, and said nothing"),
-                lines => format!("the converge ended with {code}; its last words: {}", lines.join("\n")),
-            },
-        }
+            None if lines.is_empty() => format!("the converge ended with {code}, and said nothing"),
+            None => format!("the converge ended with {code}"),
+        };
+        after(failure, lines)
     }
 }
 

@@ -157,3 +157,13 @@ fn a_secret_that_is_a_word_of_ours_hides_no_outcome() {
     let line = r#"dockerforge-outcome: {"resource":"page","status":"failed","detail":"it failed"}"#;
     assert_eq!(told_of("failed", line), (String::new(), "page failed: it ********".to_owned()));
 }
+
+#[test]
+fn a_failure_has_the_last_words_of_what_failed() {
+    let (shown, told) = told_of(
+        "s3cret",
+        "before\nno s3cret\ndockerforge-outcome: {\"resource\":\"page\",\"status\":\"failed\",\"detail\":\"exit code 1\"}\n",
+    );
+    assert_eq!(shown, "before\nno ********\n");
+    assert_eq!(told, "page failed: exit code 1; its last words: before\nno ********");
+}

@@ -13,6 +13,8 @@ const LINE: usize = 300;
 pub(super) const OUTCOME: usize = 1200;
 /// The longest line that is read as one, bytes. A provisioner's outcome has to fit in: it is cut here, once its secrets are out.
 pub(super) const LONGEST: usize = 64 * 1024;
+/// Bytes that the coordinator keeps of a failure, with room for what it adds.
+const FAILURE: usize = 4000;
 
 /// What the classic builder puts around what a program wrote to its error output.
 const COLOURS: [&str; 2] = ["\u{1b}[91m", "\u{1b}[0m"];
@@ -60,6 +62,23 @@ impl LastWords {
     /// What a failure tells of it.
     pub(super) fn lines(&self) -> Vec<String> {
         self.lines.iter().cloned().chain(words_of(self.rest.trim_end())).collect()
+    }
+}
+
+/// A failure with the last words before it, but for what it says itself. What was said last matters most, where not all has room.
+pub(super) fn after(failure: String, mut lines: Vec<String>) -> String {
+    const BETWEEN: &str = "; its last words: ";
+    lines.retain(|line| !failure.lines().any(|told| told == line || told.ends_with(&format!(": {line}"))));
+    let mut left = FAILURE.saturating_sub(failure.len() + BETWEEN.len());
+    let fitting = lines.iter().rev().take_while(|line| {
+        let fits = left > line.len();
+        left = left.saturating_sub(line.len() + 1);
+        fits
+    });
+    let first = lines.len() - fitting.count();
+    match lines[first..].join("\n") {
+        lines if lines.is_empty() => failure,
+        lines => failure + BETWEEN + &lines,
     }
 }
 
@@ -120,7 +139,21 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_told_by_where_it_begins_and_where_it_ends() {
+    fn a_failure_tells_what_was_said_last_once_and_no_more_than_is_kept_of_it() {
+        let mut words = LastWords::default();
+        assert_eq!(after("page failed".to_owned(), words.lines()), "page failed");
+        for line in words.whole("one\ntwo: exit code 3\n3\n") {
+            words.keep(&line);
+        }
+        let told = after("page failed: exit code 3".to_owned(), words.lines());
+        assert_eq!(told, "page failed: exit code 3; its last words: one\ntwo: exit code 3\n3");
+        let told = after("page failed: two: exit code 3".to_owned(), words.lines());
+        assert_eq!(told, "page failed: two: exit code 3; its last words: one\n3");
+        for i in 0..LINES {
+            words.keep(&format!("{i} {}", "ñ".repeat(LINE)));
+        }
+        let told = after("why".repeat(OUTCOME / 3), words.lines());
+        assert!(told.len() <= FAILURE && told.contains(&format!("\n{} ñ", LINES - 1)), "{told}");
         assert_eq!(readable(&"ñ".repeat(OUTCOME), OUTCOME), "ñ".repeat(OUTCOME));
         assert_eq!(readable("begins, goes on and ends", 8), "be … d ends");
     }

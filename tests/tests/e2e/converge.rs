@@ -140,7 +140,7 @@ async fn a_converge_that_fails_says_which_resource_and_one_that_is_cancelled_end
     let ended = api.ended(&job.id, 60).await;
     let error = ended.error.expect("it fails");
     assert_eq!((ended.state.as_str(), error.kind()), ("failed", "converge-failed"));
-    assert_eq!(error.detail, "broken failed: exit code 1");
+    assert_eq!(error.detail, "broken failed: exit code 1; its last words: == page\n== broken\nbefore");
     assert!(api.log(&job.id).await.text.contains("before"));
 
     patch(&api, &id, json!({"run_list": ["slow"]})).await;
