@@ -89,8 +89,9 @@ fn of_form<'a>(
 /// Takes values out of a stream of bytes, also where one comes in two pieces.
 #[derive(Default)]
 pub(super) struct Redactor {
-    /// The longest first, so that of two that begin alike the whole is taken out.
-    values: Vec<SecretString>,
+    /// By their first byte, for a key of many lines is many values. The longest first, so that of two that begin alike the whole is
+    /// taken out.
+    values: BTreeMap<u8, Vec<SecretString>>,
     /// What may be the beginning of one.
     held: Vec<u8>,
 }
@@ -102,9 +103,21 @@ impl Redactor {
 
     /// Takes these values out.
     pub(super) fn of(values: Vec<SecretString>) -> Self {
-        let mut values: Vec<_> = values.into_iter().filter(|value| value.expose_secret().len() >= SHORTEST).collect();
-        values.sort_by_key(|value| std::cmp::Reverse(value.expose_secret().len()));
-        Self { values, held: Vec::new() }
+        let mut by_first = BTreeMap::<u8, Vec<SecretString>>::new();
+        for value in values.into_iter().filter(|value| value.expose_secret().len() >= SHORTEST) {
+            let first = value.expose_secret().as_bytes()[0];
+            by_first.entry(first).or_default().push(value);
+        }
+        for values in by_first.values_mut() {
+            values.sort_by_key(|value| std::cmp::Reverse(value.expose_secret().len()));
+        }
+        Self { values: by_first, held: Vec::new() }
+    }
+
+    /// The values that begin as this does, or may.
+    fn like(&self, rest: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+        let values = rest.first().and_then(|first| self.values.get(first));
+        values.into_iter().flatten().map(|value| value.expose_secret().as_bytes())
     }
 
     /// What can be shown after one more piece.
@@ -116,9 +129,9 @@ impl Redactor {
         let mut shown = Vec::with_capacity(self.held.len());
         let mut at = 0;
         while let Some(rest) = self.held.get(at..).filter(|rest| !rest.is_empty()) {
-            let whole = self.values.iter().map(|v| v.expose_secret().as_bytes()).find(|v| rest.starts_with(v));
+            let whole = self.like(rest).find(|v| rest.starts_with(v));
             // A longer one that is not whole yet comes before a shorter one that is.
-            let begun = self.values.iter().map(|v| v.expose_secret().as_bytes());
+            let begun = self.like(rest);
             if begun.take_while(|v| whole.is_none_or(|whole| v.len() > whole.len())).any(|v| v.starts_with(rest)) {
                 break;
             }
@@ -139,8 +152,8 @@ impl Redactor {
         let mut shown = Vec::new();
         while !self.held.is_empty() {
             // No more comes: what is held begins a value and is none, but a shorter one may stand in it.
-            let values = self.values.iter().map(|v| v.expose_secret().as_bytes());
-            let (length, show) = match values.filter(|v| self.held.starts_with(v)).map(<[u8]>::len).max() {
+            let (length, show) = match self.like(&self.held).filter(|v| self.held.starts_with(v)).map(<[u8]>::len).max()
+            {
                 Some(length) => (length, STARS.to_vec()),
                 None => (1, self.held[..1].to_vec()),
             };
