@@ -217,6 +217,7 @@ impl App {
         tasks.spawn("reaper", queue::run_reaper(store.clone(), signals, reaper, sweeper, tasks.token()));
 
         tasks.spawn("revocations", services.clone().run_revocations(tasks.token()));
+        tasks.spawn("convergences", services.clone().run_due(tasks.token()));
         let (feed, feeder) = events::feed(&store);
         tasks.spawn("events", feeder.run(tasks.token()));
         let sender = Sender::new()?;

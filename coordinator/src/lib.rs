@@ -26,11 +26,13 @@ pub mod vault;
 pub mod webhooks;
 
 /// Every step at which a build with the `testing` feature can be made to die, in the order of a job's life.
-pub const FAULT_POINTS: [&str; 6] = [
+pub const FAULT_POINTS: [&str; 8] = [
     "coordinator.job.enqueued",
     "coordinator.api.committed",
     "coordinator.assign.claimed",
     "coordinator.assign.sent",
     "coordinator.report.received",
     "coordinator.report.committed",
+    "coordinator.due.prepared",
+    "coordinator.due.asked",
 ];

@@ -427,11 +427,14 @@ pub fn kept_name(container: ContainerId) -> String {
     format!("df-{container}-old")
 }
 
-/// The repository and tag of an image of ours on a host. The `.invalid` registry (RFC 2606) makes sure that nobody
-/// ever pulls or pushes it by mistake.
+/// What the names of our images on a host begin with. The `.invalid` registry (RFC 2606) makes sure that nobody ever pulls or
+/// pushes them by mistake.
+pub const LOCAL_REGISTRY: &str = "dockerforge.invalid";
+
+/// The repository and tag of an image of ours on a host.
 #[must_use]
 pub fn local_tag(image: ImageId) -> String {
-    format!("dockerforge.invalid/{image}:latest")
+    format!("{LOCAL_REGISTRY}/{image}:latest")
 }
 
 /// The Docker name of a user's network on a host.

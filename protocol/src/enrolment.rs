@@ -27,7 +27,8 @@ pub const NODE_PATH: &str = "/agent/v1/nodes";
 /// their values by their ids.
 pub const SECRETS_PATH: &str = "/agent/v1/secrets";
 /// What a job that brings an image from elsewhere needs is served at `{COPIES_PATH}/{job}` to the host that has it in work
-/// ([`SuppliedImage`]), and the image's content, from a host that has it, at `{COPIES_PATH}/{job}/{digest}?from={bytes}`.
+/// ([`SuppliedImage`]), and the image's content, from a host that has it, at `{COPIES_PATH}/{job}/{digest}?from={bytes}&turn={n}`, where `n`
+/// is how often what came was something else: another host that has it is asked then.
 pub const COPIES_PATH: &str = "/agent/v1/copies";
 
 /// What is in a volume of a container that moves is served at `{VOLUMES_PATH}/{job}/{volume}` to the host that has the job in

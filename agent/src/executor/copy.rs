@@ -32,7 +32,7 @@ const PROGRESS: Duration = Duration::from_millis(500);
 /// What of an image's configuration is read here (Docker image specification 1.2).
 #[derive(Deserialize)]
 struct Config {
-    rootfs: RootFs,
+    rootfs: Option<RootFs>,
 }
 
 #[derive(Deserialize)]
@@ -86,28 +86,56 @@ pub(super) async fn obtain(
         Err(DockerError::NotFound { .. }) => {}
         Err(error) => return Err(error.into()),
     }
-    layers::sweep(work).await;
     let mut parts = vec![docker_id.to_owned()];
     note(&parts)?;
     work.step("fetching the configuration", Some(0))?;
     let (configuration, coming) = watch::channel(Coming::default());
     let size = layers::fetch(work, docker_id, MAX_CONFIG, &configuration).await?;
     let config = read_config(&configuration.borrow(), size)?;
-    let there = shared(work, &config).await?;
-    work.say(&format!("{} of {} layers are here already\n", there, config.len()));
-    for layer in &config[there..] {
-        if !parts.contains(layer) {
-            parts.push(layer.clone());
+    let mut there = shared(work, &config).await?;
+    loop {
+        work.say(&format!("{} of {} layers are here already\n", there, config.len()));
+        for layer in &config[there..] {
+            if !parts.contains(layer) {
+                parts.push(layer.clone());
+            }
         }
+        note(&parts)?;
+        let ended = bring(work, &name, docker_id, &config, &parts, coming.clone()).await;
+        let Err(Ended::Failed(failure)) = ended else { break ended? };
+        // The image that had the layers below may have been removed meanwhile: then more of them is missing.
+        let now = shared(work, &config).await?;
+        if now >= there {
+            return Err(Ended::Failed(failure));
+        }
+        there = now;
     }
-    note(&parts)?;
+    work.done("loaded");
+    let found = engine.image_inspect(&name).await?;
+    if found.id != docker_id {
+        let detail = format!("Docker made {} of it, not {docker_id}", found.id);
+        return Err(failed(FailureKind::ImageCorrupt, detail));
+    }
+    layers::remove(work, &parts).await;
+    Ok(found)
+}
+
+/// Has Docker take in an image of which these parts, its configuration first, are fetched or here as files.
+async fn bring(
+    work: &Work<'_>,
+    name: &str,
+    docker_id: &str,
+    config: &[String],
+    parts: &[String],
+    configuration: watch::Receiver<Coming>,
+) -> Result<(), Ended> {
     let (senders, receivers): (Vec<_>, Vec<_>) = parts[1..].iter().map(|_| watch::channel(Coming::default())).unzip();
-    let coming: Vec<Part> = parts.iter().cloned().zip(std::iter::once(coming).chain(receivers)).collect();
+    let coming: Vec<Part> = parts.iter().cloned().zip(std::iter::once(configuration).chain(receivers)).collect();
     let given = Arc::new(AtomicBool::new(false));
     // Docker reads the archive while its layers come.
-    let archive = archive::of(&name, docker_id, &config, coming.clone(), Arc::clone(&given));
+    let archive = archive::of(name, docker_id, config, coming.clone(), Arc::clone(&given));
     let (mut fetching, mut loading) =
-        (std::pin::pin!(fetch(work, &parts[1..], &senders)), std::pin::pin!(load(work, archive)));
+        (std::pin::pin!(fetch(work, &parts[1..], &senders)), std::pin::pin!(load(work, archive, &given)));
     let loaded = tokio::select! {
         fetched = &mut fetching => {
             fetched?;
@@ -118,24 +146,15 @@ pub(super) async fn obtain(
             loaded
         }
     };
-    if let Err(Ended::Failed(failure)) = &loaded
-        && !given.load(Ordering::Relaxed)
-    {
-        // A layer that came altered has spoiled the archive, or Docker went away for a while.
-        tracing::debug!(job = %work.attempt.job, ?failure, "an image is given to Docker once more");
-        let again = coming.into_iter().map(|(digest, coming)| (digest, anew(&coming))).collect();
-        load(work, archive::of(&name, docker_id, &config, again, given)).await?;
-    } else {
-        loaded?;
+    match loaded {
+        Err(Ended::Failed(failure)) if !given.load(Ordering::Relaxed) => {
+            // A layer that came altered has spoiled the archive, or Docker went away for a while.
+            tracing::debug!(job = %work.attempt.job, ?failure, "an image is given to Docker once more");
+            let again = coming.into_iter().map(|(digest, coming)| (digest, anew(&coming))).collect();
+            load(work, archive::of(name, docker_id, config, again, Arc::clone(&given)), &given).await
+        }
+        loaded => loaded,
     }
-    work.done("loaded");
-    let found = engine.image_inspect(&name).await?;
-    if found.id != docker_id {
-        let detail = format!("Docker made {} of it, not {docker_id}", found.id);
-        return Err(failed(FailureKind::ImageCorrupt, detail));
-    }
-    layers::remove(work, &parts).await;
-    Ok(found)
 }
 
 /// A part that is there, as if it had come so at once.
@@ -173,7 +192,11 @@ fn read_config(coming: &Coming, size: u64) -> Result<Vec<String>, Ended> {
     file.and_then(|file| file.read_exact_at(&mut bytes, 0)).map_err(|error| disk(&error))?;
     let config: Config = serde_json::from_slice(&bytes)
         .map_err(|error| failed(FailureKind::ImageCorrupt, format!("its configuration cannot be read: {error}")))?;
-    let layers = config.rootfs.diff_ids;
+    let Some(RootFs { diff_ids: layers }) = config.rootfs else {
+        // There an image's id is the digest of a manifest (Docker's containerd image store).
+        let detail = "the host that has it keeps images in containerd's store, from which they cannot be copied";
+        return Err(failed(FailureKind::DockerRefused, detail));
+    };
     if layers.len() > MAX_LAYERS || !layers.iter().all(|layer| is_digest(layer)) {
         return Err(failed(FailureKind::ImageCorrupt, "its configuration names layers that are none"));
     }
@@ -199,24 +222,32 @@ async fn shared(work: &Work<'_>, layers: &[String]) -> Result<usize, Ended> {
     Ok(longest)
 }
 
-/// Has Docker take an image in.
-async fn load(work: &Work<'_>, archive: ContextStream) -> Result<(), Ended> {
+/// Has Docker take an image in. Once it was `given` the whole archive it does so whether anybody waits or not: the end of that is
+/// waited for, or the name would appear after the job has ended.
+async fn load(work: &Work<'_>, archive: ContextStream, given: &AtomicBool) -> Result<(), Ended> {
     let refused = |error: DockerError| Ended::Failed(failure(&error, FailureKind::DockerRefused));
     let mut output = work.unless_stopped(work.settings.engine.image_load(archive)).await?.map_err(refused)?;
-    while let Some(item) = work.unless_stopped(output.next()).await? {
-        let text = item.map_err(refused)?.text;
-        work.say(&text);
+    loop {
+        let item = match work.unless_stopped(output.next()).await {
+            Err(Ended::Stopped) if given.load(Ordering::Relaxed) => output.next().await,
+            item => item?,
+        };
+        let Some(item) = item else { return Ok(()) };
+        work.say(&item.map_err(refused)?.text);
     }
-    Ok(())
 }
 
-/// Removes what a job has fetched in vain. What another attempt goes on with stays.
-pub(super) async fn undo(work: &Work<'_>, ended: &Ended, reason: Option<Reason>) {
+/// Removes what a job has brought in vain; whether nothing of it is left. What another attempt goes on with stays.
+pub(super) async fn undo(work: &Work<'_>, command: &CopyImage, ended: &Ended, reason: Option<Reason>) -> bool {
     let over = match ended {
         Ended::Failed(failure) => !failure.retryable(),
         Ended::Stopped => matches!(reason, Some(Reason::Cancelled | Reason::Deadline)),
     };
-    if over && let Some(fetched) = work.noted::<Vec<String>>() {
+    if !over {
+        return true;
+    }
+    if let Some(fetched) = work.noted::<Vec<String>>() {
         layers::remove(work, &fetched).await;
     }
+    work.untag(&local_tag(command.image)).await.is_ok()
 }

@@ -1,19 +1,15 @@
 //! Builds and pulls. What must hold: a build's result gets its name only when it is whole (Docker gives it then), stopping a job
 //! stops the work in Docker, and a user's own tags on the host are left as they were.
 
+use super::follow::follow_pull;
 use super::steps::Steps;
 use super::work::{Work, failed};
 use super::{Ended, copy, failure};
-use crate::docker::{Call, DockerError, Events, Image, LabelMap, NewBuild, Output};
+use crate::docker::{DockerError, Image, LabelMap, NewBuild};
 use dockerforge_protocol::command::{BuildImage, PullImage, labels, local_tag};
 use dockerforge_protocol::report::{AgentFailure, FailureKind, Product};
 use futures_util::StreamExt;
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-
-/// How often the progress of a pull is said.
-const PULL_PROGRESS: Duration = Duration::from_millis(500);
 
 /// How often a build is begun where the removals of other images take layers that it found in the cache.
 const CACHE_TRIES: u32 = 4;
@@ -137,16 +133,8 @@ async fn with_base(work: &Work<'_>, base: Option<&str>, error: DockerError) -> D
 
 /// Removes what a build that was stopped, or failed, has made at the last moment.
 pub(super) async fn undo_build(work: &Work<'_>, command: &BuildImage) {
-    if untag(work, &local_tag(command.image)).await.is_err() {
+    if work.untag(&local_tag(command.image)).await.is_err() {
         tracing::warn!(job = %work.attempt.job, "the image of a stopped build is left over");
-    }
-}
-
-/// Takes a name off an image, if it has it.
-pub(super) async fn untag(work: &Work<'_>, tag: &str) -> Result<(), Ended> {
-    match work.settings.engine.image_remove(tag).await {
-        Ok(()) | Err(DockerError::NotFound { .. }) => Ok(()),
-        Err(error) => Err(error.into()),
     }
 }
 
@@ -220,7 +208,7 @@ impl Before {
 
     /// Makes the reference name again what it did. Once more does no harm.
     async fn put_back(&self, work: &Work<'_>, reference: &str) -> Result<(), Ended> {
-        let Some(before) = &self.0 else { return untag(work, reference).await };
+        let Some(before) = &self.0 else { return work.untag(reference).await };
         match work.settings.engine.image_inspect(reference).await {
             Ok(now) if now.id == *before => return Ok(()),
             Ok(_) | Err(DockerError::NotFound { .. }) => {}
@@ -272,32 +260,4 @@ async fn run_pull(work: &Work<'_>, command: &PullImage) -> Result<(), Ended> {
     let words = |error: &DockerError| Ended::Failed(failure(error, FailureKind::ImageNotFound));
     let (name, tag) = (command.reference.name(), command.reference.tag_or_digest().to_owned());
     follow_pull(work, work.settings.engine.image_pull(&name, &tag), words).await
-}
-
-/// Sees a pull to its end; `words` makes of Docker's failure what it is to the job.
-pub(super) async fn follow_pull(
-    work: &Work<'_>,
-    pull: Call<'_, Events<Output>>,
-    words: impl Fn(&DockerError) -> Ended,
-) -> Result<(), Ended> {
-    let mut output = work.unless_stopped(pull).await?.map_err(|error| words(&error))?;
-    let mut layers: BTreeMap<String, (u64, u64)> = BTreeMap::new();
-    let mut said = Instant::now();
-    while let Some(item) = work.unless_stopped(output.next()).await? {
-        let item = item.map_err(|error| words(&error))?;
-        match (item.bytes, item.layer) {
-            (Some(bytes), Some(layer)) => {
-                layers.insert(layer, bytes);
-                if said.elapsed() >= PULL_PROGRESS {
-                    said = Instant::now();
-                    let (done, all) = layers.values().fold((0, 0), |(d, a), (x, y)| (d + x, a + y));
-                    let percent = (done * 98).checked_div(all).and_then(|p| u8::try_from(p.min(98)).ok());
-                    work.progress("pulling", percent);
-                }
-            }
-            (None, Some(layer)) => work.say(&format!("{layer}: {}\n", item.text)),
-            (_, None) => work.say(&format!("{}\n", item.text)),
-        }
-    }
-    Ok(())
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 /// How often a part is asked for in vain, one time after the other, before the job goes back to the queue.
 const TRIES: u32 = 5;
@@ -23,6 +24,8 @@ const AGAIN: Duration = Duration::from_millis(200);
 const CORRUPT: u32 = 3;
 /// How long a part is kept that nobody asks for any more.
 const KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Between two sweeps.
+const SWEEPS: Duration = Duration::from_secs(3600);
 /// Bytes that are read from a file, or written to it, at once.
 const PIECE: usize = 512 * 1024;
 
@@ -60,7 +63,7 @@ pub(super) async fn fetch(
     let (mut vain, mut corrupt) = (0, 0);
     loop {
         let before = length(&path_of(work, digest)).await;
-        let why = match attempt(work, digest, limit, coming).await? {
+        let why = match attempt(work, digest, limit, corrupt, coming).await? {
             Attempt::Whole(size) => return Ok(size),
             Attempt::Corrupt(came) => {
                 corrupt += 1;
@@ -92,7 +95,13 @@ enum Attempt {
     Broken(String),
 }
 
-async fn attempt(work: &Work<'_>, digest: &str, limit: u64, coming: &watch::Sender<Coming>) -> Result<Attempt, Ended> {
+async fn attempt(
+    work: &Work<'_>,
+    digest: &str,
+    limit: u64,
+    turn: u32,
+    coming: &watch::Sender<Coming>,
+) -> Result<Attempt, Ended> {
     let path = path_of(work, digest);
     // What an earlier life of the host wrote may not have reached its disk: also what is all there is summed up again.
     let mut written = work.unless_stopped(Written::open(path.clone())).await?.map_err(|error| disk(&error))?;
@@ -106,7 +115,7 @@ async fn attempt(work: &Work<'_>, digest: &str, limit: u64, coming: &watch::Send
         tell(have, have, true);
         return Ok(Attempt::Whole(have));
     }
-    let asked = work.unless_stopped(work.settings.supplies.blob(work.attempt.job, digest, have)).await?;
+    let asked = work.unless_stopped(work.settings.supplies.blob(work.attempt.job, digest, have, turn)).await?;
     let (size, mut pieces) = match asked {
         Ok(blob) => blob,
         Err(error) => return Ok(Attempt::Broken(error.to_string())),
@@ -118,7 +127,14 @@ async fn attempt(work: &Work<'_>, digest: &str, limit: u64, coming: &watch::Send
     let mut gathered = Vec::with_capacity(PIECE);
     let mut writing = tokio::task::spawn_blocking(|| Ok(written));
     let broken = loop {
-        let piece = work.unless_stopped(pieces.next()).await?;
+        let piece = match work.unless_stopped(pieces.next()).await {
+            Ok(piece) => piece,
+            Err(stopped) => {
+                // Nobody else may have the part before this is over.
+                over_with(writing).await?;
+                return Err(stopped);
+            }
+        };
         let over = !matches!(&piece, Some(Ok(piece)) if have + piece.len() as u64 <= size);
         if over || gathered.len() >= PIECE {
             // One piece is written while the next one comes.
@@ -210,9 +226,20 @@ pub(super) async fn remove(work: &Work<'_>, digests: &[String]) {
     }
 }
 
-/// Removes what has been left for long: the rest of jobs that never came again.
-pub(super) async fn sweep(work: &Work<'_>) {
-    let Ok(mut files) = tokio::fs::read_dir(&work.settings.layers).await else { return };
+/// Sweeps now and then, until it is told to stop.
+pub(super) async fn sweep_always(folder: PathBuf, token: CancellationToken) {
+    loop {
+        sweep(&folder).await;
+        tokio::select! {
+            () = token.cancelled() => return,
+            () = tokio::time::sleep(SWEEPS) => {}
+        }
+    }
+}
+
+/// Removes what has been left for long: parts for jobs that never came again.
+async fn sweep(folder: &Path) {
+    let Ok(mut files) = tokio::fs::read_dir(folder).await else { return };
     while let Ok(Some(file)) = files.next_entry().await {
         let changed = file.metadata().await.and_then(|found| found.modified());
         let age = changed.ok().and_then(|at| SystemTime::now().duration_since(at).ok());

@@ -8,6 +8,7 @@ mod container;
 mod converge;
 mod copy;
 mod exec;
+mod follow;
 mod host;
 mod image;
 mod keys;

@@ -2,7 +2,7 @@
 //! registry's, whatever becomes of the job; what is taken from the registry is the image that was asked for, by its digest and by
 //! its id; and how Docker makes itself known there is neither said nor kept.
 
-use super::image::{follow_pull, untag};
+use super::follow::follow_pull;
 use super::work::{Work, failed};
 use super::{Ended, failure, layers};
 use crate::docker::{DockerError, Image};
@@ -189,7 +189,7 @@ impl Named {
     /// Makes the name that of what had it. Once more does no harm.
     async fn put_back(&self, work: &Work<'_>) -> Result<(), Ended> {
         // By its digest nothing else can have been meant.
-        let Some(before) = &self.before else { return untag(work, &self.name).await };
+        let Some(before) = &self.before else { return work.untag(&self.name).await };
         if self.name.contains('@') {
             return Ok(());
         }

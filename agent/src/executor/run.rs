@@ -5,7 +5,8 @@ use super::keys::Keys;
 use super::table::{Held, Reason, State, Stop, Table};
 use super::work::{Work, fault, kind, note_path};
 use super::{
-    Ended, Settings, container, converge, copy, exec, image, network, operate, receive, registry, remove, update,
+    Ended, Settings, container, converge, copy, exec, image, layers, network, operate, receive, registry, remove,
+    update,
 };
 use crate::journal::spool::Spool;
 use crate::journal::{Accepted, Entry, Journal};
@@ -71,6 +72,7 @@ impl Executor {
                 Held { accepted: entry.accepted, log, stop: Stop::default(), state, progress: (0, None), accepts: 0 };
             table.lock().held.insert(attempt.job, held);
         }
+        tasks.spawn("sweep", layers::sweep_always(settings.layers.clone(), tasks.token()));
         let slots = Semaphore::new(settings.slots);
         let draining = AtomicBool::new(false);
         Self { inner: Arc::new(Inner { settings, journal, tasks, table, keys: Keys::default(), slots, draining }) }
@@ -459,10 +461,9 @@ impl Inner {
                     converge::undo(work, c).await;
                     true
                 }
-                (Command::CopyImage(_), Err(ended), reason) => {
+                (Command::CopyImage(c), Err(ended), reason) => {
                     registry::undo(work).await;
-                    copy::undo(work, ended, reason).await;
-                    true
+                    copy::undo(work, c, ended, reason).await
                 }
                 (Command::PushImage(_), Err(_), _) => {
                     registry::undo(work).await;

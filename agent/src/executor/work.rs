@@ -5,7 +5,7 @@
 use super::keys::Keys;
 use super::secrets::Values;
 use super::{Ended, Settings, Stop, Table};
-use crate::docker::{ContextStream, LabelMap};
+use crate::docker::{ContextStream, DockerError, LabelMap};
 use crate::journal::Journal;
 use crate::journal::spool::Spool;
 use dockerforge_protocol::command::{Command, ContextRef, labels};
@@ -38,12 +38,13 @@ pub trait Supplies: Send + Sync + 'static {
     fn image(&self, job: JobId) -> BoxFuture<'_, Result<SuppliedImage, SupplyError>>;
 
     /// A part of that image from this byte on, of a host that has it: the size of the whole part, and what comes. The stream
-    /// fails where it ends early.
+    /// fails where it ends early. With another `turn` it is another host, if there is one.
     fn blob<'a>(
         &'a self,
         job: JobId,
         digest: &'a str,
         from: u64,
+        turn: u32,
     ) -> BoxFuture<'a, Result<(u64, ContextStream), SupplyError>>;
 
     /// What is in a volume of the container that a job receives, and after it its sum, of the host that the container leaves.
@@ -132,6 +133,14 @@ impl Work<'_> {
             biased;
             () = self.stop.stopped() => Err(Ended::Stopped),
             value = wait => Ok(value),
+        }
+    }
+
+    /// Takes a name off an image, if it has it.
+    pub(crate) async fn untag(&self, tag: &str) -> Result<(), Ended> {
+        match self.settings.engine.image_remove(tag).await {
+            Ok(()) | Err(DockerError::NotFound { .. }) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

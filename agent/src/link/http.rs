@@ -84,9 +84,10 @@ impl Supplies for CoordinatorSupplies {
         job: JobId,
         digest: &'a str,
         from: u64,
+        turn: u32,
     ) -> BoxFuture<'a, Result<(u64, ContextStream), SupplyError>> {
         async move {
-            let path = format!("{COPIES_PATH}/{job}/{digest}?from={from}");
+            let path = format!("{COPIES_PATH}/{job}/{digest}?from={from}&turn={turn}");
             let driven = self.get_within(SAVED, &path, "a part of the image").await?;
             let size = driven.body.size_hint().exact();
             let size = size.ok_or_else(|| SupplyError("a part of the image comes without its size".to_owned()))?;

@@ -78,6 +78,8 @@ pub struct Elsewhere {
     pub mishaps: Arc<Mutex<VecDeque<Mishap>>>,
     /// Which parts were asked for, and from where on.
     pub asked: Arc<Mutex<Vec<(String, u64)>>>,
+    /// Whose turn it was, each time.
+    pub turns: Arc<Mutex<Vec<u32>>>,
     /// Where in the registry the coordinator says that it is, if anywhere.
     pub registry: Arc<Mutex<Option<InRegistry>>>,
 }
@@ -99,12 +101,13 @@ impl Elsewhere {
     pub fn with(layers: &[&[u8]]) -> Self {
         let engine = FakeEngine::default();
         let docker_id = engine.add_layered("elsewhere:1", layers);
-        let (mishaps, asked, registry) = Default::default();
-        Self { engine, docker_id, mishaps, asked, registry }
+        let (mishaps, asked, turns, registry) = Default::default();
+        Self { engine, docker_id, mishaps, asked, turns, registry }
     }
 
-    fn blob(&self, digest: &str, from: u64) -> Result<(u64, ContextStream), SupplyError> {
+    fn blob(&self, digest: &str, from: u64, turn: u32) -> Result<(u64, ContextStream), SupplyError> {
         self.asked.lock().unwrap().push((digest.to_owned(), from));
+        self.turns.lock().unwrap().push(turn);
         let mut whole = self.engine.world().blobs.get(digest).cloned().ok_or_else(|| SupplyError("no such".into()))?;
         let size = whole.len() as u64;
         let mishap = self.mishaps.lock().unwrap().pop_front();
@@ -156,9 +159,10 @@ impl Supplies for Given {
         _: JobId,
         digest: &'a str,
         from: u64,
+        turn: u32,
     ) -> BoxFuture<'a, Result<(u64, ContextStream), SupplyError>> {
         let known = self.2.as_ref().ok_or_else(|| SupplyError("no such image".to_owned()));
-        std::future::ready(known.and_then(|image| image.blob(digest, from))).boxed()
+        std::future::ready(known.and_then(|image| image.blob(digest, from, turn))).boxed()
     }
 
     fn volume<'a>(&'a self, _: JobId, volume: &'a VolumeName) -> BoxFuture<'a, Result<ContextStream, SupplyError>> {

@@ -95,7 +95,63 @@ async fn a_layer_that_comes_altered_is_fetched_again_and_after_three_times_nothi
             assert!(bench.engine.world().images.is_empty());
         }
         assert_eq!(left(&bench), Vec::<String>::new(), "{times}");
+        let turns = elsewhere.turns.lock().unwrap().clone();
+        assert!(turns.iter().any(|turn| *turn > 0), "another host is asked: {turns:?}");
     }
+}
+
+#[tokio::test]
+async fn a_copy_that_is_cancelled_once_docker_takes_it_in_ends_with_what_docker_made_of_it() {
+    let elsewhere = Elsewhere::with(&[BASE]);
+    let bench = bench(&elsewhere);
+    bench.engine.hold_builds(true);
+    let (job, (name, command)) = (JobId::new(), copy());
+    let attempt = bench.assign(job, 1, &command);
+    bench.until("Docker has read all of it", || bench.called("image load read").then_some(())).await;
+    assert!(bench.executor.cancel(attempt));
+    tokio::task::yield_now().await;
+    assert!(bench.executor.table().views()[0].finished.is_none(), "Docker is still at it");
+    bench.engine.hold_builds(false);
+    assert!(matches!(bench.outcome(attempt).await, Outcome::Succeeded { .. }), "nothing is there that no job tells of");
+    assert_eq!(tags(&bench, &elsewhere.docker_id), [name]);
+    assert_eq!(left(&bench), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn an_image_whose_id_is_that_of_a_manifest_is_said_to_be_in_another_store() {
+    let mut elsewhere = Elsewhere::with(&[BASE]);
+    let manifest = br#"{"schemaVersion":2,"config":{},"layers":[]}"#;
+    elsewhere.docker_id = digest(manifest);
+    elsewhere.engine.world().blobs.insert(digest(manifest), manifest.to_vec());
+    let bench = bench(&elsewhere);
+    let outcome = bench.run(JobId::new(), 1, &copy().1).await;
+    let Outcome::Failed { failure } = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(failure.kind, FailureKind::DockerRefused);
+    assert!(failure.detail.contains("containerd"), "{failure:?}");
+    assert_eq!(left(&bench), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_is_removed_below_an_image_while_it_comes_is_fetched_too() {
+    let elsewhere = Elsewhere::with(&[BASE, TOP]);
+    let bench = bench(&elsewhere);
+    let base = bench.engine.add_layered("base:1", &[BASE]);
+    bench.engine.hold_builds(true);
+    let (job, (name, command)) = (JobId::new(), copy());
+    let attempt = bench.assign(job, 1, &command);
+    bench
+        .until("the top has come", || fetched(&elsewhere).iter().any(|(part, _)| *part == digest(TOP)).then_some(()))
+        .await;
+    {
+        let mut world = bench.engine.world();
+        world.images.remove(&base);
+        world.blobs.clear();
+    }
+    bench.engine.hold_builds(false);
+    assert!(matches!(bench.outcome(attempt).await, Outcome::Succeeded { .. }));
+    assert_eq!(tags(&bench, &elsewhere.docker_id), [name]);
+    let parts: Vec<String> = fetched(&elsewhere).into_iter().map(|(part, _)| part).collect();
+    assert_eq!(parts, [elsewhere.docker_id.clone(), digest(TOP), digest(BASE)], "and nothing twice");
 }
 
 #[tokio::test]

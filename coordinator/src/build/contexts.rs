@@ -5,7 +5,7 @@
 //! What must hold: a file under its final name is complete, canonical and durable; a name that a client gives never
 //! reaches the file system; nothing younger than the sweep's age goes, because its job may not be committed yet.
 
-use super::archive::{self, ArchiveError, Limits, Summary};
+use super::archive::{self, ArchiveError, Limits, Listing, Summary};
 use super::claims::{Claim, Claims};
 use bytes::Bytes;
 use dockerforge_protocol::command::ContextRef;
@@ -192,6 +192,13 @@ impl Contexts {
             }
         });
         Ok(tokio::fs::File::from_std(file.await?))
+    }
+
+    /// What is in a context, by names.
+    pub async fn listing(&self, context: &ContextRef) -> Result<Listing, ContextError> {
+        let file = self.open(context).await?.into_std().await;
+        let path = self.path(&context.sha256)?;
+        blocking(move || Listing::read(file).map_err(|error| ContextError::file("read", &path, error))).await
     }
 
     /// Ends a request's claim once the request is decided, and removes the context unless it is needed: by a job, as

@@ -7,7 +7,7 @@ mod claims;
 mod contexts;
 pub mod grant;
 pub mod node;
-mod provision;
+pub mod provision;
 pub mod render;
 pub mod schema;
 

@@ -7,7 +7,7 @@
 use super::archive::File;
 use super::{node, provision};
 use crate::domain::configuration::{Configuration, run_list};
-use crate::domain::template::{RunListItem, Template};
+use crate::domain::template::{Provisioner, RunListItem, Template};
 use dockerforge_protocol::spec::Document;
 use minijinja::{Environment, UndefinedBehavior, context};
 
@@ -71,9 +71,15 @@ fn laid(template: &Template, folder: &str) -> impl Iterator<Item = File> {
 fn chosen(template: &Template, configuration: &Configuration, defaults: &Document) -> Result<[File; 2], RenderError> {
     let node = node::node(template, configuration, defaults, &configuration.choice.parameters);
     let list = run_list(&template.spec.run_list, &configuration.choice.run_list);
-    let line = |item: &RunListItem| match item.part() {
-        Some(part) => format!("{} {part}\n", item.name()),
-        None => format!("{}\n", item.name()),
+    // What is called so, and for a shell where it may be.
+    let line = |item: &RunListItem| {
+        let called = item.part().map_or_else(|| item.name().to_owned(), |part| format!("{}::{part}", item.name()));
+        let scripts = match template.spec.provisioner {
+            Provisioner::Shell => provision::scripts(item),
+            Provisioner::Ansible | Provisioner::ChefSolo => Vec::new(),
+        };
+        let words: Vec<String> = [called].into_iter().chain(scripts).collect();
+        format!("{}\n", words.join(" "))
     };
     let lines: String = list.iter().map(line).collect();
     Ok([File::new("run-list", lines), File::new("node.json", serde_json::to_string_pretty(&node)?)])

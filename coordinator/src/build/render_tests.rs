@@ -117,7 +117,10 @@ fn a_node_is_merged_from_defaults_template_parameters_and_additions() {
     assert_eq!(node["port"], 8080);
     assert_eq!(node["run_list"], json!(["recipe[wordpress::web]", "role[php]", "recipe[extra]"]));
     assert_eq!((&node["dockerforge"]["version"], &node["dockerforge"]["secrets"]), (&json!(7), &json!(["/password"])));
-    assert_eq!(text(&files, "run-list"), "wordpress web\nphp\nextra\n");
+    assert_eq!(text(&files, "run-list"), "wordpress::web\nphp\nextra\n");
+    let scripts = rendered(Provisioner::Shell, json!({}));
+    let list = "wordpress::web wordpress/web.sh\nphp php.sh php/default.sh\nextra extra.sh extra/default.sh\n";
+    assert_eq!(text(&scripts, "run-list"), list, "a shell is told where to look");
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub enum ContainerCommand {
     Update(Box<Update>),
     /// Bring a container that runs to what its configuration says, without making it anew
     Converge(Converge),
-    /// Bring a container to another host, with what is in its volumes
+    /// Bring a container to another host, with what is in its volumes; one of a configuration is converged there
     Move(Move),
     /// Show what a container wrote
     Logs(live::Logs),
@@ -434,8 +434,13 @@ async fn ls(session: &mut Session, options: &ListOptions, host: Option<String>) 
     let mut table = Table::new(["NAME", "ID", "STATE", "IMAGE", "HOST", "PORTS", "CREATED"]);
     for item in &items {
         let state = text(item, "/observed/state");
+        let convergence = text(item, "/convergence/state");
         let state = match item.pointer("/observed/exit_code").and_then(Value::as_i64) {
             Some(code) if state == "exited" => format!("exited ({code})"),
+            // It runs, and is not what was configured.
+            _ if state == "running" && !["", "converged"].contains(&convergence) => {
+                format!("running (converge {convergence})")
+            }
             _ => state.to_owned(),
         };
         table.row([

@@ -2,6 +2,7 @@
 //! the API's, observed state the agent's.
 
 use super::Timestamp;
+use super::converge::Converged;
 use core::net::IpAddr;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
 use dockerforge_protocol::inventory::{ContainerState, Health, ObservedContainer, ObservedPort};
@@ -34,6 +35,8 @@ pub struct Container {
     pub created_at: Timestamp,
     /// Grows with each change of what its user may change.
     pub revision: u64,
+    /// What was converged last, if a configuration converges it: nothing until it is made.
+    pub converged: Option<Converged>,
 }
 
 /// Seconds that a container may take to end, where nobody says.
@@ -191,6 +194,20 @@ pub fn operated(known: &Observed, running: bool, docker_id: &str, now: Timestamp
     })
 }
 
+/// What is seen of a container that was made anew, and started if it is to run; `None` as for [`operated`].
+#[must_use]
+pub fn made_anew(known: &Observed, run: bool, docker_id: &str, now: Timestamp) -> Option<Observed> {
+    if run {
+        return operated(known, true, docker_id, now);
+    }
+    (known.docker_id.as_deref() != Some(docker_id)).then(|| Observed {
+        state: ObservedState::Docker(ContainerState::Created),
+        docker_id: Some(docker_id.to_owned()),
+        at: Some(now),
+        ..Observed::default()
+    })
+}
+
 /// What a report says of a container, in our terms.
 #[must_use]
 pub fn observe(seen: &ObservedContainer, now: Timestamp) -> Observed {
@@ -291,6 +308,9 @@ mod tests {
         let running = operated(&known, true, "d", at(1)).unwrap();
         assert_eq!((running.state, running.exit_code), (ObservedState::Docker(ContainerState::Running), None));
         assert!(operated(&known, false, "another", at(1)).is_some());
+        assert_eq!(made_anew(&known, false, "d", at(1)), None);
+        let made = made_anew(&known, false, "another", at(1)).unwrap();
+        assert_eq!((made.state, made.exit_code), (ObservedState::Docker(ContainerState::Created), None));
     }
 
     #[test]

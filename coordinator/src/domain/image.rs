@@ -1,6 +1,6 @@
 //! An image: built on a host from a Dockerfile and a context, or pulled there by reference.
 
-use super::registry::InRegistry;
+use super::registry::{InRegistry, Party};
 use super::{Kind, Refusal, Timestamp};
 use dockerforge_protocol::command::ContextRef;
 use dockerforge_protocol::ids::{ConfigurationId, ContainerId, HostId, ImageId, JobId, UserId};
@@ -57,23 +57,36 @@ pub enum Way {
 }
 
 impl Image {
-    /// How it comes to a host that does not have it, if it does; `presence` is where it is.
+    /// How it comes to a host of this user that does not have it, if it does; `sources` are the hosts that may give it. From
+    /// them it comes as it is. Its reference may name something else by now, and on a host that is neither its owner's nor an
+    /// administrator's choice a reference is nothing to follow: it might name what others have there.
     #[must_use]
-    pub fn way_to(&self, host: HostId, presence: &[ImageOnHost]) -> Option<Way> {
+    pub fn way_to(&self, host: UserId, sources: &[Party]) -> Option<Way> {
         if self.state != ImageState::Ready {
             return None;
         }
-        match &self.source {
-            ImageSource::Reference(reference) => Some(Way::Pull(reference.clone())),
-            ImageSource::Dockerfile(_) => self.sources(host, presence).next().is_some().then_some(Way::Copy),
+        let followed = |reference: &ImageRef| (host == self.user || self.public).then(|| Way::Pull(reference.clone()));
+        let pulled = match &self.source {
+            ImageSource::Reference(reference) => followed(reference),
+            ImageSource::Dockerfile(_) => None,
+        };
+        match pulled {
+            Some(pull) if !sources.iter().any(|source| source.online) => Some(pull),
+            _ => (!sources.is_empty()).then_some(Way::Copy),
         }
     }
 
-    /// The hosts that another one can have it from: what they have is the image, and not only called so.
-    pub fn sources<'a>(&'a self, host: HostId, presence: &'a [ImageOnHost]) -> impl Iterator<Item = &'a ImageOnHost> {
+    /// The hosts that have it: what they have is the image, and not only called so.
+    pub fn holders<'a>(&'a self, presence: &'a [ImageOnHost]) -> impl Iterator<Item = HostId> {
         let is_it = |p: &&ImageOnHost| p.docker_id.is_some() && p.docker_id == self.docker_id;
-        let there = move |p: &&ImageOnHost| p.image == self.id && p.host != host && p.state == PresenceState::Present;
-        presence.iter().filter(there).filter(is_it)
+        let there = move |p: &&ImageOnHost| p.image == self.id && p.state == PresenceState::Present;
+        presence.iter().filter(there).filter(is_it).map(|p| p.host)
+    }
+
+    /// Whether others may have it from a host: from whatever host a user has brought it to would be at that user's mercy.
+    #[must_use]
+    pub fn is_given_by(&self, host: &Party) -> bool {
+        host.admin || host.user == self.user
     }
 }
 
@@ -234,4 +247,71 @@ pub fn deletable(image: &Image, containers: Vec<ContainerId>, others: u64) -> Re
         return Ok(());
     }
     Err(Refusal::ImageInUse { image: image.id, containers, others })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Image, ImageSource, ImageState, Recipe, Way};
+    use crate::domain::registry::Party;
+    use dockerforge_protocol::command::ContextRef;
+    use dockerforge_protocol::ids::{HostId, ImageId, UserId};
+    use dockerforge_protocol::spec::Labels;
+    use std::collections::BTreeMap;
+
+    fn image(source: ImageSource, public: bool) -> Image {
+        Image {
+            id: ImageId::new(),
+            user: UserId::new(),
+            name: "blog".parse().unwrap(),
+            state: ImageState::Ready,
+            public,
+            source,
+            labels: Labels::default(),
+            created_at: crate::clock::now(),
+            revision: 1,
+            docker_id: Some("sha256:1".to_owned()),
+            registry: None,
+        }
+    }
+
+    fn referenced(public: bool) -> Image {
+        image(ImageSource::Reference("registry.example/app:1".parse().unwrap()), public)
+    }
+
+    fn source(user: UserId, admin: bool, online: bool) -> Party {
+        Party { host: HostId::new(), user, admin, online }
+    }
+
+    #[test]
+    fn a_reference_is_followed_by_its_owner_and_for_all_and_on_nobody_elses_host() {
+        let stranger = UserId::new();
+        let (own, public) = (referenced(false), referenced(true));
+        for (image, host, followed) in
+            [(&own, own.user, true), (&own, stranger, false), (&public, stranger, true), (&public, public.user, true)]
+        {
+            let way = image.way_to(host, &[]);
+            assert_eq!(matches!(way, Some(Way::Pull(_))), followed, "{way:?}");
+            assert_eq!(way.is_some(), followed);
+            // From a host that has it, it comes as it is.
+            assert_eq!(image.way_to(host, &[source(image.user, false, true)]), Some(Way::Copy));
+        }
+        let away = [source(own.user, false, false)];
+        assert!(matches!(own.way_to(own.user, &away), Some(Way::Pull(_))), "rather than to wait");
+        assert_eq!(own.way_to(stranger, &away), Some(Way::Copy), "it is waited for");
+    }
+
+    #[test]
+    fn what_was_built_comes_from_a_host_that_may_give_it_or_not_at_all() {
+        let context = ContextRef { sha256: String::new(), size: 0 };
+        let (dockerfile, build_args) = (String::new(), BTreeMap::new());
+        let recipe = Recipe { context, dockerfile, build_args, no_cache: false, made_of: None };
+        let built = image(ImageSource::Dockerfile(recipe), true);
+        assert_eq!(built.way_to(built.user, &[]), None);
+        assert_eq!(built.way_to(built.user, &[source(built.user, false, false)]), Some(Way::Copy));
+        for (user, admin, gives) in
+            [(built.user, false, true), (UserId::new(), true, true), (UserId::new(), false, false)]
+        {
+            assert_eq!(built.is_given_by(&source(user, admin, true)), gives);
+        }
+    }
 }

@@ -4,6 +4,7 @@
 pub mod arrival;
 pub mod configuration;
 pub mod container;
+pub mod converge;
 pub mod diagnosis;
 pub mod error;
 pub mod event;

@@ -132,6 +132,13 @@ pub enum Step {
     Stayed(Back),
 }
 
+/// Whether a job brings an image for this move, and did not before it: ids grow. What others wait for they wait for all the
+/// same.
+#[must_use]
+pub fn is_for(brings: &Job, whole: JobId) -> bool {
+    brings.id > whole && brings.kind.brings_image()
+}
+
 /// What is next for a container on its way.
 #[must_use]
 pub fn next(of: &Move, facts: &Facts<'_>) -> Step {

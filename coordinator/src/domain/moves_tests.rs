@@ -20,6 +20,7 @@ fn container(user: UserId, host: HostId, spec: ContainerSpec) -> Container {
         spec,
         desired: DesiredState::Running,
         observed: Observed::default(),
+        converged: None,
         created_at: Timestamp::from_second(0).unwrap(),
         revision: 1,
     }

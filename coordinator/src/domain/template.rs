@@ -127,6 +127,12 @@ impl RunListItem {
         &self.name
     }
 
+    /// Whether it is one of Chef's roles.
+    #[must_use]
+    pub const fn is_role(&self) -> bool {
+        self.role
+    }
+
     /// The recipe in the cookbook, or the tasks file in the role.
     #[must_use]
     pub fn part(&self) -> Option<&str> {

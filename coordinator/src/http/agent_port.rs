@@ -155,6 +155,8 @@ async fn image(Shared(state): Shared<State>, peer: Option<Extension<Peer>>, Path
 #[derive(Deserialize)]
 struct From {
     from: u64,
+    #[serde(default)]
+    turn: usize,
 }
 
 /// A part of that image, from another host that has it.
@@ -162,10 +164,10 @@ async fn blob(
     Shared(state): Shared<State>,
     peer: Option<Extension<Peer>>,
     Path((job, digest)): Path<(String, String)>,
-    Query(From { from }): Query<From>,
+    Query(From { from, turn }): Query<From>,
 ) -> Response {
     let Some((peer, job)) = of_peer(peer, &job) else { return StatusCode::NOT_FOUND.into_response() };
-    let blob = match state.services.job_blob(&peer.serial, peer.host, job, digest, from).await {
+    let blob = match state.services.job_blob(&peer.serial, peer.host, job, digest, from, turn).await {
         Ok(None) => return (StatusCode::NOT_FOUND, "no host that has it can be reached now").into_response(),
         other => other,
     };

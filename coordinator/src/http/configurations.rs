@@ -39,7 +39,7 @@ pub struct NewConfigurationBody {
     #[serde(default)]
     #[schema(value_type = s::Document, example = json!({"title": "A blog"}))]
     parameters: JsonObject,
-    /// What is added to the template's run list.
+    /// What is added to the template's run list; it has to be in the template's archive.
     #[serde(default)]
     #[schema(value_type = s::RunList)]
     run_list: Vec<String>,
@@ -82,7 +82,7 @@ pub struct ConfigurationChangeBody {
     /// A merge patch (RFC 7396): members replace, `null` removes, all else stays, the secrets too.
     #[schema(value_type = Option<s::Document>)]
     parameters: Option<JsonObject>,
-    /// All that is added to the template's run list from now on.
+    /// All that is added to the template's run list from now on; it has to be in the template's archive.
     #[schema(value_type = Option<s::RunList>)]
     run_list: Option<Vec<String>>,
     /// A merge patch.

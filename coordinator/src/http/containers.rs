@@ -2,6 +2,7 @@
 
 use super::State;
 use super::conditional::tagged;
+use super::converge::ConvergenceBody;
 use super::document::schemas as s;
 use super::error::ApiError;
 use super::extract::{Caller, Check, Id, Json as Body, LabelParam, Labelled, Object, Query, objects_only, page};
@@ -172,6 +173,9 @@ pub struct ContainerBody {
     pub desired_state: &'static str,
     /// What its host shows.
     pub observed: ObservedBody,
+    /// Whether it is in the state of its configuration; null while it is being made, where none converges it, and where it has
+    /// to be asked for because it reaches into its host (`host_access`).
+    pub convergence: Option<ConvergenceBody>,
     /// What it is to be.
     #[serde(flatten)]
     pub spec: SpecBody,
@@ -252,6 +256,10 @@ impl ContainerBody {
                 address: observed.address.map(|a| a.to_string()),
                 observed_at: observed.at.map(|t| t.to_string()),
             },
+            convergence: container
+                .converged
+                .as_ref()
+                .map(|last| ConvergenceBody::of(container, last, seen.owed.as_ref())),
             spec,
             created_at: container.created_at.to_string(),
         }

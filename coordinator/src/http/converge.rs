@@ -1,4 +1,5 @@
-//! `POST /containers/{id}/converge`: a container that runs is brought to what its configuration says.
+//! `POST /containers/{id}/converge`: a container that runs is brought to what its configuration says. And whether it is there,
+//! as a container shows it.
 
 use super::State;
 use super::document::schemas as s;
@@ -6,12 +7,14 @@ use super::error::ApiError;
 use super::extract::{Caller, Check, Id, MaybeJson};
 use super::jobs::{JobBody, started};
 use crate::access::Write;
+use crate::domain::container::Container;
+use crate::domain::converge::{Converged, Owed, Standing};
 use crate::service::converge::Converge;
 use axum::extract::State as Shared;
 use axum::response::Response;
 use dockerforge_protocol::ids::ContainerId;
 use jiff::SignedDuration;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// Seconds that a converge may wait, and take, where nobody says.
@@ -30,6 +33,35 @@ pub struct ConvergeBody {
     /// absent.
     #[schema(value_type = Option<s::ExecLimit>, example = 600)]
     deadline: Option<i64>,
+}
+
+/// How a container stands to its configuration.
+#[derive(Serialize, ToSchema)]
+pub struct ConvergenceBody {
+    /// `converged`; `due`: it was made anew since (changed while it was stopped, or moved), and is converged by itself once it
+    /// runs; `failed`, or `cancelled`: that converge did not succeed five times, or was cancelled, and is not asked for again
+    /// until the container is made anew. `POST …/converge` does it at any time.
+    #[schema(value_type = s::Standing)]
+    pub state: &'static str,
+    /// The version of its configuration that it was converged to.
+    #[schema(value_type = Option<s::Version>)]
+    pub configuration_version: Option<u32>,
+    /// The converge that was last asked for because it is due.
+    #[schema(value_type = Option<s::JobId>)]
+    pub job: Option<String>,
+}
+
+impl ConvergenceBody {
+    pub(super) fn of(container: &Container, last: &Converged, owed: Option<&Owed>) -> Self {
+        let docker_id = container.observed.docker_id.as_deref();
+        let state = Standing::of(docker_id, last, owed);
+        let owed = owed.filter(|owed| state != Standing::Converged && docker_id == Some(owed.docker_id.as_str()));
+        Self {
+            state: state.as_str(),
+            configuration_version: last.version.filter(|_| state == Standing::Converged),
+            job: owed.and_then(|owed| owed.job).map(|job| job.to_string()),
+        }
+    }
 }
 
 /// Converges a container to its configuration, the one that its image was built of: what the configuration's run list says is

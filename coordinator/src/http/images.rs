@@ -16,6 +16,7 @@ use crate::domain::registry::InRegistry;
 use crate::service::images::{Claim, Filter, NewImage, Placed, Standing};
 use axum::extract::{FromRequest, Request, State as Shared};
 use axum::response::Response;
+use dockerforge_protocol::command::LOCAL_REGISTRY;
 use dockerforge_protocol::ids::{ConfigurationId, ImageId, JobId};
 use dockerforge_protocol::spec::{ImageRef, ResourceName};
 use serde::{Deserialize, Serialize};
@@ -142,9 +143,11 @@ impl InRegistryBody {
 /// An image on a host.
 #[derive(Serialize, ToSchema)]
 pub struct PresenceBody {
-    /// Which host.
-    #[schema(value_type = s::HostId)]
-    pub host: String,
+    /// Which host; null for one that all users share.
+    #[schema(value_type = Option<s::HostId>, required)]
+    pub host: Option<String>,
+    /// Whether it is one that all users share. Such hosts are told of to the image's owner alone.
+    pub pool: bool,
     /// `pending` while it is on its way there, `present`, `missing` if it was removed by hand, or `failed`.
     #[schema(value_type = s::PresenceState)]
     pub state: &'static str,
@@ -168,7 +171,8 @@ impl PresenceBody {
     fn of(standing: &Standing) -> Self {
         let (presence, job) = (&standing.presence, standing.job.as_ref());
         Self {
-            host: presence.host.to_string(),
+            host: (!standing.pool).then(|| presence.host.to_string()),
+            pool: standing.pool,
             state: presence.state.as_str(),
             docker_id: presence.docker_id.clone(),
             size: presence.size,
@@ -277,7 +281,15 @@ fn origin(
     match (reference, configuration, dockerfile) {
         (Some(reference), None, None) => {
             takes_none(check, "/build_args");
-            check.parse("/reference", reference).map(Origin::Reference)
+            let parsed = check.parse::<ImageRef>("/reference", reference);
+            if parsed.as_ref().is_some_and(|reference| reference.registry() == LOCAL_REGISTRY) {
+                check.refuse(
+                    "/reference",
+                    "it is a name that images have on hosts, and no reference: use the image itself",
+                );
+                return None;
+            }
+            parsed.map(Origin::Reference)
         }
         (None, Some(configuration), None) => {
             takes_none(check, "/build_args");

@@ -36,8 +36,9 @@ pub struct MoveBody {
 /// Moves a container to another host, with what is in its named volumes. It keeps its id and its name. Its image is brought
 /// there first, then it is stopped, its volumes are brought over, and it is started there if it was running; only then is
 /// it removed where it was, and its volumes with it. Whatever fails on the way, it runs again where it was. Ports that
-/// were given to it may be others there. What a program or a converge wrote outside its volumes does not come along: one of
-/// a configuration is to be converged where it is then.
+/// were given to it may be others there. What a program wrote outside its volumes does not come along. A container of a
+/// configuration is converged where it is then, once it runs there: the last `progress` of the job says so, and `convergence` of
+/// the container how that stands.
 #[utoipa::path(post, operation_id = "container_move", path = "/containers/{id}/move", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body = MoveBody, responses(
     (status = 202, description = "The job that does it", body = JobBody)),

@@ -90,7 +90,8 @@ async fn operate(
     started(state, caller, job).await
 }
 
-/// Starts a container. One that runs is left running.
+/// Starts a container. One that runs is left running. One of a configuration that was made anew while it was stopped, or moved, is
+/// converged then by a job of its own: its `convergence` says which, and how that stands.
 #[utoipa::path(post, operation_id = "container_start", path = "/containers/{id}/start", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body(content = Option<StartBody>, description = "May be absent"), responses(
     (status = 202, description = "The job that does it", body = JobBody)),

@@ -118,7 +118,7 @@ pub struct UpdateBody {
 
 /// Changes what a container is. Limits and the restart policy change while it runs; for all else it is stopped and made
 /// anew, its volumes kept. If the new one does not run, or does not become healthy, the old one is put back and the job
-/// fails.
+/// fails. One of a configuration is converged before the old one goes; where it is stopped, once it is started.
 #[utoipa::path(patch, operation_id = "container_update", path = "/containers/{id}", tag = "containers", params(("id" = String, Path, description = "The container's id")),
     request_body = UpdateBody, responses(
     (status = 202, description = "The job that does it", body = JobBody)),

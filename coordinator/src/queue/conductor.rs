@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 /// How often it looks without being woken.
 const POLL: Duration = Duration::from_secs(2);
-/// How long a part may wait for its host: what is to be taken out of service waits for a machine that is away.
-pub(super) const PATIENCE: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// How long a part may wait for its host: what is to be taken away, or out of service, waits for a machine that is away.
+pub const PATIENCE: SignedDuration = SignedDuration::from_hours(24 * 30);
 
 /// What one look at a job came to.
 #[derive(Default)]
@@ -82,7 +82,7 @@ async fn advance(conn: &mut Conn, id: JobId, now: Timestamp) -> Result<Turn, Que
     let parts = store::jobs::parts(conn, id).await?;
     let mut turn = Turn::default();
     if job.kind == JobKind::ContainerMove {
-        moves::advance(conn, &job, &parts, &mut turn, now).await?;
+        Box::pin(moves::advance(conn, &job, &parts, &mut turn, now)).await?;
         return Ok(turn);
     }
     if parts.iter().any(|part| !part.state.is_terminal()) {

@@ -10,7 +10,7 @@ mod registry;
 mod settle;
 mod signals;
 
-pub use conductor::run as run_conductor;
+pub use conductor::{PATIENCE, run as run_conductor};
 pub use examine::examine;
 pub use reaper::{Config as ReaperConfig, run as run_reaper};
 pub use registry::push_first;

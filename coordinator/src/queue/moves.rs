@@ -9,7 +9,7 @@ use crate::domain::event::Event;
 use crate::domain::host::{Host, HostState};
 use crate::domain::image::PresenceState;
 use crate::domain::job::{Ending, HOST_DELETED, Job, JobError, JobKind, JobState, Subject};
-use crate::domain::moves::{Back, Facts, Move, Step, next};
+use crate::domain::moves::{Back, Facts, Move, Step, is_for, next};
 use crate::domain::user::UserState;
 use crate::domain::{Kind, Timestamp};
 use crate::store::{self, Conn};
@@ -38,6 +38,13 @@ pub(super) async fn advance(
         let error = JobError::new("part-failed", "nothing is known of it any more");
         return end(conn, job, &Ending::Failed { error, confirmed: false }, turn, now).await;
     };
+    let begun = !parts.is_empty();
+    let brings = if begun { None } else { store::jobs::after(conn, job.id).await? };
+    let under_way = brings.as_ref().is_some_and(|by| !by.state.is_terminal());
+    if under_way {
+        // Whoever lets something wait for the same image there holds that host, too.
+        store::placement::hold(conn, of.target).await?;
+    }
     let container = store::containers::hold(conn, of.user, of.container).await?.filter(|c| c.host == of.source);
     let user = store::users::hold(conn, of.user).await?;
     let active = user.is_some_and(|user| user.state == UserState::Active);
@@ -51,8 +58,7 @@ pub(super) async fn advance(
             h.state == HostState::Online && h.agent.as_ref().is_some_and(|agent| agent.docker.is_some())
         })
     };
-    let begun = !parts.is_empty();
-    let image = if begun { Image::There } else { image(conn, job, &of).await? };
+    let image = if begun { Image::There } else { image(conn, brings.as_ref(), &of).await? };
     let failed = |kind: &str, detail: &str| Some(Back::Failed(JobError::new(kind, detail)));
     let back = if job.state == JobState::Cancelling || !wanted {
         Some(Back::Cancelled)
@@ -112,6 +118,11 @@ pub(super) async fn advance(
                 Back::Failed(error) => Ending::Failed { error, confirmed: true },
             };
             store::moves::remove(conn, job.id).await?;
+            if let Some(by) = brings.filter(|by| under_way && is_for(by, job.id))
+                && !store::jobs::others_wait_for(conn, by.id, job.id, of.target).await?
+            {
+                cancel(conn, by.id, turn, now).await?;
+            }
             if container.is_some() {
                 note(conn, &of, "container.not_moved", now).await?;
             }
@@ -127,18 +138,17 @@ enum Image {
     Absent(JobError),
 }
 
-async fn image(conn: &mut Conn, job: &Job, of: &Move) -> Result<Image, QueueError> {
-    let brought_by = store::jobs::after(conn, job.id).await?;
-    if brought_by.as_ref().is_some_and(|by| !by.state.is_terminal()) {
+async fn image(conn: &mut Conn, brought_by: Option<&Job>, of: &Move) -> Result<Image, QueueError> {
+    if brought_by.is_some_and(|by| !by.state.is_terminal()) {
         return Ok(Image::UnderWay);
     }
     let presence = store::images::presence(conn, &[of.create.image]).await?;
     if presence.iter().any(|p| p.host == of.target && p.state == PresenceState::Present) {
         return Ok(Image::There);
     }
-    let error = brought_by.and_then(|by| by.error);
-    let detail = error.as_ref().map_or("it was removed there", |error| error.detail.as_str());
-    let kind = error.as_ref().map_or("image-not-found", |error| error.kind.as_str());
+    let error = brought_by.and_then(|by| by.error.as_ref());
+    let detail = error.map_or("it was removed there", |error| error.detail.as_str());
+    let kind = error.map_or("image-not-found", |error| error.kind.as_str());
     Ok(Image::Absent(JobError::new(kind, format!("its image is not on the other host: {detail}"))))
 }
 
@@ -167,6 +177,14 @@ async fn arrived(
     store::containers::set_observed(conn, of.target, of.container, &observed).await?;
     store::moves::remove(conn, job.id).await?;
     note(conn, of, "container.moved", now).await?;
+    // It left what a converge had written outside its volumes: the one that is there is another, and due.
+    let step = match (&container.converged, of.run) {
+        (None, _) => "it is there",
+        (Some(_), true) => "it is there; its converge follows",
+        (Some(_), false) => "it is there; it is converged once it is started",
+    };
+    let progress = Progress { step: step.to_owned(), percent: Some(100) };
+    store::jobs::set_progress(conn, job.current(), &progress).await?;
     let remove = Command::RemoveContainer(RemoveContainer { container: of.container, user: of.user, volumes: true });
     part(conn, of, JobKind::ContainerRemove, of.source, remove, PATIENCE, turn, now).await?;
     end(conn, job, &Ending::Succeeded(Product::Container { docker_id }), turn, now).await

@@ -3,7 +3,7 @@
 
 use super::{QueueError, Request, enqueue_following};
 use crate::domain::Timestamp;
-use crate::domain::image::{Image, ImageOnHost};
+use crate::domain::image::Image;
 use crate::domain::job::{JobKind, JobState, Subject};
 use crate::domain::registry::pusher;
 use crate::store::{self, Conn};
@@ -14,23 +14,23 @@ use jiff::SignedDuration;
 /// How long a push may wait for its host: what waits for it can be had from another.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(10);
 
-/// Lets copies of an image wait until it is in the registry, those that may have it from there; `presence` is where it is.
+/// Lets copies of an image wait until it is in the registry, those that may have it from there.
 pub async fn push_first(
     conn: &mut Conn,
     image: &Image,
-    presence: &[ImageOnHost],
     copies: &[(JobId, HostId)],
     now: Timestamp,
 ) -> Result<(), QueueError> {
-    let Some((_, to)) = copies.first() else { return Ok(()) };
+    if copies.is_empty() {
+        return Ok(());
+    }
     let Some(place) = store::registry::place(conn).await? else { return Ok(()) };
     let repository = place.repository(image.id);
     if image.registry.as_ref().is_some_and(|there| there.repository == repository && there.digest.is_some()) {
         return Ok(());
     }
-    let have: Vec<HostId> = image.sources(*to, presence).map(|p| p.host).collect();
+    let have = store::images::sources(conn, image).await?;
     let want: Vec<HostId> = copies.iter().map(|(_, host)| *host).collect();
-    let have = store::registry::parties(conn, &have).await?;
     let want = store::registry::parties(conn, &want).await?;
     let Some(host) = pusher(place.opening, image.user, &have, &want) else { return Ok(()) };
     let open = store::jobs::open_about(conn, Subject::Image(image.id)).await?;

@@ -1,12 +1,13 @@
 //! The end of a job, with its effect on what it is about: one transaction, so that neither is ever there without the
 //! other. Also carries out the decisions of `domain::job` that do not end one.
 
+mod converge;
 mod image;
 
 use super::{QueueError, Request, enqueue_following};
-use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, operated};
+use crate::domain::container::{DesiredState, Observed, ObservedState, left_as, made_anew, operated};
 use crate::domain::event::Event;
-use crate::domain::job::{Decision, Ending, Job, JobError, JobKind, Subject};
+use crate::domain::job::{Decision, Ending, Job, JobKind, Subject};
 use crate::domain::placement::Reserved;
 use crate::domain::user::UserState;
 use crate::domain::{Kind, Timestamp};
@@ -51,7 +52,7 @@ pub async fn settle(conn: &mut Conn, job: &Job, ending: &Ending, now: Timestamp)
             container_operated(conn, job, id, ending, now).await?;
         }
         (JobKind::ContainerUpdate, Subject::Container(id)) => container_updated(conn, job, id, ending, now).await?,
-        (JobKind::ContainerConverge, Subject::Container(id)) => container_converged(conn, job, id, ending, now).await?,
+        (JobKind::ContainerConverge, Subject::Container(id)) => converge::ended(conn, job, id, ending, now).await?,
         (JobKind::ContainerDelete, Subject::Container(id)) => container_deleted(conn, job, id, ending, now).await?,
         (JobKind::ImageBuild | JobKind::ImagePull, Subject::Image(id)) => {
             image::made(conn, job, id, ending, now).await?;
@@ -94,6 +95,8 @@ async fn container_created(
                 };
                 store::containers::set_observed(conn, host, id, &observed).await?;
             }
+            let to = converge::of_job(conn, job).await?;
+            converge::made(conn, id, Some(docker_id), to.as_ref(), true).await?;
             note(conn, job, "container.created", Kind::Container, id.uuid(), now).await
         }
         Ending::Failed { confirmed: true, .. } | Ending::Cancelled { confirmed: true } => {
@@ -111,35 +114,11 @@ async fn container_created(
                 parent: job.parent,
                 kind: JobKind::ContainerDelete,
                 subject: Subject::Container(id),
-                wait: Some(jiff::SignedDuration::from_hours(24 * 30)),
+                wait: Some(super::PATIENCE),
             };
             enqueue_following(conn, request, now).await.map(|_| ())
         }
     }
-}
-
-async fn container_converged(
-    conn: &mut Conn,
-    job: &Job,
-    id: ContainerId,
-    ending: &Ending,
-    now: Timestamp,
-) -> Result<(), QueueError> {
-    let why = match ending {
-        Ending::Succeeded(_) => {
-            store::grants::forget_shown(conn, id, job.id).await?;
-            return note(conn, job, "container.converged", Kind::Container, id.uuid(), now).await;
-        }
-        Ending::Failed { error, .. } => format!(": {}", error.detail),
-        Ending::Cancelled { .. } => " was cancelled".to_owned(),
-    };
-    // What needs what it was to make cannot be done, and has done nothing yet.
-    let error = JobError::new("part-failed", format!("{} ({} of {id}){why}", job.id, job.kind.as_str()));
-    for waiting in store::jobs::waiting_for(conn, job.user, job.id).await? {
-        let ending = Ending::Failed { error: error.clone(), confirmed: waiting.is_untouched() };
-        Box::pin(settle(conn, &waiting, &ending, now)).await?;
-    }
-    note(conn, job, "container.not_converged", Kind::Container, id.uuid(), now).await
 }
 
 async fn container_operated(
@@ -199,11 +178,12 @@ async fn container_updated(
                 Some(Command::RecreateContainer(RecreateContainer { create, run, .. })) => {
                     store::containers::set_spec(conn, id, create.image, &create.spec).await?;
                     store::grants::forget_shown(conn, id, job.id).await?;
-                    if let Product::Container { docker_id } = product
-                        && let Some(observed) = operated(&container.observed, true, docker_id, now).filter(|_| run)
-                    {
+                    let docker_id = if let Product::Container { docker_id } = product { Some(docker_id) } else { None };
+                    if let Some(observed) = docker_id.and_then(|new| made_anew(&container.observed, run, new, now)) {
                         store::containers::set_observed(conn, container.host, id, &observed).await?;
                     }
+                    let docker_id = docker_id.map(String::as_str);
+                    converge::made(conn, id, docker_id, create.converge.as_ref(), run).await?;
                 }
                 _ => {}
             }

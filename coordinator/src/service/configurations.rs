@@ -2,18 +2,19 @@
 //! the schema says is a secret is sealed, and never shown.
 
 use super::idempotency::{self, Key};
-use super::riyic::{blame, choice as choice_of, laid_over};
+use super::riyic::{blame, blamed, choice as choice_of, laid_over};
 use super::templates::{check_additions, reserved_names};
 use super::{Result, Services, once};
 use crate::access::{Permit, Read, Write};
+use crate::build::archive::Listing;
 use crate::build::schema::{Schema, Secrets, join};
-use crate::build::{Claim, node, render};
+use crate::build::{Claim, node, provision, render};
 use crate::domain::configuration::{Choice, Configuration, LIMIT, SECRETS, deletable};
 use crate::domain::image::{MadeOf, Recipe};
 use crate::domain::page::Page;
 use crate::domain::precondition::Precondition;
 use crate::domain::template::{RunListItem, Template};
-use crate::domain::{Kind, Refusal};
+use crate::domain::{Kind, Refusal, Violation};
 use crate::riyic::Node;
 pub use crate::store::configurations::Filter;
 use crate::store::{self, Conn};
@@ -79,9 +80,8 @@ struct Fitted {
     plain: Option<Vec<u8>>,
 }
 
-/// Says all that is wrong with a choice, or parts it from its secrets.
-fn fit(template: &Template, choice: Choice) -> Result<Fitted> {
-    let mut problems = Vec::new();
+/// Says all that is wrong with a choice, of which that much is known, or parts it from its secrets.
+fn fit(template: &Template, choice: Choice, mut problems: Vec<Violation>) -> Result<Fitted> {
     let provisioner = template.spec.provisioner;
     check_additions(provisioner, &choice.run_list, &choice.attributes, &mut problems);
     problems.extend(reserved_names(provisioner, "parameters", &choice.parameters));
@@ -113,6 +113,20 @@ pub(super) async fn unseal(conn: &mut Conn, vault: &Vault, of: &Configuration) -
 }
 
 impl Services {
+    /// What is added to a template's run list and cannot be in its archive.
+    async fn lacking(&self, template: &Template, added: &[RunListItem]) -> Result<Vec<Violation>> {
+        if added.is_empty() {
+            return Ok(Vec::new());
+        }
+        let listing = match &template.archive {
+            Some(archive) => self.contexts.listing(archive).await?,
+            None => Listing::default(),
+        };
+        let lacks = |item: &RunListItem| provision::lacks(template.spec.provisioner, item, &listing);
+        let wrong = added.iter().enumerate().filter_map(|(i, item)| Some((i, item, lacks(item)?)));
+        Ok(wrong.map(|(i, item, why)| Violation::new(format!("/run_list/{i}"), format!("{item}: {why}"))).collect())
+    }
+
     /// Makes a configuration.
     pub async fn configuration_create(
         &self,
@@ -131,11 +145,17 @@ impl Services {
         };
         // What was asked before under the same key is not judged anew: its answer is known.
         let fitted = match (&template, new.riyic) {
-            (Some(template), None) => Some((fit(template, new.choice.clone())?, template.version)),
+            (Some(template), None) => {
+                let lacking = self.lacking(template, &new.choice.run_list).await?;
+                Some((fit(template, new.choice.clone(), lacking)?, template.version))
+            }
             (Some(template), Some(server)) => {
                 let node = self.riyic_node(server).await?;
-                let whole = laid_over(choice_of(template, &node)?, &new.choice)?;
-                Some((fit(template, whole).map_err(|error| blame(error, &new.choice))?, template.version))
+                let below = choice_of(template, &node)?;
+                let theirs = below.run_list.len();
+                let whole = laid_over(below, &new.choice)?;
+                let lacking = blamed(self.lacking(template, &whole.run_list).await?, theirs);
+                Some((fit(template, whole, lacking).map_err(|error| blame(error, &new.choice))?, template.version))
             }
             (None, _) => None,
         };
@@ -267,14 +287,24 @@ impl Services {
             Some(patch) => before.patched(patch).map_err(|error| Refusal::invalid(pointer, error.to_string())),
             None => Ok(before.clone()),
         };
+        let named = change.run_list.is_some();
         let choice = Choice {
             parameters: patched(&below.parameters, change.parameters.as_ref(), "/parameters")?,
             run_list: change.run_list.unwrap_or(below.run_list),
             attributes: patched(&below.attributes, change.attributes.as_ref(), "/attributes")?,
         };
+        // What is there stays, also where it was not looked at yet.
+        let lacking = if named || node.is_some() || change.upgrade.is_some() {
+            self.lacking(&template, &choice.run_list).await?
+        } else {
+            Vec::new()
+        };
         let fitted = match node {
-            Some(_) => fit(&template, choice).map_err(|error| blame(error, &own))?,
-            None => fit(&template, choice)?,
+            Some(_) => {
+                let theirs = if named { 0 } else { choice.run_list.len() };
+                fit(&template, choice, blamed(lacking, theirs)).map_err(|error| blame(error, &own))?
+            }
+            None => fit(&template, choice, lacking)?,
         };
         let next = Configuration {
             name: change.name.unwrap_or_else(|| before.name.clone()),

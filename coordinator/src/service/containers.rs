@@ -8,6 +8,7 @@ use super::supplies::{self, SecretValue};
 use super::{Result, Services, as_seen, host_access, links, once};
 use crate::access::{Permit, Read, Write};
 use crate::domain::container::{Container, DesiredState, Observed, port_conflict};
+use crate::domain::converge::Owed;
 use crate::domain::grant::Grant;
 use crate::domain::host::is_silent;
 use crate::domain::host_access::{audited, may_ask, may_be_on};
@@ -51,6 +52,8 @@ pub struct Seen {
     pub container: Container,
     /// What its links have provisioned.
     pub grants: Vec<Grant>,
+    /// What was asked of it because it was to be converged.
+    pub owed: Option<Owed>,
     /// Its host, where that is the user's own.
     pub host: Option<HostId>,
     /// Whether that is one that users share.
@@ -125,6 +128,7 @@ impl Services {
         hosts.dedup();
         let ids: Vec<ContainerId> = containers.iter().map(|c| c.id).collect();
         let mut grants = store::grants::of_containers(conn, &ids).await?;
+        let owed = store::converge::owed(conn, &ids).await?;
         let standings = store::placement::standings(conn, &hosts).await?;
         let now = crate::clock::now();
         let seen = |container: Container| {
@@ -137,6 +141,7 @@ impl Services {
                 host: host.filter(|host| host.owner == container.user).map(|host| host.id),
                 pool: host.is_some_and(|host| host.pool),
                 grants: own,
+                owed: owed.iter().find(|owed| owed.container == container.id).cloned(),
                 container,
             }
         };
@@ -212,6 +217,7 @@ async fn create(
         observed: Observed::default(),
         created_at: now,
         revision: 1,
+        converged: None,
     };
     store::containers::insert(conn, &container).await?;
     supplies::keep(conn, vault, user, id, &new.secrets).await?;

@@ -9,7 +9,7 @@ use crate::access::{Permit, Write};
 use crate::build::schema::{Schema, Secrets, join};
 use crate::build::{Claim, grant, node, render};
 use crate::domain::configuration::Configuration;
-use crate::domain::container::DesiredState;
+use crate::domain::container::{Container, DesiredState};
 use crate::domain::grant::{Grant, Provision};
 use crate::domain::job::{Job, JobKind, Subject};
 use crate::domain::template::Template;
@@ -197,24 +197,25 @@ async fn converge(
     if container.desired == DesiredState::Stopped {
         return Err(Refusal::NotRunning(id).into());
     }
-    let command = Command::ConvergeContainer(ConvergeContainer {
-        container: id,
-        user,
-        configuration: to.configuration,
-        version: to.version,
-        context: to.context,
-        limit_s: asked.limit_s,
-    });
-    let request = Request {
-        id: job,
-        user,
-        work: Some((container.host, command)),
-        parent: None,
-        kind: JobKind::ContainerConverge,
-        subject: Subject::Container(id),
-        wait: asked.wait,
-    };
+    let to = Convergence { limit_s: asked.limit_s, ..to };
+    let request = Request { id: job, ..request(&container, to, asked.wait) };
     queue::enqueue(conn, request, now).await?;
     store::records::audit(conn, permit.origin(), "container.converge", Kind::Container, id.uuid(), now).await?;
     Ok((job, Some(container.host)))
+}
+
+/// The converge of a container.
+pub(super) fn request(of: &Container, to: Convergence, wait: Option<SignedDuration>) -> Request {
+    let Convergence { configuration, version, context, limit_s } = to;
+    let (container, user) = (of.id, of.user);
+    let command = ConvergeContainer { container, user, configuration, version, context, limit_s };
+    Request {
+        id: JobId::new(),
+        user,
+        work: Some((of.host, Command::ConvergeContainer(command))),
+        parent: None,
+        kind: JobKind::ContainerConverge,
+        subject: Subject::Container(container),
+        wait,
+    }
 }

@@ -92,7 +92,8 @@ impl Services {
         Ok(Some(SuppliedRegistry { repository, digest, login }))
     }
 
-    /// A part of that image from this byte on, from another host that has it; none where no such host can be reached.
+    /// A part of that image from this byte on, from another host that has it; none where no such host can be reached. With
+    /// another `turn`, which is how often what came was something else, another one is asked first.
     pub async fn job_blob(
         &self,
         serial: &str,
@@ -100,18 +101,21 @@ impl Services {
         job: JobId,
         digest: String,
         from: u64,
+        turn: usize,
     ) -> Result<Option<Blob>> {
-        let (image, presence) = {
+        let (image, sources) = {
             let mut conn = self.store.read().await?;
             let job = supplies::in_work(&mut conn, serial, host, job).await?;
             let Some(id) = job.as_ref().and_then(image_of) else { return Ok(None) };
             let Some(image) = store::images::find(&mut conn, id).await? else { return Ok(None) };
-            (image, store::images::presence(&mut conn, &[id]).await?)
+            let sources = store::images::sources(&mut conn, &image).await?;
+            (image, sources)
         };
         let Some(docker_id) = image.docker_id.clone() else { return Ok(None) };
-        let mut sources: Vec<HostId> = image.sources(host, &presence).map(|p| p.host).collect();
+        let sources = sources.into_iter().map(|source| source.host).filter(|source| *source != host);
+        let mut sources: Vec<HostId> = sources.filter(|source| (self.relay)(*source).is_some()).collect();
         // Several hosts that ask at once do not all ask the same one.
-        let turn = usize::from(job.uuid().as_bytes()[15]) % sources.len().max(1);
+        let turn = usize::from(job.uuid().as_bytes()[15]).wrapping_add(turn) % sources.len().max(1);
         sources.rotate_left(turn);
         let request = StreamRequest::Blob(BlobRequest { image: image.id, docker_id, digest, from });
         for source in sources {
@@ -157,8 +161,7 @@ pub(super) async fn obtain(conn: &mut Conn, image: &Image, way: Way, host: HostI
     store::images::set_presence(conn, &ImageOnHost::on_its_way(image.id, host, request.id, now)).await?;
     let job = queue::enqueue_following(conn, request, now).await?;
     if copies {
-        let presence = store::images::presence(conn, &[image.id]).await?;
-        queue::push_first(conn, image, &presence, &[(job, host)], now).await?;
+        queue::push_first(conn, image, &[(job, host)], now).await?;
     }
     Ok(job)
 }

@@ -5,10 +5,11 @@
 //! What must hold: an account's password is in the provider's node and among the consumer's secrets, and nowhere else. What
 //! was revoked is forgotten only once a converge has succeeded whose node said so.
 
+use super::converge::request;
 use super::supplies::SecretValue;
 use super::{Result, ServiceError, Services, host_access, random};
 use crate::build::{Claim, grant as judged};
-use crate::domain::container::{Container, DesiredState, ObservedState};
+use crate::domain::container::{DesiredState, ObservedState};
 use crate::domain::grant::{Grant, Provision, made_up};
 use crate::domain::job::{JobKind, Subject};
 use crate::domain::user::Scopes;
@@ -16,7 +17,7 @@ use crate::domain::{Refusal, Timestamp, Violation};
 use crate::queue::{self, Request};
 use crate::store::{self, Conn};
 use crate::vault::Vault;
-use dockerforge_protocol::command::{Command, ConvergeContainer, Convergence};
+use dockerforge_protocol::command::Convergence;
 use dockerforge_protocol::ids::{ContainerId, GrantId, HostId, JobId, SecretId, UserId};
 use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::spec::{ContainerSpec, ResourceName, Secret, SecretForm};
@@ -173,24 +174,8 @@ async fn ask_back(
     if !store::grants::put_off(conn, target, true, until, now).await? {
         return Ok(None);
     }
-    queue::enqueue_following(conn, request(&container, to, None, None), now).await?;
+    queue::enqueue_following(conn, request(&container, to, None), now).await?;
     Ok(Some(container.host))
-}
-
-/// The converge of a container.
-fn request(of: &Container, to: Convergence, parent: Option<JobId>, wait: Option<SignedDuration>) -> Request {
-    let Convergence { configuration, version, context, limit_s } = to;
-    let (container, user) = (of.id, of.user);
-    let command = ConvergeContainer { container, user, configuration, version, context, limit_s };
-    Request {
-        id: JobId::new(),
-        user,
-        work: Some((of.host, Command::ConvergeContainer(command))),
-        parent,
-        kind: JobKind::ContainerConverge,
-        subject: Subject::Container(container),
-        wait,
-    }
 }
 
 /// Holds the containers that wishes are about, in the order of their ids: before hosts and images.
@@ -308,8 +293,8 @@ pub(super) async fn begin(
     for (target, user) in targets {
         let Some(provider) = providers.get(&target) else { continue };
         let Some(container) = store::containers::get(conn, user, target).await? else { continue };
-        let part =
-            queue::enqueue_following(conn, request(&container, provider.to.clone(), Some(job), wait), now).await?;
+        let request = Request { parent: Some(job), ..request(&container, provider.to.clone(), wait) };
+        let part = queue::enqueue_following(conn, request, now).await?;
         if let Some(before) = last {
             store::jobs::set_after(conn, part, before).await?;
         }

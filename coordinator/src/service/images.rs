@@ -53,6 +53,8 @@ pub struct Placed {
 pub struct Standing {
     /// Whether it is there.
     pub presence: ImageOnHost,
+    /// The host is another's, which all users share: which one it is stays unsaid.
+    pub pool: bool,
     /// The job that brings it there or could not, to whom the image belongs.
     pub job: Option<Job>,
 }
@@ -171,7 +173,8 @@ fn as_told(mut image: Image, permit: &Permit<Read>) -> Image {
     image
 }
 
-/// Where an image is on others' hosts is their owners' business, and how it comes to one its own user's.
+/// Where an image is on others' hosts is their owners' business, unless it is the user's own on a host that all share; and how it
+/// comes to a host is its own user's.
 async fn shown(
     conn: &mut Conn,
     permit: &Permit<Read>,
@@ -182,14 +185,14 @@ async fn shown(
     ids.sort_unstable();
     ids.dedup();
     let foreign = store::placement::foreign(conn, permit.user(), &ids).await?;
-    hosts.retain(|presence| !foreign.contains(&presence.host));
     let own = |id: ImageId| images.iter().any(|image| image.id == id && image.user == permit.user());
+    hosts.retain(|presence| own(presence.image) || !foreign.contains(&presence.host));
     let unsettled = |p: &&ImageOnHost| matches!(p.state, PresenceState::Pending | PresenceState::Failed);
     let ids: Vec<JobId> = hosts.iter().filter(unsettled).filter(|p| own(p.image)).filter_map(|p| p.job).collect();
     let jobs = store::jobs::some(conn, &ids).await?;
     let standing = |presence: ImageOnHost| {
         let job = jobs.iter().find(|job| presence.job == Some(job.id)).cloned();
-        Standing { presence, job }
+        Standing { pool: foreign.contains(&presence.host), presence, job }
     };
     Ok(hosts.into_iter().map(standing).collect())
 }
@@ -371,23 +374,15 @@ async fn delete(
             store::jobs::set_cancelling(conn, job.id, now).await?;
         }
     }
-    let subject = Subject::Image(id);
-    let whole =
-        Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::ImageDelete, subject, wait: None };
+    let (subject, wait) = (Subject::Image(id), Some(queue::PATIENCE));
+    let whole = Request { id: JobId::new(), user, work: None, parent: None, kind: JobKind::ImageDelete, subject, wait };
     let job = queue::enqueue(conn, whole, now).await?;
     let mut hosts = Vec::new();
     for presence in store::images::presence(conn, &[id]).await? {
         let remove = Command::RemoveImage(RemoveImage { image: id, user });
         let work = Some((presence.host, remove));
-        let part = Request {
-            id: JobId::new(),
-            user,
-            work,
-            parent: Some(job),
-            kind: JobKind::ImageRemove,
-            subject,
-            wait: None,
-        };
+        let part =
+            Request { id: JobId::new(), user, work, parent: Some(job), kind: JobKind::ImageRemove, subject, wait };
         queue::enqueue_following(conn, part, now).await?;
         hosts.push(presence.host);
     }

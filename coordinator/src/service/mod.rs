@@ -7,6 +7,7 @@ pub mod configurations;
 pub mod containers;
 pub mod converge;
 pub mod copies;
+mod due;
 pub mod enrolment;
 pub mod grants;
 mod host_access;

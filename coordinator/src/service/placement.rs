@@ -60,14 +60,14 @@ pub(super) async fn image_on(
     store::images::hold(conn, image).await?;
     let image = visible(conn, user, image).await?;
     let presence = store::images::presence(conn, &[image.id]).await?;
-    match (usable_on(&image, presence.iter().find(|p| p.host == host), host), image.way_to(host, &presence)) {
-        (Ok(()), _) => Ok((image, None)),
-        (Err(_), Some(way)) => {
-            let job = copies::obtain(conn, &image, way, host).await?;
-            Ok((image, Some(job)))
-        }
-        (Err(refusal), None) => Err(refusal.into()),
-    }
+    let Err(refusal) = usable_on(&image, presence.iter().find(|p| p.host == host), host) else {
+        return Ok((image, None));
+    };
+    let sources = store::images::sources(conn, &image).await?;
+    let of = store::hosts::find(conn, host).await?.map(|host| host.user);
+    let Some(way) = of.and_then(|user| image.way_to(user, &sources)) else { return Err(refusal.into()) };
+    let job = copies::obtain(conn, &image, way, host).await?;
+    Ok((image, Some(job)))
 }
 
 async fn visible(conn: &mut Conn, user: UserId, image: ImageId) -> Result<Image> {
@@ -231,13 +231,14 @@ async fn candidates(conn: &mut Conn, hosts: &[Host], image: &Image, spec: &Conta
     let ids: Vec<HostId> = hosts.iter().map(|host| host.id).collect();
     let reserved = store::placement::reserved(conn, &ids).await?;
     let presence = store::images::presence(conn, &[image.id]).await?;
+    let sources = store::images::sources(conn, image).await?;
     let by_number = spec.ports.iter().any(|port| port.host.is_some());
     let mut candidates = Vec::with_capacity(hosts.len());
     for host in hosts {
         let there: Option<&ImageOnHost> = presence.iter().find(|p| p.host == host.id);
         candidates.push(Candidate {
             reserved: reserved.iter().find(|(id, _)| *id == host.id).map(|(_, sum)| *sum).unwrap_or_default(),
-            image: usable_on(image, there, host.id).is_ok() || image.way_to(host.id, &presence).is_some(),
+            image: usable_on(image, there, host.id).is_ok() || image.way_to(host.user, &sources).is_some(),
             containers: if by_number { store::containers::on_host(conn, host.id).await? } else { Vec::new() },
             host: host.clone(),
         });

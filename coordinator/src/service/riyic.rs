@@ -74,6 +74,16 @@ pub(super) fn laid_over(below: Choice, own: &Choice) -> Result<Choice> {
     })
 }
 
+/// What is wrong with a run list of which the first so many entries are the server's, and the others a body's.
+pub(super) fn blamed(violations: Vec<Violation>, theirs: usize) -> Vec<Violation> {
+    let place = |violation: &Violation| violation.pointer.rsplit('/').next()?.parse::<usize>().ok();
+    let blamed = violations.into_iter().map(|violation| match place(&violation) {
+        Some(i) if i >= theirs => Violation { pointer: format!("/run_list/{}", i - theirs), ..violation },
+        _ => Violation::new(POINTER, format!("its run list: {}", violation.detail)),
+    });
+    blamed.collect()
+}
+
 /// Points at the server wherever a pointer leads to something that the body does not say itself.
 pub(super) fn blame(error: ServiceError, own: &Choice) -> ServiceError {
     let ServiceError::Refused(Refusal::Invalid(violations)) = error else { return error };

@@ -5,6 +5,7 @@ use super::rows::{document, json, maybe_time, text, time, unsigned, word};
 use super::{Conn, StoreError, is_postgres, labels, micros, on};
 use crate::domain::Kind;
 use crate::domain::container::{Container, DesiredState, Observed, ObservedState};
+use crate::domain::converge::Converged;
 use crate::domain::page::{Found, Page};
 use crate::domain::placement::Reserved;
 use dockerforge_protocol::ids::{ContainerId, HostId, ImageId, UserId};
@@ -32,6 +33,9 @@ struct ContainerRow {
     observed_address: Option<String>,
     observed_at: Option<i64>,
     revision: i64,
+    configured: bool,
+    converged_docker_id: Option<String>,
+    converged_version: Option<i64>,
 }
 
 impl TryFrom<ContainerRow> for Container {
@@ -47,6 +51,12 @@ impl TryFrom<ContainerRow> for Container {
             desired: word("containers.desired", &row.desired, DesiredState::parse(&row.desired))?,
             created_at: time("containers.created_at", row.created_at)?,
             revision: unsigned("containers.revision", row.revision)?,
+            converged: if row.configured {
+                let version = row.converged_version.map(|version| unsigned("containers.converged_version", version));
+                Some(Converged { docker_id: row.converged_docker_id, version: version.transpose()? })
+            } else {
+                None
+            },
             observed: Observed {
                 state: word(
                     "containers.observed_state",
@@ -68,13 +78,21 @@ impl TryFrom<ContainerRow> for Container {
     }
 }
 
+/// The columns of a container. Its spec may be large, and not all ask for it.
+macro_rules! columns {
+    ($spec:literal) => {
+        concat!(
+            "SELECT id, user_id, host_id, image_id, name, ",
+            $spec,
+            ", desired, created_at, observed_state, observed_health, observed_docker_id, observed_exit_code, ",
+            "observed_started_at, observed_ports, observed_address, observed_at, revision, configured, converged_docker_id, ",
+            "converged_version FROM containers "
+        )
+    };
+}
 macro_rules! select {
     ($rest:literal) => {
-        concat!(
-            "SELECT id, user_id, host_id, image_id, name, spec, desired, created_at, observed_state, observed_health, observed_docker_id, ",
-            "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at, revision FROM containers ",
-            $rest
-        )
+        concat!(columns!("spec"), $rest)
     };
 }
 
@@ -194,16 +212,11 @@ pub async fn observed_on_host(
     conn: &mut Conn,
     host: HostId,
 ) -> Result<Vec<(ContainerId, DesiredState, Observed)>, StoreError> {
-    let rows: Vec<ContainerRow> = on!(conn, |c| {
-        sqlx::query_as(concat!(
-        "SELECT id, user_id, host_id, image_id, name, '{}' AS spec, desired, created_at, observed_state, observed_health, observed_docker_id, ",
-        "observed_exit_code, observed_started_at, observed_ports, observed_address, observed_at, revision FROM containers ",
-        "WHERE host_id = $1 ORDER BY id"
-    ))
-    .bind(host.uuid())
-    .fetch_all(c)
-    .await?
-    });
+    let rows: Vec<ContainerRow> =
+        on!(conn, |c| sqlx::query_as(concat!(columns!("'{}' AS spec"), "WHERE host_id = $1 ORDER BY id"))
+            .bind(host.uuid())
+            .fetch_all(c)
+            .await?);
     rows.into_iter().map(|row| Container::try_from(row).map(|c| (c.id, c.desired, c.observed))).collect()
 }
 
@@ -330,6 +343,7 @@ pub async fn set_observed(conn: &mut Conn, host: HostId, id: ContainerId, seen: 
 pub async fn remove(conn: &mut Conn, id: ContainerId) -> Result<(), StoreError> {
     super::secrets::keep_only(conn, id, &[]).await?;
     super::grants::of_nobody(conn, id).await?;
+    super::converge::forget(conn, id).await?;
     labels::forget(conn, id.uuid()).await?;
     on!(conn, |c| sqlx::query("DELETE FROM containers WHERE id = $1")
         .bind(id.uuid())

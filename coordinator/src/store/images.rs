@@ -6,7 +6,7 @@ use super::{Conn, StoreError, is_postgres, labels, micros, on, registry};
 use crate::domain::Kind;
 use crate::domain::image::{Image, ImageOnHost, ImageSource, ImageState, MadeOf, PresenceState, Recipe};
 use crate::domain::page::{Found, Page};
-use crate::domain::registry::InRegistry;
+use crate::domain::registry::{InRegistry, Party};
 use dockerforge_protocol::command::ContextRef;
 use dockerforge_protocol::ids::{ConfigurationId, HostId, ImageId, JobId, UserId};
 use dockerforge_protocol::spec::Labels;
@@ -288,6 +288,16 @@ pub async fn remove(conn: &mut Conn, id: ImageId) -> Result<(), StoreError> {
         on!(conn, |c| sqlx::query(sql).bind(id.uuid()).execute(c).await?.rows_affected());
     }
     Ok(())
+}
+
+/// The hosts that others can have an image from, those that are online first.
+pub async fn sources(conn: &mut Conn, image: &Image) -> Result<Vec<Party>, StoreError> {
+    let presence = presence(conn, &[image.id]).await?;
+    let holders: Vec<HostId> = image.holders(&presence).collect();
+    let mut sources = registry::parties(conn, &holders).await?;
+    sources.retain(|host| image.is_given_by(host));
+    sources.sort_by_key(|host| !host.online);
+    Ok(sources)
 }
 
 /// Where the images of a page are, in the order of image and host.

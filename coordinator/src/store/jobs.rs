@@ -259,6 +259,21 @@ pub async fn waiting_for(conn: &mut Conn, user: UserId, id: JobId) -> Result<Vec
     jobs(rows)
 }
 
+/// Whether another unfinished job than `except` waits until this one has ended, which is done on `host`: about something there,
+/// or of many parts.
+pub async fn others_wait_for(conn: &mut Conn, id: JobId, except: JobId, host: HostId) -> Result<bool, StoreError> {
+    Ok(on!(conn, |c| sqlx::query(
+        "SELECT 1 FROM jobs WHERE host_id = $3 AND ended_at IS NULL AND after_id = $1 AND id <> $2 \
+         UNION ALL SELECT 1 FROM jobs WHERE host_id IS NULL AND ended_at IS NULL AND after_id = $1 AND id <> $2 LIMIT 1"
+    )
+    .bind(id.uuid())
+    .bind(except.uuid())
+    .bind(host.uuid())
+    .fetch_optional(c)
+    .await?
+    .is_some()))
+}
+
 /// The job that has to end before this one, if there is one and it is not forgotten.
 pub async fn after(conn: &mut Conn, id: JobId) -> Result<Option<Job>, StoreError> {
     let row: Option<JobRow> = on!(conn, |c| sqlx::query_as(select!(

@@ -7,6 +7,7 @@
 mod cluster;
 pub mod configurations;
 pub mod containers;
+pub mod converge;
 pub mod enrolment;
 mod error;
 pub mod events;

@@ -28,7 +28,7 @@ fn world() -> Stub {
             line if line.starts_with("GET /v1/containers") && !line.contains("name") => list(&json!([
                 {"id": CONTAINER, "name": "web", "image": IMAGE, "host": HOST, "created_at": created,
                  "observed": {"state": "running", "ports": [{"container": 80, "host": 8080, "protocol": "tcp"},
-                    {"container": 53, "host": 53, "protocol": "udp"}]}},
+                    {"container": 53, "host": 53, "protocol": "udp"}]}, "convergence": {"state": "due"}},
                 {"id": "ctr_x", "name": "old\u{1b}[2J", "image": "img_gone", "host": HOST_2, "created_at": created,
                  "observed": {"state": "exited", "exit_code": 137, "ports": []}}])),
             line if line.starts_with("GET /v1/queue?") || line == "GET /v1/queue" => {
@@ -65,9 +65,9 @@ fn tables_are_aligned_under_a_header() {
         ),
         (
             &["container", "ls", "--host", "vps"],
-            "NAME          ID                                    STATE         IMAGE     HOST   PORTS                CREATED\n\
-             web           ctr_01890000000070008000000000000001  running       blog      vps    8080->80 53->53/udp  3h ago\n\
-             old\\u{1b}[2J  ctr_x                                 exited (137)  img_gone  vps-2  -                    3h ago\n",
+            "NAME          ID                                    STATE                   IMAGE     HOST   PORTS                CREATED\n\
+             web           ctr_01890000000070008000000000000001  running (converge due)  blog      vps    8080->80 53->53/udp  3h ago\n\
+             old\\u{1b}[2J  ctr_x                                 exited (137)            img_gone  vps-2  -                    3h ago\n",
         ),
         (
             &["job", "ls", "--state", "running"],

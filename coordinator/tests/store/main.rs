@@ -9,6 +9,7 @@
 )]
 
 mod bed;
+mod converge;
 mod ends;
 mod events;
 mod grants;

@@ -117,6 +117,7 @@ async fn what_is_set_aside_counts_until_it_is_gone(bed: &Bed) {
         spec: ContainerSpec { resources, ..ContainerSpec::default() },
         desired: DesiredState::Running,
         observed: Observed::default(),
+        converged: None,
         created_at: now,
         revision: 1,
     };

@@ -84,8 +84,7 @@ async fn push_first(bed: &Bed, image: Image, copy: JobId, target: HostId) {
         .write(move |conn| {
             Box::pin(async move {
                 let image = store::images::find(conn, image.id).await?.unwrap();
-                let presence = store::images::presence(conn, &[image.id]).await?;
-                queue::push_first(conn, &image, &presence, &[(copy, target)], clock::now()).await
+                queue::push_first(conn, &image, &[(copy, target)], clock::now()).await
             })
         })
         .await

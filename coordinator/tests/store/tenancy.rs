@@ -46,6 +46,7 @@ pub fn container(bed: &Bed, image: ImageId, name: &str) -> Container {
         spec,
         desired: DesiredState::Running,
         observed: Observed::default(),
+        converged: None,
         created_at: clock::now(),
         revision: 1,
     }

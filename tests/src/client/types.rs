@@ -136,7 +136,8 @@ pub struct Image {
 /// An image on a host.
 #[derive(Debug, Clone, Deserialize)]
 pub struct ImageOnHost {
-    /// Which host.
+    /// Which host; nothing where it is a shared one of others.
+    #[serde(deserialize_with = "or_nothing")]
     pub host: String,
     /// pending, present, missing or failed.
     pub state: String,
@@ -355,4 +356,8 @@ pub struct Violation {
     pub pointer: String,
     /// What was expected.
     pub detail: String,
+}
+
+fn or_nothing<'de, D: serde::Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
 }

@@ -3,6 +3,7 @@
 
 use dockerforge_tests::{
     agent::Agent,
+    archive,
     backend::Backend,
     client::{Api, Job},
     cluster::Cluster,
@@ -231,7 +232,6 @@ async fn a_build_that_cannot_converge_says_why_and_leaves_nothing() {
         template(&api, &body).await
     };
     for (i, (template, added, said)) in [
-        (&with_scripts, json!(["nowhere"]), "the run list names nowhere, and the archive has no such script"),
         (&with_scripts, json!(["broken"]), "before"),
         (&bare, json!([]), "the run list names page, and the archive has no such script"),
     ]
@@ -258,7 +258,7 @@ async fn a_repeated_build_has_its_first_answer_whatever_became_of_the_configurat
     let (_, api) = cluster.user("ana").await;
     let agent = cluster.host(&api, "vps").await;
     let template = page_template(&api).await;
-    let body = json!({"name": "c", "template": template, "parameters": {"title": "x"}, "run_list": ["nowhere"]});
+    let body = json!({"name": "c", "template": template, "parameters": {"title": "x"}, "run_list": ["broken"]});
     let made = api.post("/v1/configurations", &body).await.expect(201).json;
     let id = made["id"].as_str().unwrap();
     let ask = async |name: &str| {
@@ -287,4 +287,39 @@ async fn the_archive_of_a_template_outlives_the_builds_of_it() {
         // The same archive once more: the one that came with this request is not the only one that needs it.
         put_archive(&api, &template, page_archive()).await;
     }
+}
+
+#[tokio::test]
+async fn what_the_archive_cannot_have_is_refused_when_it_is_chosen() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let with_scripts = page_template(&api).await;
+    let body = |template: &str, added: Value| json!({"name": "c", "template": template, "parameters": {"title": "x"}, "run_list": added});
+    let wrong = body(&with_scripts, json!(["extra", "nowhere", "extra::more", "extra::less"]));
+    let problem = api.post("/v1/configurations", &wrong).await.problem(422, "invalid");
+    assert_eq!(problem.pointers(), ["/run_list/1", "/run_list/3"]);
+    assert_eq!(problem.errors[0].detail, "recipe[nowhere]: the archive has no such script");
+    // With all else that is wrong.
+    let mut more = wrong.clone();
+    more["parameters"] = json!({"title": ""});
+    let problem = api.post("/v1/configurations", &more).await.problem(422, "invalid");
+    assert_eq!(problem.pointers(), ["/run_list/1", "/run_list/3", "/parameters/title"]);
+
+    let made = api.post("/v1/configurations", &body(&with_scripts, json!(["extra"]))).await.expect(201).json;
+    let id = made["id"].as_str().unwrap();
+    let problem = patch(&api, id, json!({"run_list": ["extra", "busybox"]})).await.problem(422, "invalid");
+    assert_eq!(problem.pointers(), ["/run_list/1"]);
+    // A version of the template that has it no more is not gone to; what does not touch the run list goes on.
+    let smaller = archive::gzip(&archive::tar(&[("page.sh", "changed page\n")]));
+    put_archive(&api, &with_scripts, smaller).await;
+    let problem = patch(&api, id, json!({"template_version": "newest"})).await.problem(422, "invalid");
+    assert_eq!(problem.pointers(), ["/run_list/0"]);
+    patch(&api, id, json!({"parameters": {"title": "y"}})).await.expect(200);
+    patch(&api, id, json!({"template_version": "newest", "run_list": []})).await.expect(200);
+
+    let mut bare = page();
+    bare["name"] = json!("bare");
+    let bare = template(&api, &bare).await;
+    let problem = api.post("/v1/configurations", &body(&bare, json!(["page::more"]))).await.problem(422, "invalid");
+    assert_eq!(problem.pointers(), ["/run_list/0"]);
 }

@@ -1,7 +1,7 @@
 //! The document of the API is complete: each operation says all that it answers, each type of problem is answered somewhere,
 //! each example is one, and the pages for readers are there.
 
-use dockerforge_tests::{client::Api, cluster::Cluster, env, recipes};
+use dockerforge_tests::{archive, client::Api, cluster::Cluster, env, recipes};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -171,6 +171,8 @@ async fn every_example_of_a_body_is_accepted() {
     let mut body = examples["a blog"]["value"].clone();
     body["name"] = json!("told-of");
     let template = recipes::template(&api, &body).await;
+    let roles = archive::tar(&[("roles/blog/tasks/main.yml", ""), ("roles/backup/tasks/main.yml", "")]);
+    recipes::put_archive(&api, &template, archive::gzip(&roles)).await;
     let page = recipes::configuration(&api, "page", &recipes::page_template(&api).await, json!({"title": "x"})).await;
     let body = json!({"name": "page", "host": agent.host, "configuration": page});
     let job = api.post("/v1/images", &body).await.accepted();

@@ -22,6 +22,7 @@ mod cors;
 mod delivery;
 mod diagnosis;
 mod document;
+mod due;
 mod enrolment;
 mod errors;
 mod escapes;

@@ -293,6 +293,45 @@ async fn a_move_that_is_cut_in_its_middle_goes_on_and_one_that_is_cancelled_goes
     scene.end().await;
 }
 
+#[tokio::test]
+async fn a_move_that_is_cancelled_takes_the_image_back_that_it_alone_wanted() {
+    let mut scene = Scene::set().await;
+    let id = scene.one.container("app", &scene.image, with_data()).await;
+    let (two, api) = (scene.two.host.clone(), scene.api.clone());
+    let copies = async || api.all::<Job>("/v1/queue?kind=image.copy").await;
+    let slow = [("FAILPOINTS", "agent.image.copy.accepted=sleep(2500)")];
+    // In work, and then waiting for a host that is away.
+    for waits in [false, true] {
+        scene.two.kill();
+        if !waits {
+            scene.two.launch(None, &slow);
+            scene.two.is_online(30).await;
+        }
+        let job = scene.starts(&id, &two).await;
+        let copy = copies().await.remove(0);
+        if !waits {
+            api.reaches(&copy.id, "running", 30).await;
+        }
+        api.delete(&format!("/v1/queue/{}", job.id)).await.expect(202);
+        assert_eq!(api.ended(&job.id, 30).await.state, "cancelled");
+        assert_eq!(api.ended(&copy.id, 30).await.state, "cancelled", "{waits}");
+        assert!(api.image(&scene.image).await.hosts.iter().all(|presence| presence.host != two), "{waits}");
+    }
+    // Another container is to have it there.
+    let job = scene.starts(&id, &two).await;
+    let copy = copies().await.remove(0);
+    let other = api.run(&two, "other", &scene.image, json!({})).await;
+    assert_eq!(copies().await.len(), 3, "there is one copy for both");
+    api.delete(&format!("/v1/queue/{}", job.id)).await.expect(202);
+    assert_eq!(api.ended(&job.id, 30).await.state, "cancelled");
+    scene.two.launch(None, &[]);
+    scene.two.is_online(30).await;
+    api.succeeded(&other, 60).await;
+    assert_eq!(api.job(&copy.id).await.state, "succeeded");
+    api.observed(&id, "running", 10).await;
+    scene.end().await;
+}
+
 async fn under_way(api: &Api, job: &Job, what: &str) {
     wait::until(60, &format!("{} says {what}", job.id), async || {
         let job = api.job(&job.id).await;

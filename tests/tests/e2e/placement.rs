@@ -100,6 +100,37 @@ fn details(problem: &Problem) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
+async fn what_a_reference_names_on_a_shared_host_is_nobodys_who_names_it() {
+    let referenced = Referenced::new("theirs").await;
+    let cluster = Cluster::start_at(referenced.hosts[0].gateway).await;
+    let shared = Agent::pool(&cluster, &cluster.admin(), "shared", &json!({}), &referenced.hosts[0].docker).await;
+    let (_, api) = cluster.user("mallory").await;
+    let own = cluster.host(&api, "own").await;
+    // On a host of one's own it may name whatever one likes.
+    let built = own.image("built", &format!("RUN echo his own > /mine\n{}", env::SLEEPER)).await;
+    let built = dockerforge_protocol::command::local_tag(built.parse().unwrap());
+    own.docker.tag(&built, &referenced.reference).await;
+    let body = json!({"name": "i", "host": own.host, "reference": referenced.reference});
+    let job = api.post("/v1/images", &body).await.accepted();
+    let image = api.succeeded(&job, 60).await;
+    own.docker.untag(&referenced.reference).await;
+
+    let body = json!({"name": "c", "image": image, "placement": {}});
+    let job = api.post("/v1/containers", &body).await.accepted();
+    let container = api.succeeded(&job, 90).await;
+    let name = docker_name(container.parse().unwrap());
+    assert_eq!(shared.docker.file(&name, "/mine").await, "his own\n", "not what the shared host calls so");
+    assert_eq!(api.all::<Job>("/v1/queue?kind=image.copy").await.len(), 1);
+    let shown = api.get(&format!("/v1/images/{image}")).await.json;
+    let mut hosts: Vec<Value> = shown["hosts"].as_array().unwrap().iter().map(|on| on["host"].clone()).collect();
+    hosts.sort_by_key(Value::is_null);
+    assert_eq!(hosts, [json!(own.host), json!(null)]);
+
+    let body = json!({"name": "n", "host": own.host, "reference": format!("dockerforge.invalid/{image}:latest")});
+    assert_eq!(api.post("/v1/images", &body).await.problem(422, "invalid").pointers(), ["/reference"]);
+}
+
+#[tokio::test]
 async fn a_container_goes_where_the_strategy_says_is_held_back_and_its_host_stays_unknown() {
     let mut cluster = Cluster::start().await;
     cluster.stop().await;

@@ -9,6 +9,7 @@
     reason = "a test may; the lint spares only the functions marked as tests"
 )]
 
+mod due;
 mod moves;
 mod pulled;
 mod registry;
@@ -26,7 +27,10 @@ fn steps(side: Side, work: Work) -> Vec<&'static str> {
     let own = work.prefix();
     all.iter()
         .copied()
-        .filter(|step| side == Side::Coordinator || step.starts_with(own) || *step == "agent.journal.accepted")
+        .filter(|step| match side {
+            Side::Coordinator => !step.starts_with(due::STEPS),
+            Side::Agent => step.starts_with(own) || *step == "agent.journal.accepted",
+        })
         .collect()
 }
 
@@ -131,6 +135,17 @@ async fn a_container_moves_whole_or_stays_whole_whenever_the_coordinator_dies() 
         if env::full_fault_matrix() { &[0, 100, 200, 400, 600, 800, 1200, 1600] } else { &[50, 500, 1100] };
     for pause in pauses {
         scene.coordinator_dies_after(*pause).await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_made_anew_while_it_was_stopped_is_converged_wherever_the_coordinator_dies() {
+    for backend in Backend::ALL {
+        let mut scene = due::Due::set(backend).await;
+        for step in dockerforge_coordinator::FAULT_POINTS.iter().filter(|step| step.starts_with(due::STEPS)) {
+            scene.coordinator_dies_at(step).await;
+        }
+        scene.end().await;
     }
 }
 

@@ -119,9 +119,17 @@ impl Transfer for FakeEngine {
 
     fn image_load(&self, archive: ContextStream) -> Call<'_, Events<Output>> {
         async move {
-            let archive = gather(archive).await?;
-            self.act("image load", "", |w| w.loaded(&archive)).await?;
-            Ok(Box::pin(futures_util::stream::empty()) as Events<Output>)
+            // As Docker, which answers at once and reads on.
+            let engine = self.clone();
+            let load = async move {
+                let archive = gather(archive).await?;
+                engine.act("image load read", "", |_| Ok(())).await?;
+                let mut held = engine.held.subscribe();
+                let _ = held.wait_for(|held| !held).await;
+                engine.act("image load", "", |w| w.loaded(&archive)).await?;
+                Ok(Output::default())
+            };
+            Ok(futures_util::stream::once(load).boxed())
         }
         .boxed()
     }

@@ -12,6 +12,7 @@
 //! cache validators from them, so that a constant would make a changed file of equal size look unchanged.
 
 mod error;
+mod listing;
 mod read;
 mod tree;
 mod write;
@@ -20,6 +21,7 @@ mod write;
 mod tests;
 
 pub use error::{ArchiveError, Problem};
+pub use listing::Listing;
 pub use write::{File, compose};
 
 use read::{Kind, Member, TarReader};

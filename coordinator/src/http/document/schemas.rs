@@ -4,6 +4,7 @@
 
 use crate::domain::Kind;
 use crate::domain::container::DesiredState as Desired;
+use crate::domain::converge::Standing as Standings;
 use crate::domain::diagnosis::{Fault as Faults, Severity as Severities};
 use crate::domain::job::{JobKind as JobKinds, JobState as JobStates};
 use crate::domain::quota::MAX_LIMIT;
@@ -193,6 +194,7 @@ schemas! {
     LinkProvision = json!({"description": "`true`, or what the account is to be called: values by the names of fields",
         "anyOf": [{"type": "boolean"}, {"type": "object", "maxProperties": 16, "additionalProperties": {"type": "string"}}],
         "example": {"database": "blog", "user": "blog"}});
+    Standing = words("How a container stands to its configuration", Standings::ALL.map(Standings::as_str));
     OutcomeStatus = words("What became of a resource in a converge", ["changed", "failed"]);
     PresenceState = words("How an image stands on a host: `pending` while it is on its way there, `missing` if it was removed by hand, \
         `failed` if it could not be brought there", ["pending", "present", "missing", "failed"]);

@@ -4,7 +4,7 @@ use super::note;
 use crate::domain::image::{ImageOnHost, ImageState, PresenceState};
 use crate::domain::job::{Ending, Job, JobError, JobKind, JobState, Subject};
 use crate::domain::{Kind, Timestamp};
-use crate::queue::{QueueError, Request, enqueue_following, push_first};
+use crate::queue::{PATIENCE, QueueError, Request, enqueue_following, push_first};
 use crate::store::{self, Conn};
 use dockerforge_protocol::command::{Command, RemoveImage};
 use dockerforge_protocol::ids::{HostId, ImageId, JobId};
@@ -59,11 +59,10 @@ pub(super) async fn made(
 /// The copies that waited for an image to be made wait until it is in the registry, where there is one.
 async fn push_before_copies(conn: &mut Conn, id: ImageId, now: Timestamp) -> Result<(), QueueError> {
     let Some(image) = store::images::find(conn, id).await? else { return Ok(()) };
-    let presence = store::images::presence(conn, &[id]).await?;
     let open = store::jobs::open_about(conn, Subject::Image(id)).await?;
     let copies = open.iter().filter(|job| job.kind == JobKind::ImageCopy && job.state == JobState::Queued);
     let copies: Vec<_> = copies.filter_map(|job| Some((job.id, job.host?))).collect();
-    push_first(conn, &image, &presence, &copies, now).await
+    push_first(conn, &image, &copies, now).await
 }
 
 /// A push to the registry ended. Whatever came of it, the copies that waited for it go on.
@@ -159,7 +158,7 @@ async fn delete(conn: &mut Conn, job: &Job, id: ImageId, host: HostId, now: Time
         parent: job.parent,
         kind: JobKind::ImageDelete,
         subject: Subject::Image(id),
-        wait: Some(jiff::SignedDuration::from_hours(24 * 30)),
+        wait: Some(PATIENCE),
     };
     let parent = enqueue_following(conn, whole.clone(), now).await?;
     let remove = Command::RemoveImage(RemoveImage { image: id, user: job.user });

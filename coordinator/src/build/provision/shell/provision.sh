@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs the scripts of the run list in their order: NAME.sh or NAME/default.sh for a name, NAME/PART.sh for a part of it. A
+# Runs the scripts of the run list in their order: of each entry, which stands before them, the first that is there. A
 # script reads the node at $DOCKERFORGE_NODE, and says what it changed with `changed WHAT`, which is on its PATH.
 set -eu
 export PATH="$DOCKERFORGE_HOME/bin:$PATH"
@@ -8,11 +8,15 @@ failed() {
   printf '{"resource": "%s", "status": "failed", "detail": "%s"}\n' "$1" "$2" >>"$DOCKERFORGE_OUTCOME"
 }
 
-while read -r name part; do
-  item=$name${part:+::$part}
-  script=$DOCKERFORGE_HOME/archive/$name/${part:-default}.sh
-  if [ -z "$part" ] && [ -f "$DOCKERFORGE_HOME/archive/$name.sh" ]; then script=$DOCKERFORGE_HOME/archive/$name.sh; fi
-  if ! [ -f "$script" ]; then
+while read -r item scripts; do
+  script=
+  for path in $scripts; do
+    if [ -f "$DOCKERFORGE_HOME/archive/$path" ]; then
+      script=$DOCKERFORGE_HOME/archive/$path
+      break
+    fi
+  done
+  if [ -z "$script" ]; then
     echo "the run list names $item, and the archive has no such script" >&2
     failed "$item" "the archive has no such script"
     exit 1
