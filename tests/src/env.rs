@@ -89,6 +89,9 @@ pub fn chef_image() -> String {
 /// The image that every Docker Engine of the test bed has: busybox, with `sh` and `httpd`.
 pub const BASE_IMAGE: &str = "dockerforge-test/busybox:1";
 
+/// Debian with Ansible in it, on the first Docker Engine of the test bed.
+pub const ANSIBLE_IMAGE: &str = "dockerforge-test/ansible:1";
+
 /// A line of a Dockerfile: a program that runs until it is told to end, and then ends at once. (`sleep` as process 1 is
 /// deaf to SIGTERM, and each of its ends would take the whole grace period.)
 pub const SLEEPER: &str = r#"CMD ["sh", "-c", "trap 'exit 0' TERM; sleep 3600 & wait"]"#;

@@ -19,6 +19,7 @@ pub mod docker;
 pub mod env;
 pub mod hosts;
 pub mod invariants;
+pub mod layers;
 pub mod metrics;
 pub mod port;
 pub mod process;

@@ -33,7 +33,7 @@ pub fn page_archive() -> Vec<u8> {
         ("extra/more.sh", "echo more >/www/more.html\nchanged more\n"),
         ("broken.sh", "echo before\nfalse\necho after\n"),
         ("blab.sh", "cat \"$DOCKERFORGE_NODE\"\n"),
-        ("slow.sh", "echo begins\nsleep 4321\n"),
+        ("slow.sh", "echo begins\nls /dev/shm\nsleep 4321\n"),
         (
             "once.sh",
             "if [ -e /tmp/turn ] && kill -0 \"$(cat /tmp/turn)\" 2>/dev/null; then echo two at once; exit 1; fi\n\

@@ -33,6 +33,14 @@ testbed_forget() {
   rmdir "$TESTBED_DIR" "$TESTBED_ROOT" 2>/dev/null || true
 }
 
+# Whether the test bed of another checkout on this machine is up.
+another_is_up() {
+  find "$TESTBED_ROOT" -mindepth 1 -maxdepth 1 ! -name "$TESTBED_KEY" 2>/dev/null | grep -q .
+}
+
+# value KEY LINES: what stands after KEY= in the lines that a part printed.
+value() { sed -n "s/^$1=//p" <<<"$2"; }
+
 # usage FILE LINES: the comment at a script's head is its manual.
 usage() {
   awk 'NR > 1 { if (!/^#/) exit; sub(/^# ?/, ""); print }' "$1" >&2

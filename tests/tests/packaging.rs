@@ -1,6 +1,6 @@
 //! What is packaged is what the programs understand: each configuration file of `packaging/config` is loaded as it is
 //! shipped, and again with every commented setting taken in; the parameters of each template of `packaging/templates` are taken
-//! as a coordinator takes them. Run by `cargo test`; needs nothing.
+//! as a coordinator takes them, and their programs do what they say. Run by `cargo test`; needs nothing but python3.
 
 use dockerforge_agent::config::RunArgs;
 use dockerforge_coordinator::build::schema::Schema;
@@ -170,4 +170,14 @@ fn each_item_of_a_templates_run_list_is_a_role_and_a_cookbook() {
         said.sort_unstable();
         assert_eq!((said, &chef["provisioner"]), (vec!["base", "name", "provisioner"], &json!("chef-solo")));
     }
+}
+
+#[test]
+fn an_account_that_was_revoked_has_no_rights_left_also_if_its_name_was_given_again() {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut python = std::process::Command::new("python3");
+    python.arg("-B").arg(here.join("tests/packaging/accounts.py"));
+    python.arg(here.join("../packaging/templates/mysql/files/mysql.py"));
+    let checked = python.output().unwrap_or_else(|error| panic!("python3 is needed: {error}"));
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
 }

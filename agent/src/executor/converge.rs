@@ -3,12 +3,12 @@
 //! on a disk of ours; of two attempts of one job only one runs; a converge that is repeated changes nothing more.
 
 use super::outcomes::Outcomes;
-use super::secrets::{Redactor, in_every_form};
 use super::work::{Work, failed};
-use super::{Ended, exec};
+use super::{Ended, container, exec};
 use crate::docker::NewExec;
 use bytes::Bytes;
 use dockerforge_protocol::command::{ContextRef, ConvergeContainer};
+use dockerforge_protocol::inventory::ContainerState;
 use dockerforge_protocol::report::{FailureKind, Product, ResourceOutcome};
 use secrecy::ExposeSecret;
 use std::time::Duration;
@@ -17,6 +17,8 @@ use std::time::Duration;
 const PARENT: &str = "/opt";
 /// Removes what one left that was interrupted, before it ran or while it did: the node, with its secrets, is in memory then.
 const SWEEP: &str = "rm -rf /opt/dockerforge.next /dev/shm/dockerforge.*";
+/// Removes what one job's left, which is its argument: another one may run.
+const SWEEP_JOB: &str = "rm -rf \"/dev/shm/dockerforge.$1\".*";
 /// How long that may take after a converge that was killed.
 const SWEEPING: Duration = Duration::from_secs(10);
 /// Puts what was unpacked in the place of what was there, and runs it. Written here; nothing of a user's is in it.
@@ -31,6 +33,17 @@ pub(super) async fn converge(work: &Work<'_>, command: &ConvergeContainer) -> Re
     let found = exec::running(work, command.container, command.user).await?;
     let resources = within(work, &found.id, &command.context).await?;
     Ok(Product::Converged { resources })
+}
+
+/// Ends what an attempt of an earlier life of the agent began of a job that does not go on, and removes its node. Best effort: the
+/// next converge looks again.
+pub(super) async fn undo(work: &Work<'_>, command: &ConvergeContainer) {
+    let Ok(found) = container::there(work, command.container, command.user).await else { return };
+    if found.state == ContainerState::Running {
+        let job = work.attempt.job.to_string();
+        let _ = exec::kill_marked(work, &found.id, Some(ROOT), &exec::mark(work)).await;
+        let _ = exec::shell(work, &found.id, Some(ROOT), &[SWEEP_JOB, "sh", &job]).await;
+    }
 }
 
 /// Brings a container that runs, by Docker's id of it, to what the job's node says; answers what changed.
@@ -63,15 +76,9 @@ pub(super) async fn within(
     };
     let id = exec::create(work, container, &new).await?;
     work.step("converging", None)?;
-    let secrets = in_every_form(node.secrets);
-    let mut redactor = Redactor::of(secrets.clone());
-    let mut outcomes = Outcomes::without(secrets);
+    let mut outcomes = Outcomes::without(&node.secrets);
     let ended = exec::follow(work, &id, Some(input), &mut |piece| {
-        let shown = match piece {
-            Some(bytes) => redactor.pass(bytes),
-            None => redactor.rest(),
-        };
-        work.write(&outcomes.pass(&shown, piece.is_none()));
+        work.write(&outcomes.pass(piece.unwrap_or_default(), piece.is_none()));
     })
     .await;
     work.done("ran");

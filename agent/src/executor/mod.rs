@@ -17,6 +17,7 @@ mod network;
 mod operate;
 mod outcomes;
 mod ports;
+mod quoted;
 mod receive;
 mod registry;
 mod remove;

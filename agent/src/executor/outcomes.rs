@@ -1,23 +1,27 @@
 //! What a converge says became of its resources: taken out of its output by the mark, and what the job tells of it.
 
-use super::secrets::without;
-use super::words::LastWords;
+use super::quoted::{in_every_form, without};
+use super::secrets::Redactor;
+use super::words::{LONGEST, LastWords, OUTCOME, after, readable};
 use dockerforge_protocol::command::OUTCOME_MARK;
 use dockerforge_protocol::report::{MAX_RESOURCES, ResourceOutcome, ResourceStatus};
 use secrecy::SecretString;
 
-/// The longest line that is read as an outcome.
-const MAX_LINE: usize = 8 * 1024;
+/// Characters of the name of a resource.
+const RESOURCE: usize = 200;
 
-/// Takes the lines that say what became of a resource out of what a converge writes.
+/// Takes the lines that say what became of a resource out of what a converge writes, and secrets out of all of it: of an outcome
+/// when it was read, for what is quoted in its line is none of it.
 #[derive(Default)]
 pub(super) struct Outcomes {
     /// In their order; also what failed and was then done otherwise.
     resources: Vec<ResourceOutcome>,
     /// The last that failed, however many were told before.
     failed: Option<ResourceOutcome>,
-    /// What may stand in an outcome in yet another form: a text that a program quoted is quoted again in its line.
+    /// In every form.
     secrets: Vec<SecretString>,
+    /// Of what is shown.
+    redactor: Redactor,
     /// Of what is shown.
     words: LastWords,
     /// The beginning of a line that may be one.
@@ -27,9 +31,10 @@ pub(super) struct Outcomes {
 }
 
 impl Outcomes {
-    /// Of a converge that knows these.
-    pub(super) fn without(secrets: Vec<SecretString>) -> Self {
-        Self { secrets, ..Self::default() }
+    /// Of a converge that knows these secrets.
+    pub(super) fn without(secrets: &[SecretString]) -> Self {
+        let secrets = in_every_form(secrets);
+        Self { redactor: Redactor::of(secrets.clone()), secrets, ..Self::default() }
     }
 
     /// What is to be shown after one more piece, or at the end.
@@ -46,13 +51,17 @@ impl Outcomes {
             let may_be = self.held.starts_with(mark) || mark.starts_with(&self.held);
             if byte == b'\n' && may_be {
                 self.line(&mut shown);
-            } else if !may_be || self.held.len() > MAX_LINE {
+            } else if !may_be || self.held.len() > LONGEST {
                 shown.append(&mut self.held);
                 self.within = byte != b'\n';
             }
         }
         if end {
             self.line(&mut shown);
+        }
+        let mut shown = self.redactor.pass(&shown);
+        if end {
+            shown.extend(self.redactor.rest());
         }
         for line in self.words.whole(&String::from_utf8_lossy(&shown)) {
             self.words.keep(&line);
@@ -65,10 +74,10 @@ impl Outcomes {
         let said = self.held.strip_prefix(OUTCOME_MARK.as_bytes());
         match said.and_then(|json| serde_json::from_slice::<ResourceOutcome>(json).ok()) {
             Some(outcome) => {
-                let text = |text: &str| without(&self.secrets, text);
+                let text = |text: &str, most| readable(&without(&self.secrets, text), most);
                 let outcome = ResourceOutcome {
-                    resource: text(&outcome.resource),
-                    detail: text(&outcome.detail),
+                    resource: text(&outcome.resource, RESOURCE),
+                    detail: text(&outcome.detail, OUTCOME),
                     status: outcome.status,
                 };
                 if outcome.status == ResourceStatus::Failed {
@@ -90,14 +99,14 @@ impl Outcomes {
 
     /// Why it failed, as precisely as it was said.
     pub(super) fn explain(&self, code: i64) -> String {
-        match &self.failed {
-            Some(outcome) if outcome.detail.is_empty() => format!("{} failed; the log says more", outcome.resource),
+        let lines = self.words.lines();
+        let failure = match &self.failed {
+            Some(outcome) if outcome.detail.is_empty() => format!("{} failed", outcome.resource),
             Some(outcome) => format!("{} failed: {}", outcome.resource, outcome.detail),
-            None => match self.words.lines() {
-                lines if lines.is_empty() => format!("the converge ended with {code}, and said nothing"),
-                lines => format!("the converge ended with {code}; its last words: {}", lines.join("\n")),
-            },
-        }
+            None if lines.is_empty() => format!("the converge ended with {code}, and said nothing"),
+            None => format!("the converge ended with {code}"),
+        };
+        after(failure, lines)
     }
 }
 

@@ -29,7 +29,7 @@ fn what_became_of_resources_is_read_however_the_output_is_cut() {
 #[test]
 fn what_only_looks_like_one_is_shown_and_nothing_is_held_without_bound() {
     assert_eq!(read(&["dockerforge-outcome: nonsense\n"]).0, "dockerforge-outcome: nonsense\n");
-    let long = format!("dockerforge-outcome: {}", "x".repeat(3 * MAX_LINE));
+    let long = format!("dockerforge-outcome: {}", "x".repeat(3 * LONGEST));
     assert_eq!(read(&[&long]).0, long);
     assert_eq!(read(&["docker", "forge"]).0, "dockerforge");
 }
@@ -114,12 +114,56 @@ fn what_chef_tells_is_understood() {
     assert_eq!((told.len(), told[0].0, told[1]), (2, "web_site[main]", ("execute[reload]", "execute echo reloaded")));
 }
 
+/// Of a converge that knows this secret, what is shown and what is told of what it wrote.
+fn told_of(secret: &str, written: &str) -> (String, String) {
+    let mut outcomes = Outcomes::without(&[SecretString::from(secret)]);
+    let shown = outcomes.pass(written.as_bytes(), true);
+    (String::from_utf8(shown).unwrap(), outcomes.explain(1))
+}
+
 #[test]
 fn a_secret_that_an_error_quotes_is_not_told() {
     let secret = "a 'b\\ \"c`d #{e}";
-    let mut outcomes = Outcomes::without(crate::executor::secrets::in_every_form(vec![SecretString::from(secret)]));
     // As Ruby shows a text in an error, and that as JSON.
     let line = r#"dockerforge-outcome: {"resource":"chef-solo","status":"failed","detail":"KeyError: key not found: \"a 'b\\\\ \\\"c`d \\#{e}\""}"#;
-    assert_eq!(outcomes.pass(line.as_bytes(), true), b"");
-    assert_eq!(outcomes.explain(1), "chef-solo failed: KeyError: key not found: \"********\"");
+    let expected = "chef-solo failed: KeyError: key not found: \"********\"";
+    assert_eq!(told_of(secret, line), (String::new(), expected.to_owned()));
+    // As Ansible wrote it: with escapes that are gone when the line is read.
+    let line = r#"dockerforge-outcome: {"resource": "user p\u00e4ssword", "status": "failed", "detail": "no p\u00e4ssword; \"p\\u00e4ssword\""}"#;
+    let expected = "user ******** failed: no ********; \"********\"";
+    assert_eq!(told_of("p\u{e4}ssword", line), (String::new(), expected.to_owned()));
+}
+
+#[test]
+fn a_secret_that_was_cut_is_not_told_in_part() {
+    let outcome = |detail: &str| {
+        format!("dockerforge-outcome: {{\"resource\":\"key\",\"status\":\"failed\",\"detail\":\"{detail}\"}}\n")
+    };
+    let secret = "0123456789abcdef".repeat(60);
+    let (_, told) = told_of(&secret, &outcome(&format!("it is {}", &secret[..500])));
+    assert_eq!(told, "key failed: it is ********");
+    let (_, told) = told_of(&secret, &outcome(&format!("it is {} … {} indeed", &secret[..200], &secret[600..])));
+    assert_eq!(told, "key failed: it is ********…******** indeed");
+    // Not cut by whoever told it, but here: afterwards.
+    let (_, told) = told_of(&secret, &outcome(&format!("it is {secret} {}", "x".repeat(2 * OUTCOME))));
+    assert!(
+        told.starts_with("key failed: it is ******** xx") && told.ends_with("xx") && told.contains(" … "),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_secret_that_is_a_word_of_ours_hides_no_outcome() {
+    let line = r#"dockerforge-outcome: {"resource":"page","status":"failed","detail":"it failed"}"#;
+    assert_eq!(told_of("failed", line), (String::new(), "page failed: it ********".to_owned()));
+}
+
+#[test]
+fn a_failure_has_the_last_words_of_what_failed() {
+    let (shown, told) = told_of(
+        "s3cret",
+        "before\nno s3cret\ndockerforge-outcome: {\"resource\":\"page\",\"status\":\"failed\",\"detail\":\"exit code 1\"}\n",
+    );
+    assert_eq!(shown, "before\nno ********\n");
+    assert_eq!(told, "page failed: exit code 1; its last words: before\nno ********");
 }

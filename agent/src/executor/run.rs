@@ -431,6 +431,7 @@ impl Inner {
             match &held.accepted.command {
                 Command::PullImage(command) => image::undo_pull(&work, command).await,
                 Command::CopyImage(_) | Command::PushImage(_) => registry::undo(&work).await,
+                Command::ConvergeContainer(command) => converge::undo(&work, command).await,
                 _ => {}
             }
         };
@@ -454,6 +455,10 @@ impl Inner {
                 (Command::BuildImage(c), Err(_), _) => {
                     // What stays has the image's name: the next attempt takes it over, or it goes with the image.
                     image::undo_build(work, c).await;
+                    true
+                }
+                (Command::ConvergeContainer(c), Err(Ended::Stopped), Some(reason)) if reason != Reason::Shutdown => {
+                    converge::undo(work, c).await;
                     true
                 }
                 (Command::CopyImage(c), Err(ended), reason) => {

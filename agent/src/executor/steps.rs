@@ -1,7 +1,7 @@
 //! What the classic builder says while it works, read for what it means: which step it is at, which layers it made, and how it
 //! ended.
 
-use super::words::LastWords;
+use super::words::{LastWords, after};
 use crate::docker::DockerError;
 
 /// What the builder says after a step, not always to the end of a line.
@@ -64,11 +64,8 @@ impl Steps {
         let DockerError::Refused { status, message } = error else { return error };
         let mut lines = self.words.lines();
         lines.retain(|line| !line.starts_with(REMOVING));
-        if lines.is_empty() {
-            return DockerError::Refused { status, message };
-        }
         let full = lines.iter().any(|line| line.contains("No space left on device"));
-        let message = format!("{message}; its last words: {}", lines.join("\n"));
+        let message = after(message, lines);
         if full { DockerError::DiskFull { message } } else { DockerError::Refused { status, message } }
     }
 }

@@ -57,6 +57,14 @@ async fn served(port: u16) -> Value {
     .await
 }
 
+/// How many of the slow script's programs run, and which nodes are in memory.
+async fn left(api: &Api, container: &str) -> String {
+    let look = json!({"command": ["sh", "-c", "ps | grep -c '[s]leep 4321'; ls /dev/shm"]});
+    let look = api.post(&format!("/v1/containers/{container}/exec"), &look).await.accepted();
+    api.succeeded(&look, 30).await;
+    api.log(&look.id).await.text.trim().to_owned()
+}
+
 #[tokio::test]
 async fn a_running_container_becomes_what_its_configuration_says_and_a_second_converge_changes_nothing() {
     let cluster = Cluster::start().await;
@@ -132,7 +140,7 @@ async fn a_converge_that_fails_says_which_resource_and_one_that_is_cancelled_end
     let ended = api.ended(&job.id, 60).await;
     let error = ended.error.expect("it fails");
     assert_eq!((ended.state.as_str(), error.kind()), ("failed", "converge-failed"));
-    assert_eq!(error.detail, "broken failed: exit code 1");
+    assert_eq!(error.detail, "broken failed: exit code 1; its last words: == page\n== broken\nbefore");
     assert!(api.log(&job.id).await.text.contains("before"));
 
     patch(&api, &id, json!({"run_list": ["slow"]})).await;
@@ -140,10 +148,7 @@ async fn a_converge_that_fails_says_which_resource_and_one_that_is_cancelled_end
     api.says(&job.id, "begins", 30).await;
     api.delete(&format!("/v1/queue/{}", job.id)).await.accepted();
     assert_eq!(api.ended(&job.id, 30).await.state, "cancelled");
-    let slow = json!({"command": ["sh", "-c", "ps | grep -c '[s]leep 4321'; ls /dev/shm"]});
-    let look = api.post(&format!("/v1/containers/{container}/exec"), &slow).await.accepted();
-    api.succeeded(&look, 30).await;
-    assert_eq!(api.log(&look.id).await.text.trim(), "0", "what it had begun is gone, and its node with it");
+    assert_eq!(left(&api, &container).await, "0", "what it had begun is gone, and its node with it");
     patch(&api, &id, json!({"run_list": []})).await;
     assert_eq!(changed(&api, &container).await, ["page"], "and the next one works: the version is another");
     assert_eq!(served(port).await["title"], "one");
@@ -174,6 +179,28 @@ async fn a_converge_goes_on_after_its_agent_is_killed_in_the_middle_and_two_neve
     // (One that a busy machine's agent did not take has a number as well.)
     assert!(ended.state == "succeeded" && ended.attempt >= 2, "{ended:?}");
     assert!(!api.log(&job.id).await.text.contains("two at once"));
+    assert_eq!(left(&api, &container).await, "0", "the node of the first attempt is gone, too");
+}
+
+#[tokio::test]
+async fn a_converge_that_is_given_up_while_its_agent_is_gone_leaves_nothing_when_that_is_back() {
+    let cluster = Cluster::start().await;
+    let (_, api) = cluster.user("ana").await;
+    let (mut agent, id, container, _) = launched(&cluster, &api, json!({"title": "one"})).await;
+    patch(&api, &id, json!({"run_list": ["slow"]})).await;
+    let job = converge(&api, &container, json!({})).await;
+    // The script says what is in memory: its node.
+    api.says(&job.id, &format!("dockerforge.{}.", job.id), 30).await;
+    agent.kill();
+    api.delete(&format!("/v1/queue/{}", job.id)).await.accepted();
+    agent.launch(None, &[]);
+    agent.is_online(30).await;
+    assert_eq!(api.ended(&job.id, 60).await.state, "cancelled");
+    wait::until(30, "nothing is left", async || {
+        let left = left(&api, &container).await;
+        if left == "0" { Ok(()) } else { Err(left) }
+    })
+    .await;
 }
 
 #[tokio::test]

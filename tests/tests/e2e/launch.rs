@@ -72,7 +72,7 @@ async fn what_cannot_be_converged_is_not_made_and_what_cannot_be_made_anew_stays
     let ended = api.ended(&job.id, 60).await;
     let error = ended.error.expect("it fails");
     assert_eq!((ended.state.as_str(), error.kind()), ("failed", "converge-failed"));
-    assert_eq!(error.detail, "broken failed: exit code 1");
+    assert_eq!(error.detail, "broken failed: exit code 1; its last words: == page\n== broken\nbefore");
     assert!(api.log(&job.id).await.text.contains("before"), "its log says how far it came");
     let made = job.resource.expect("the container that was to be").id;
     api.get(&format!("/v1/containers/{made}")).await.problem(404, "not-found");

@@ -9,6 +9,7 @@
 
 mod access_coverage;
 mod access_world;
+mod ansible;
 mod audit;
 mod cli;
 mod conditional;

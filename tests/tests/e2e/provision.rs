@@ -219,7 +219,7 @@ async fn nothing_is_left(scene: Scene) {
     let error = ended.error.expect("it fails");
     assert_eq!((ended.state.as_str(), error.kind()), ("failed", "part-failed"));
     assert!(
-        error.detail.ends_with(&format!("(container.converge of {}): broken failed: exit code 1", scene.ledger)),
+        error.detail.contains(&format!("(container.converge of {}): broken failed: exit code 1; ", scene.ledger)),
         "{error:?}"
     );
     let made = ended.resource.expect("what was to be").id;

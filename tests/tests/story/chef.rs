@@ -1,14 +1,14 @@
 //! Chef, for real: a small cookbook on an image that has chef-solo, through the public API. What it converges at the build and in
 //! the container, what it tells of it, and what it leaves behind; and how it fails. Only by `make chef-story`.
 
-use crate::{layers, scene};
+use crate::scene;
 use dockerforge_protocol::{command::docker_name, ids::ContainerId};
 use dockerforge_tests::{
     agent::Agent,
     archive,
     client::{Api, Job},
     cluster::Cluster,
-    env, invariants,
+    env, invariants, layers,
     recipes::{configuration, put_archive, template},
 };
 use serde_json::{Value, json};
@@ -113,7 +113,8 @@ impl Chef {
         let job = scene::converged(&self.api, &self.container).await;
         let error = job.error.as_ref().unwrap_or_else(|| panic!("{job:?}"));
         assert_eq!((job.state.as_str(), job.attempt, error.kind()), ("failed", 1, "converge-failed"), "{job:?}");
-        error.detail.clone()
+        // Chef's own log follows; what matters of it, Chef has told.
+        error.detail.split("; its last words: ").next().unwrap().to_owned()
     }
 
     async fn sh(&self, script: &str) -> String {

@@ -5,7 +5,8 @@ set -eu
 umask 077
 DOCKERFORGE_PHASE=$1
 DOCKERFORGE_HOME=/opt/dockerforge
-DOCKERFORGE_WORK=$(mktemp -d /dev/shm/dockerforge.XXXXXX)
+# By its job's name: what is left of one that was killed is found by that.
+DOCKERFORGE_WORK=$(mktemp -d "/dev/shm/dockerforge.${DOCKERFORGE_EXEC:-image}.XXXXXX")
 trap 'rm -rf -- "$DOCKERFORGE_WORK"' EXIT
 trap 'exit 143' TERM INT HUP
 DOCKERFORGE_NODE=$DOCKERFORGE_WORK/node.json

@@ -9,7 +9,8 @@
 
 Values are read from the node itself ($DOCKERFORGE_NODE): through no shell, no template and no command line. Passwords never
 reach the server either, which is given their hashes. No data are ever taken away: a database that the node does not name (any
-more) is somebody's. A user goes only when the node says that it was revoked.
+more) is somebody's. A user goes only when the node says that it was revoked; one that was given again under the same name keeps
+nothing of what was.
 """
 
 import hashlib
@@ -130,6 +131,7 @@ class Server:
             changed(f"character set of database {database}")
 
     def user(self, user, password):
+        """Whether it has another password than before."""
         have = self.authentication(user, HOST)
         by = f"IDENTIFIED VIA mysql_native_password USING '{native(password)}'"
         if have is None:
@@ -138,26 +140,45 @@ class Server:
         elif have.get("plugin") != "mysql_native_password" or have.get("authentication_string") != native(password):
             self.ask(f"ALTER USER {self.account(user, HOST)} {by}")
             changed(f"password of user {user}")
+            return True
+        return False
 
-    def revoke(self, user):
+    def drop(self, user):
         if self.authentication(user, HOST) is None:
             return
         self.ask(f"DROP USER {self.account(user, HOST)}")
-        # Who is in already would stay.
+        self.disconnect(user)
+        changed(f"no user {user} any more")
+
+    def disconnect(self, user):
+        """Who is in already would stay, with what was allowed then."""
         for (session,) in self.ask("SELECT ID FROM information_schema.PROCESSLIST WHERE USER = %s", user):
             try:
                 self.ask(f"KILL CONNECTION {int(session)}")
             except Refused:
                 pass  # It has ended meanwhile.
-        changed(f"no user {user} any more")
 
-    def grant(self, user, database):
+    def rights(self, user, database):
         # In a grant, '_' and '%' stand for others: blog_1 would open blogs1, too.
         pattern = database.replace("\\", "\\\\").replace("_", "\\_").replace("%", "\\%")
         allowed = f"GRANT ALL PRIVILEGES ON {name(pattern)}.* TO {name(user)}@{name(HOST)}"
-        if allowed not in [row[0] for row in self.ask(f"SHOW GRANTS FOR {self.account(user, HOST)}")]:
-            self.ask(f"GRANT ALL PRIVILEGES ON {name(pattern)}.* TO {self.account(user, HOST)}")
+        has = allowed in [row[0] for row in self.ask(f"SHOW GRANTS FOR {self.account(user, HOST)}")]
+        return has, f"ALL PRIVILEGES ON {name(pattern)}.*"
+
+    def grant(self, user, database):
+        has, all_there = self.rights(user, database)
+        if not has:
+            self.ask(f"GRANT {all_there} TO {self.account(user, HOST)}")
             changed(f"rights of user {user} in database {database}")
+
+    def withdraw(self, user, database):
+        if self.authentication(user, HOST) is None:
+            return
+        has, all_there = self.rights(user, database)
+        if has:
+            self.ask(f"REVOKE {all_there} FROM {self.account(user, HOST)}")
+            self.disconnect(user)
+            changed(f"no rights of user {user} in database {database} any more")
 
 
 def accounts(node, grants):
@@ -179,11 +200,18 @@ def accounts(node, grants):
     server = Server(connect())
     if node.get("root_password") is not None:
         server.root(node["root_password"])
-    for user in sorted(of["user"] for of in grants if of["revoked"] and of["user"] not in passwords):
-        server.revoke(user)
+    # First of all: what is revoked must not wait for what cannot be made.
+    opened = {(user, database) for database, user, _, _ in wanted}
+    revoked = sorted({(of["user"], of["database"]) for of in grants if of["revoked"]})
+    for user, database in revoked:
+        if user not in passwords:
+            server.drop(user)
+        elif (user, database) not in opened:
+            server.withdraw(user, database)
     for database, user, password, of in wanted:
         server.database(database, of)
-        server.user(user, password)
+        if server.user(user, password) and user in dict(revoked):
+            server.disconnect(user)
         server.grant(user, database)
 
 

@@ -1,8 +1,8 @@
 //! All that an image is, layer by layer, as `docker history` and `docker save` show it: what was written in one layer and taken
 //! away in the next is in it, too.
 
+use crate::docker::Witness;
 use dockerforge_protocol::{command::local_tag, ids::ImageId};
-use dockerforge_tests::docker::Witness;
 use futures_util::StreamExt;
 use std::{
     collections::BTreeSet,
