@@ -165,7 +165,6 @@ pub const FAULT_POINTS: &[&str] = &[
     "agent.image.build.context",
     "agent.image.build.building",
     "agent.image.build.built",
-    "agent.image.build.tagged",
     "agent.image.build.finished-journalled",
     "agent.image.pull.accepted",
     "agent.image.pull.pulled",

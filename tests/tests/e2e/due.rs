@@ -26,7 +26,8 @@ async fn launched(agent: &Agent, api: &Api, run_list: &[&str]) -> (String, Strin
     let container = agent.container("blog", &image, body).await;
     assert_eq!(
         convergence(api, &container).await,
-        json!({"state": "converged", "configuration_version": 2, "job": null})
+        // What changes nothing makes no version.
+        json!({"state": "converged", "configuration_version": if run_list.is_empty() { 1 } else { 2 }, "job": null})
     );
     (id, container)
 }
