@@ -205,7 +205,7 @@ async fn what_its_user_cancels_or_deletes_or_what_fails_is_not_converged_again_b
     api.succeeded(&own, 60).await;
     assert_eq!(
         convergence(&api, &container).await,
-        json!({"state": "converged", "configuration_version": 6, "job": null})
+        json!({"state": "converged", "configuration_version": 5, "job": null})
     );
 
     // Stopped and deleted in the middle of it.
