@@ -211,14 +211,13 @@ async fn what_fails_in_chef_is_told_precisely_and_the_next_converge_goes_well() 
         ),
         "{detail}"
     );
-    let detail = chef.fails("recipe[nope]").await;
-    assert!(detail.starts_with("chef-solo failed: ") && detail.contains("No such cookbook: nope"), "{detail}");
-    let detail = chef.fails("role[nope]").await;
-    assert!(
-        detail.starts_with("chef-solo failed: Chef::Exceptions::MissingRole: ")
-            && detail.ends_with("nonexistent roles: nope"),
-        "{detail}"
-    );
+    // What the archive's names tell is told when it is chosen.
+    for (entry, lacks) in [("recipe[nope]", "no such cookbook"), ("role[nope]", "no such role")] {
+        let path = format!("/v1/configurations/{}", chef.configuration);
+        let problem = chef.api.patch(&path, &json!({"run_list": [entry]})).await.problem(422, "invalid");
+        assert_eq!(problem.pointers(), ["/run_list/0"]);
+        assert!(problem.errors[0].detail.contains(lacks), "{problem:?}");
+    }
     let detail = chef.fails("recipe[site::cut_off]").await;
     assert!(
         detail.starts_with("remote_file[/srv/x] failed: ") && detail.contains("http://nobody.invalid/x"),
