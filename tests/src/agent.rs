@@ -69,6 +69,12 @@ impl Agent {
         cluster.is_secret(token);
         self.launch(Some(token), &[]);
         self.is_online(30).await;
+        // A first job that comes before its Docker has answered is refused, and sent a second time.
+        wait::until(30, &format!("the Docker of {} is known", self.host), async || {
+            let host = self.api.host(&self.host).await;
+            wait::check(host.docker.is_some(), host)
+        })
+        .await;
         self.note(cluster);
         self
     }

@@ -158,12 +158,6 @@ async fn a_log_is_exact_after_the_network_and_the_coordinator_failed_in_between(
     let proxy = dockerforge_tests::proxy::Proxy::start(cluster.agent_port()).await;
     let mut agent =
         dockerforge_tests::agent::Agent::online_through(&cluster, proxy.address(), &api, "vps", &env::docker()).await;
-    // Or its first job comes too early, and is sent a second time.
-    wait::until(20, "its Docker is known", async || {
-        let host = api.host(&agent.host).await;
-        wait::check(host.docker.is_some(), host)
-    })
-    .await;
     let job = uncached(&api, &agent.host, "chatty", &chatty(24)).await;
     let said = async |line: u32| api.says(&job.id, &format!("liña {line} €"), 30).await;
     said(4).await;
