@@ -31,11 +31,10 @@ impl LastWords {
     /// Takes one more piece; the lines that are whole now. Which of them are of interest is for the caller to say.
     pub(super) fn whole(&mut self, text: &str) -> Vec<String> {
         self.rest.push_str(text);
-        let mut whole = Vec::new();
-        while let Some((line, rest)) = self.rest.split_once('\n') {
-            let (line, rest) = (line.trim_end().to_owned(), rest.to_owned());
-            self.rest = rest;
-            whole.push(line);
+        let mut whole: Vec<String> = Vec::new();
+        if let Some((lines, rest)) = self.rest.rsplit_once('\n') {
+            whole.extend(lines.split('\n').map(|line| line.trim_end().to_owned()));
+            self.rest = rest.to_owned();
         }
         if self.rest.len() > LONGEST {
             whole.push(std::mem::take(&mut self.rest));
