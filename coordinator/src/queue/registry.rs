@@ -29,7 +29,8 @@ pub async fn push_first(
     if image.registry.as_ref().is_some_and(|there| there.repository == repository && there.digest.is_some()) {
         return Ok(());
     }
-    let have = store::images::sources(conn, image).await?;
+    let presence = store::images::presence(conn, &[image.id]).await?;
+    let have = store::images::sources(conn, image, &presence).await?;
     let want: Vec<HostId> = copies.iter().map(|(_, host)| *host).collect();
     let want = store::registry::parties(conn, &want).await?;
     let Some(host) = pusher(place.opening, image.user, &have, &want) else { return Ok(()) };

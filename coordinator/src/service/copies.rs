@@ -108,18 +108,18 @@ impl Services {
             let job = supplies::in_work(&mut conn, serial, host, job).await?;
             let Some(id) = job.as_ref().and_then(image_of) else { return Ok(None) };
             let Some(image) = store::images::find(&mut conn, id).await? else { return Ok(None) };
-            let sources = store::images::sources(&mut conn, &image).await?;
+            let presence = store::images::presence(&mut conn, &[id]).await?;
+            let sources = store::images::sources(&mut conn, &image, &presence).await?;
             (image, sources)
         };
         let Some(docker_id) = image.docker_id.clone() else { return Ok(None) };
         let sources = sources.into_iter().map(|source| source.host).filter(|source| *source != host);
-        let mut sources: Vec<HostId> = sources.filter(|source| (self.relay)(*source).is_some()).collect();
+        let mut sources: Vec<_> = sources.filter_map(|source| Some((source, (self.relay)(source)?))).collect();
         // Several hosts that ask at once do not all ask the same one.
         let turn = usize::from(job.uuid().as_bytes()[15]).wrapping_add(turn) % sources.len().max(1);
         sources.rotate_left(turn);
         let request = StreamRequest::Blob(BlobRequest { image: image.id, docker_id, digest, from });
-        for source in sources {
-            let Some(streams) = (self.relay)(source) else { continue };
+        for (source, streams) in sources {
             let opened = async {
                 let reader = streams.open(request.clone())?;
                 reader.opened().await?;

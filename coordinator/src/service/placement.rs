@@ -6,7 +6,7 @@ use super::containers::{NewContainer, fits};
 use super::{Result, ServiceError, copies};
 use crate::domain::container::Container;
 use crate::domain::host::{Host, HostState};
-use crate::domain::image::{Image, ImageOnHost, usable_on};
+use crate::domain::image::{Image, usable_on};
 use crate::domain::placement::{
     Asked, Candidate, Obstacle, Place, PoolRules, Reserved, Wish, decide, explain, obstacles,
 };
@@ -63,7 +63,7 @@ pub(super) async fn image_on(
     let Err(refusal) = usable_on(&image, presence.iter().find(|p| p.host == host), host) else {
         return Ok((image, None));
     };
-    let sources = store::images::sources(conn, &image).await?;
+    let sources = store::images::sources(conn, &image, &presence).await?;
     let of = store::hosts::find(conn, host).await?.map(|host| host.user);
     let Some(way) = of.and_then(|user| image.way_to(user, &sources)) else { return Err(refusal.into()) };
     let job = copies::obtain(conn, &image, way, host).await?;
@@ -231,14 +231,16 @@ async fn candidates(conn: &mut Conn, hosts: &[Host], image: &Image, spec: &Conta
     let ids: Vec<HostId> = hosts.iter().map(|host| host.id).collect();
     let reserved = store::placement::reserved(conn, &ids).await?;
     let presence = store::images::presence(conn, &[image.id]).await?;
-    let sources = store::images::sources(conn, image).await?;
+    let usable = |host: &Host| usable_on(image, presence.iter().find(|p| p.host == host.id), host.id).is_ok();
+    // Who may give it matters only where somebody lacks it.
+    let sources =
+        if hosts.iter().all(usable) { Vec::new() } else { store::images::sources(conn, image, &presence).await? };
     let by_number = spec.ports.iter().any(|port| port.host.is_some());
     let mut candidates = Vec::with_capacity(hosts.len());
     for host in hosts {
-        let there: Option<&ImageOnHost> = presence.iter().find(|p| p.host == host.id);
         candidates.push(Candidate {
             reserved: reserved.iter().find(|(id, _)| *id == host.id).map(|(_, sum)| *sum).unwrap_or_default(),
-            image: usable_on(image, there, host.id).is_ok() || image.way_to(host.user, &sources).is_some(),
+            image: usable(host) || image.way_to(host.user, &sources).is_some(),
             containers: if by_number { store::containers::on_host(conn, host.id).await? } else { Vec::new() },
             host: host.clone(),
         });

@@ -290,10 +290,9 @@ pub async fn remove(conn: &mut Conn, id: ImageId) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// The hosts that others can have an image from, those that are online first.
-pub async fn sources(conn: &mut Conn, image: &Image) -> Result<Vec<Party>, StoreError> {
-    let presence = presence(conn, &[image.id]).await?;
-    let holders: Vec<HostId> = image.holders(&presence).collect();
+/// The hosts that others can have an image from, those that are online first; `presence` is where it is.
+pub async fn sources(conn: &mut Conn, image: &Image, presence: &[ImageOnHost]) -> Result<Vec<Party>, StoreError> {
+    let holders: Vec<HostId> = image.holders(presence).collect();
     let mut sources = registry::parties(conn, &holders).await?;
     sources.retain(|host| image.is_given_by(host));
     sources.sort_by_key(|host| !host.online);
