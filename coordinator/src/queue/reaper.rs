@@ -208,44 +208,33 @@ async fn forget_jobs(store: &Store, config: Config) -> Result<(), QueueError> {
     }
 }
 
+/// Forgets the versions of these things that nobody needs; how many there were. Whoever comes to need one holds the thing as well.
+macro_rules! forget_of {
+    ($store:expr, $things:ident) => {{
+        let (mut forgotten, mut after) = (0, None);
+        loop {
+            let mut conn = $store.read().await?;
+            let found = store::$things::overgrown(&mut conn, KEPT_VERSIONS, OVERGROWN_AT_ONCE, after).await?;
+            drop(conn);
+            let Some(last) = found.last().copied() else { break forgotten };
+            for id in found {
+                let forget = $store.write(move |conn| {
+                    Box::pin(async move {
+                        store::$things::hold(conn, id).await?;
+                        Ok::<_, QueueError>(store::$things::forget_versions(conn, id, KEPT_VERSIONS).await?)
+                    })
+                });
+                forgotten += forget.await?;
+            }
+            after = Some(last);
+        }
+    }};
+}
+
 /// Forgets the versions of configurations, and then of templates, that are older than those which are kept anyway, and that
 /// nothing is of.
 async fn forget_versions(store: &Store) -> Result<(), QueueError> {
-    let (mut forgotten, mut after) = (0, None);
-    loop {
-        let mut conn = store.read().await?;
-        let found = store::configurations::overgrown(&mut conn, KEPT_VERSIONS, OVERGROWN_AT_ONCE, after).await?;
-        drop(conn);
-        let Some(last) = found.last().copied() else { break };
-        for id in found {
-            let forget = store.write(move |conn| {
-                Box::pin(async move {
-                    store::configurations::hold(conn, id).await?;
-                    Ok::<_, QueueError>(store::configurations::forget_versions(conn, id, KEPT_VERSIONS).await?)
-                })
-            });
-            forgotten += forget.await?;
-        }
-        after = Some(last);
-    }
-    let mut after = None;
-    loop {
-        let mut conn = store.read().await?;
-        let found = store::templates::overgrown(&mut conn, KEPT_VERSIONS, OVERGROWN_AT_ONCE, after).await?;
-        drop(conn);
-        let Some(last) = found.last().copied() else { break };
-        for id in found {
-            let forget = store.write(move |conn| {
-                Box::pin(async move {
-                    // Who makes a configuration of a version holds it as well.
-                    store::templates::hold(conn, id).await?;
-                    Ok::<_, QueueError>(store::templates::forget_versions(conn, id, KEPT_VERSIONS).await?)
-                })
-            });
-            forgotten += forget.await?;
-        }
-        after = Some(last);
-    }
+    let forgotten = forget_of!(store, configurations) + forget_of!(store, templates);
     if forgotten > 0 {
         tracing::info!(forgotten, "versions of templates and configurations that nothing is of were removed");
     }
