@@ -10,6 +10,7 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
+use futures_util::{Stream, StreamExt};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use std::{
     fs::{self, File},
@@ -17,7 +18,10 @@ use std::{
     os::fd::AsFd,
     path::{Path, PathBuf},
     process::Command,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::task::JoinSet;
 
@@ -62,6 +66,7 @@ pub struct Registry {
     process: Option<Process>,
     doors: Option<JoinSet<()>>,
     asked: Arc<Mutex<Vec<Asked>>>,
+    cuts: Arc<AtomicUsize>,
 }
 
 #[derive(Clone)]
@@ -70,7 +75,11 @@ struct Door {
     inner: String,
     client: reqwest::Client,
     asked: Arc<Mutex<Vec<Asked>>>,
+    cuts: Arc<AtomicUsize>,
 }
+
+/// Bytes of what is cut off in its middle, at least.
+const LARGE: u64 = 1 << 20;
 
 impl Registry {
     /// One that does not run yet, with its address: what asks it must be told before it can be told what to let in.
@@ -78,7 +87,16 @@ impl Registry {
         let folder = folder.join("registry");
         fs::create_dir_all(folder.join("storage")).unwrap();
         let (inner, door) = (Port::reserve(), Port::reserve());
-        Self { folder, inner, door, deletes: true, process: None, doors: None, asked: Arc::default() }
+        Self {
+            folder,
+            inner,
+            door,
+            deletes: true,
+            process: None,
+            doors: None,
+            asked: Arc::default(),
+            cuts: Arc::default(),
+        }
     }
 
     /// The same, which removes nothing.
@@ -137,8 +155,9 @@ impl Registry {
         let networks = FarHost::all().into_iter().map(|host| (host.name.clone(), Some(network_of(&host))));
         for (from, network) in networks.chain([("here".to_owned(), None)]) {
             let listener = listen_in(network, self.door.address);
-            let (inner, asked) = (self.inner.address.to_string(), Arc::clone(&self.asked));
-            let door = Door { from, inner, client: client.clone(), asked };
+            let (inner, asked, cuts) =
+                (self.inner.address.to_string(), Arc::clone(&self.asked), Arc::clone(&self.cuts));
+            let door = Door { from, inner, client: client.clone(), asked, cuts };
             let router = Router::new().fallback(pass).with_state(door);
             doors.spawn(async move {
                 let listener = tokio::net::TcpListener::from_std(listener).unwrap();
@@ -159,6 +178,16 @@ impl Registry {
     /// Where its files are.
     pub fn storage(&self) -> PathBuf {
         self.folder.join("storage")
+    }
+
+    /// The next so many large blobs that are fetched break off in their middle.
+    pub fn cut(&self, times: usize) {
+        self.cuts.store(times, Ordering::Relaxed);
+    }
+
+    /// How many of these are still to come.
+    pub fn cuts_left(&self) -> usize {
+        self.cuts.load(Ordering::Relaxed)
     }
 
     /// What was asked of it so far.
@@ -226,7 +255,16 @@ async fn pass(State(door): State<Door>, request: Request) -> Response {
         Err(_) => StatusCode::BAD_GATEWAY.into_response(),
         Ok(answer) => {
             let (status, headers) = (answer.status(), answer.headers().clone());
-            let mut response = Response::new(Body::from_stream(answer.bytes_stream()));
+            let large = answer.content_length().filter(|size| *size >= LARGE && asked.path.contains("/blobs/"));
+            let one_less = |left: usize| left.checked_sub(1);
+            let cut = large.filter(|_| {
+                asked.method == "GET" && door.cuts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok()
+            });
+            let body = match cut {
+                Some(size) => Body::from_stream(half_of(answer.bytes_stream(), size)),
+                None => Body::from_stream(answer.bytes_stream()),
+            };
+            let mut response = Response::new(body);
             *response.status_mut() = status;
             *response.headers_mut() = headers;
             response
@@ -235,4 +273,16 @@ async fn pass(State(door): State<Door>, request: Request) -> Response {
     asked.status = response.status().as_u16();
     door.asked.lock().unwrap().push(asked);
     response
+}
+
+/// A body that breaks off in its middle.
+fn half_of(
+    body: impl Stream<Item = reqwest::Result<bytes::Bytes>>,
+    size: u64,
+) -> impl Stream<Item = std::io::Result<bytes::Bytes>> {
+    body.scan(0, move |passed, piece| {
+        *passed += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        let piece = if *passed > size / 2 { None } else { piece.ok() };
+        std::future::ready(Some(piece.ok_or_else(|| std::io::ErrorKind::ConnectionReset.into())))
+    })
 }

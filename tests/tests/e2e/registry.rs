@@ -235,6 +235,27 @@ async fn a_password_goes_to_administrators_hosts_alone_and_a_clients_host_has_th
 }
 
 #[tokio::test]
+async fn a_transfer_from_the_registry_that_is_cut_in_its_middle_goes_on_from_there() {
+    let [near_net, far_net] = FarHost::all().try_into().expect("two further hosts");
+    let (cluster, registry) = bed(TOKENS).await;
+    let (_, api) = cluster.user("ana").await;
+    let near = near_net.online(&cluster, &api, "near").await;
+    let far = far_net.online(&cluster, &api, "far").await;
+    registry.cut(1);
+    let image = built(&api, "blog", &near.host, &json!([far.host])).await;
+    present(&api, &image, &far.host, 90).await;
+    assert_eq!(registry.cuts_left(), 0, "it was cut");
+    let rest = |one: &Asked| one.path.contains("/blobs/") && one.status == 206;
+    assert!(registry.asked().iter().any(rest), "only the rest of it was asked for: {:?}", registry.asked());
+    let log = copied(&api, Some(&far.host)).await;
+    assert!(!log.contains("layers are here already"), "not from host to host: {log}");
+    let id = async |agent: &Agent| agent.docker.raw().inspect_image(&tag(&image)).await.unwrap().id;
+    assert_eq!(id(&near).await, id(&far).await);
+    no_names(&far, &registry).await;
+    invariants::standing(&cluster).await;
+}
+
+#[tokio::test]
 async fn what_the_registry_does_not_give_or_gives_damaged_comes_from_host_to_host() {
     let [near_net, far_net] = FarHost::all().try_into().expect("two further hosts");
     let (cluster, mut registry) = bed(TOKENS).await;
