@@ -46,7 +46,8 @@ pub struct NewImageBody {
     /// The version of the configuration; the newest where absent.
     #[schema(value_type = Option<s::Version>)]
     configuration_version: Option<u32>,
-    /// What to pull. An image of that reference that is on the host already is used where its registry does not answer.
+    /// What to pull. An image of that reference that is on the host already is used where its registry does not answer. On further
+    /// hosts it is the same image, copied from those that have it.
     #[schema(value_type = Option<s::ImageReference>, example = "debian:12")]
     reference: Option<String>,
     /// The text of a Dockerfile.
