@@ -11,6 +11,7 @@ use super::{Result, ServiceError, Services, host_access, random};
 use crate::build::{Claim, grant as judged};
 use crate::domain::container::{DesiredState, ObservedState};
 use crate::domain::grant::{Grant, Provision, made_up};
+use crate::domain::host_access::reaches;
 use crate::domain::job::{JobKind, Subject};
 use crate::domain::user::Scopes;
 use crate::domain::{Refusal, Timestamp, Violation};
@@ -141,10 +142,14 @@ impl Services {
         let container = store::containers::get(&mut conn, user, target).await?;
         let busy = store::jobs::open_about(&mut conn, Subject::Container(target)).await?;
         drop(conn);
-        let runs = container.is_some_and(|container| {
+        let runs = container.as_ref().is_some_and(|container| {
             let seen = container.observed.state == ObservedState::Docker(ContainerState::Running);
             container.desired == DesiredState::Running && seen
         });
+        if container.is_some_and(|container| reaches(&container.spec)) {
+            // What its configuration says may be done as root on its host: those who may converge it take back what it granted.
+            return self.put_off(target, LATER).await;
+        }
         if !runs || busy.iter().any(|job| job.kind != JobKind::ContainerExec) {
             return self.put_off(target, LATER).await;
         }

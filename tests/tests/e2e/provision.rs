@@ -162,6 +162,52 @@ async fn a_link_that_provisions_makes_an_account_before_the_container_and_takes_
 }
 
 #[tokio::test]
+async fn what_reaches_into_its_host_takes_an_account_back_when_those_converge_it_who_may() {
+    let scene = Scene::start().await;
+    let api = &scene.api;
+    let shop = scene.launch("my-shop", json!(true)).await;
+    let (_, login) = scene.account(&shop).await;
+    let ports = json!({"ports": [{"container": 8080}]});
+    let other = scene.agent.container("other", &scene.ledger_image, ports).await;
+    let rest = json!({"links": [{"container": other, "alias": "accounts", "provision": true}]});
+    let job = api.run(&scene.agent.host, "other-shop", &scene.shop, rest).await;
+    let other_shop = api.succeeded(&job, 60).await;
+    let (_, other_login) = scene.account(&other_shop).await;
+
+    let found = scene.cluster.admin().get("/v1/users?name=ana").await.expect(200).json;
+    let me = found["items"][0]["id"].as_str().unwrap();
+    let body = json!({"name": "root", "scopes": ["read", "write", "host:root"]});
+    let token = scene.cluster.admin().post(&format!("/v1/users/{me}/tokens"), &body).await.expect(201).json;
+    scene.cluster.is_secret(token["key"].as_str().unwrap());
+    let root = scene.cluster.anonymous().bearer(token["key"].as_str().unwrap());
+    let ledger = format!("/v1/containers/{}", scene.ledger);
+    let job = root.patch(&ledger, &json!({"host_access": {"namespaces": ["ipc"]}})).await.accepted();
+    api.succeeded(&job, 60).await;
+    assert_eq!(scene.page(&scene.ledger, &login).await.split(' ').next(), Some("in"), "its account is there again");
+
+    let converges = async || {
+        let all: Vec<Job> = api.all("/v1/queue?kind=container.converge").await;
+        all.into_iter().filter(|job| job.resource.as_ref().is_some_and(|of| of.id == scene.ledger)).count()
+    };
+    let before = converges().await;
+    for shop in [&shop, &other_shop] {
+        let job = api.delete(&format!("/v1/containers/{shop}")).await.accepted();
+        api.succeeded(&job, 60).await;
+    }
+    // Whoever is not to have anything done as root there may have changed its configuration. Elsewhere it is done by itself.
+    wait::until(30, "the account is gone elsewhere", async || {
+        let answer = scene.page(&other, &other_login).await;
+        wait::check(answer == "refused", answer)
+    })
+    .await;
+    assert_eq!(converges().await, before);
+    assert_ne!(scene.page(&scene.ledger, &login).await, "refused");
+    let job = root.post(&format!("{ledger}/converge"), &json!({})).await.accepted();
+    api.succeeded(&job, 60).await;
+    scene.refused(&login).await;
+}
+
+#[tokio::test]
 async fn a_container_of_any_image_is_provisioned_and_unlinked_by_a_change() {
     let scene = Scene::start().await;
     let api = &scene.api;
